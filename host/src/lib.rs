@@ -1,1 +1,12 @@
-//! placeholder
+//! `hm` runs CI pipelines on the developer's own machine; everything that acts in it is a sandboxed plugin.
+//!
+//! This library is the program without its `main`: `cli` on top, then `orchestrator`, `plugin`, `sandbox`; `pipeline`, `backend`
+//! and `sys` are leaves. `ARCHITECTURE.md` has the map.
+
+pub mod backend;
+pub mod cli;
+pub mod orchestrator;
+pub mod pipeline;
+pub mod plugin;
+pub mod sandbox;
+pub mod sys;

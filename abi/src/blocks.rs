@@ -1,0 +1,389 @@
+//! Extism memory: the table of blocks of one call. It is host data that a guest can neither see nor reach
+//! round: every access names an offset and is checked against one block. Prices and errors are the caller's.
+
+use std::collections::VecDeque;
+
+use crate::fault::Fault;
+
+/// Offset of the first block of a call. Low offsets are never blocks, so that small numbers a guest
+/// mistakes for handles are caught.
+const FIRST: u64 = 4096;
+
+/// Offsets are multiples of this, and at least one unused offset follows each block.
+const ALIGNMENT: u64 = 16;
+
+/// Offsets stay below this, where every language represents them exactly.
+const END: u64 = 1 << 53;
+
+/// Freed blocks stay readable until more than this many bytes or blocks were freed after them: guests free
+/// a block and then still read it.
+const KEPT_BYTES: usize = 1024 * 1024;
+const KEPT_BLOCKS: usize = 1024;
+
+/// The blocks of one call.
+///
+/// Offsets only grow: none is used twice in a call, so that a late or second `free` cannot hit another block.
+pub(crate) struct Blocks {
+    /// In the order of their offsets.
+    table: Vec<Block>,
+    /// Where in `table` the last access was, the likeliest place of the next.
+    recent: usize,
+    /// Offset of the next block.
+    next: u64,
+    live: usize,
+    live_bytes: usize,
+    /// Offsets of freed blocks whose bytes are still there, oldest first.
+    freed: VecDeque<u64>,
+    freed_bytes: usize,
+    /// Entries of `table` whose bytes are gone.
+    gone: usize,
+    max_blocks: usize,
+    max_bytes: usize,
+}
+
+struct Block {
+    offset: u64,
+    /// Empty once the bytes of a freed block are gone.
+    bytes: Box<[u8]>,
+    live: bool,
+}
+
+impl Block {
+    /// Where `offset` is in this block, if it is.
+    fn index(&self, offset: u64) -> Option<usize> {
+        let index = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        (index < self.bytes.len()).then_some(index)
+    }
+}
+
+impl Blocks {
+    /// No blocks; never more than `max_blocks` live ones, and `max_bytes` bytes in all.
+    pub(crate) fn new(max_blocks: usize, max_bytes: usize) -> Self {
+        Self {
+            table: Vec::new(),
+            recent: 0,
+            next: FIRST,
+            live: 0,
+            live_bytes: 0,
+            freed: VecDeque::new(),
+            freed_bytes: 0,
+            gone: 0,
+            max_blocks,
+            max_bytes,
+        }
+    }
+
+    /// Gives all memory back: the end of a call.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.max_blocks, self.max_bytes);
+    }
+
+    /// A new block of `length` zero bytes; 0 for a length of 0.
+    ///
+    /// # Errors
+    /// [`Fault::Limit`] over the ceiling on blocks, bytes or offsets.
+    pub(crate) fn alloc(&mut self, length: u64) -> Result<u64, Fault> {
+        if length == 0 {
+            return Ok(0);
+        }
+        let size = self.make_room(length)?;
+        self.push(vec![0; size].into_boxed_slice())
+    }
+
+    /// A new block holding `bytes`; 0 if they are empty.
+    ///
+    /// # Errors
+    /// [`Fault::Limit`] over the ceiling on blocks, bytes or offsets.
+    pub(crate) fn insert(&mut self, bytes: impl Into<Box<[u8]>> + AsRef<[u8]>) -> Result<u64, Fault> {
+        if bytes.as_ref().is_empty() {
+            return Ok(0);
+        }
+        self.make_room(bytes.as_ref().len().try_into().unwrap_or(u64::MAX))?;
+        self.push(bytes.into())
+    }
+
+    /// Checks that `length` more bytes fit, dropping kept ones of freed blocks if they are in the way.
+    fn make_room(&mut self, length: u64) -> Result<usize, Fault> {
+        let room = self.max_bytes.saturating_sub(self.live_bytes);
+        let size = usize::try_from(length).ok().filter(|size| *size <= room).ok_or_else(|| {
+            let live: u64 = self.live_bytes.try_into().unwrap_or(u64::MAX);
+            let allowed = self.max_bytes.try_into().unwrap_or(u64::MAX);
+            Fault::Limit { which: "bytes of Extism memory", asked: live.saturating_add(length), allowed }
+        })?;
+        if self.live >= self.max_blocks {
+            let allowed = self.max_blocks.try_into().unwrap_or(u64::MAX);
+            return Err(Fault::Limit {
+                which: "blocks of Extism memory",
+                asked: allowed.saturating_add(1),
+                allowed,
+            });
+        }
+        self.keep_freed(KEPT_BLOCKS, (room - size).min(KEPT_BYTES));
+        Ok(size)
+    }
+
+    fn push(&mut self, bytes: Box<[u8]>) -> Result<u64, Fault> {
+        let offset = self.next;
+        let next = u64::try_from(bytes.len())
+            .ok()
+            .and_then(|length| {
+                offset.checked_add(length)?.checked_add(1)?.checked_next_multiple_of(ALIGNMENT)
+            })
+            .filter(|next| *next < END)
+            .ok_or(Fault::Limit { which: "offsets of Extism memory", asked: END, allowed: END - 1 })?;
+        self.next = next;
+        self.live += 1;
+        self.live_bytes += bytes.len();
+        self.recent = self.table.len();
+        self.table.push(Block { offset, bytes, live: true });
+        Ok(offset)
+    }
+
+    /// Frees the live block that starts at `offset`; anything else is left alone.
+    pub(crate) fn free(&mut self, offset: u64) {
+        let Some(block) = self.at(offset) else { return };
+        block.live = false;
+        let length = block.bytes.len();
+        self.live -= 1;
+        self.live_bytes -= length;
+        self.freed.push_back(offset);
+        self.freed_bytes += length;
+        self.keep_freed(KEPT_BLOCKS, KEPT_BYTES);
+    }
+
+    /// Drops the bytes of the longest freed blocks until at most these numbers of blocks and bytes are kept.
+    fn keep_freed(&mut self, blocks: usize, bytes: usize) {
+        while self.freed.len() > blocks || self.freed_bytes > bytes {
+            let Some(offset) = self.freed.pop_front() else { break };
+            if let Some(block) = self.holding(offset) {
+                let dropped = std::mem::take(&mut block.bytes);
+                self.freed_bytes -= dropped.len();
+                self.gone += 1;
+            }
+        }
+        // Each entry is removed once, in a sweep over at most twice as many.
+        if self.gone > KEPT_BLOCKS && self.gone > self.table.len() / 2 {
+            self.table.retain(|block| !block.bytes.is_empty());
+            self.gone = 0;
+        }
+    }
+
+    /// The length of the live block that starts exactly at `offset`, else 0.
+    pub(crate) fn length(&mut self, offset: u64) -> u64 {
+        self.at(offset).and_then(|block| block.bytes.len().try_into().ok()).unwrap_or(0)
+    }
+
+    /// The bytes of the live block that starts exactly at `offset`.
+    pub(crate) fn get(&mut self, offset: u64) -> Option<&[u8]> {
+        self.at(offset).map(|block| &*block.bytes)
+    }
+
+    /// `length` bytes from `offset` on, if they are all inside one live block.
+    pub(crate) fn range(&mut self, offset: u64, length: u64) -> Option<&[u8]> {
+        let length = usize::try_from(length).ok()?;
+        let block = self.holding(offset).filter(|block| block.live)?;
+        let start = block.index(offset)?;
+        block.bytes.get(start..start.checked_add(length)?)
+    }
+
+    /// The byte at `offset`; 0 outside any block.
+    pub(crate) fn load_u8(&mut self, offset: u64) -> u8 {
+        self.slice::<1>(offset).map_or(0, |[byte]| *byte)
+    }
+
+    /// The 8 bytes at `offset`, little endian; 0 unless all are in one block.
+    pub(crate) fn load_u64(&mut self, offset: u64) -> u64 {
+        self.slice(offset).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// Writes one byte; nothing outside any block.
+    pub(crate) fn store_u8(&mut self, offset: u64, value: u8) {
+        if let Some(bytes) = self.slice(offset) {
+            *bytes = [value];
+        }
+    }
+
+    /// Writes 8 bytes, little endian; nothing unless all are in one block.
+    pub(crate) fn store_u64(&mut self, offset: u64, value: u64) {
+        if let Some(bytes) = self.slice(offset) {
+            *bytes = value.to_le_bytes();
+        }
+    }
+
+    /// `N` bytes from `offset` on, if they are all inside one block, live or freed.
+    fn slice<const N: usize>(&mut self, offset: u64) -> Option<&mut [u8; N]> {
+        let block = self.holding(offset)?;
+        let start = block.index(offset)?;
+        block.bytes.get_mut(start..)?.first_chunk_mut()
+    }
+
+    /// The live block that starts exactly at `offset`.
+    fn at(&mut self, offset: u64) -> Option<&mut Block> {
+        self.holding(offset).filter(|block| block.live && block.offset == offset)
+    }
+
+    /// The block that `offset` is in, if its bytes are still there.
+    fn holding(&mut self, offset: u64) -> Option<&mut Block> {
+        let here = self.table.get(self.recent).is_some_and(|block| block.index(offset).is_some());
+        if !here {
+            self.recent = self.table.partition_point(|block| block.offset <= offset).checked_sub(1)?;
+        }
+        self.table.get_mut(self.recent).filter(|block| block.index(offset).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn blocks() -> Blocks {
+        Blocks::new(1000, 1 << 20)
+    }
+
+    /// Numbers that look random and are the same in every run (xorshift).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % end
+        }
+    }
+
+    #[test]
+    fn offsets_grow_and_blocks_do_not_touch() {
+        let mut blocks = blocks();
+        let mut end = 0;
+        for length in [1, 15, 16, 17, 100, 8] {
+            let offset = blocks.alloc(length).unwrap();
+            assert!(offset > end && offset % ALIGNMENT == 0, "{offset} after {end}");
+            end = offset + length;
+            assert_eq!(blocks.load_u8(end), 0);
+            assert!(blocks.range(offset, length + 1).is_none());
+        }
+    }
+
+    #[test]
+    fn no_offset_comes_twice_in_a_call_and_freed_memory_is_reused() {
+        let mut blocks = Blocks::new(10, 1 << 20);
+        let mut last = 0;
+        for _ in 0..100_000 {
+            let offset = blocks.alloc(1 << 19).unwrap();
+            assert!(offset > last);
+            blocks.free(last);
+            last = offset;
+        }
+        assert!(blocks.table.len() < 3 * KEPT_BLOCKS, "{} entries", blocks.table.len());
+    }
+
+    #[test]
+    fn bytes_of_freed_blocks_stay_for_a_while() {
+        let mut blocks = blocks();
+        let early = blocks.insert(b"early".as_slice()).unwrap();
+        blocks.free(early);
+        assert_eq!(blocks.load_u8(early), b'e');
+        assert_eq!(blocks.length(early), 0);
+        assert_eq!(blocks.get(early), None);
+        assert_eq!(blocks.range(early, 1), None);
+        blocks.store_u8(early, b'E');
+        assert_eq!(blocks.load_u8(early), b'E');
+        // The whole ceiling is there for live blocks: kept bytes give way.
+        let all = blocks.alloc(1 << 20).unwrap();
+        assert_eq!(blocks.load_u8(early), 0);
+        assert_eq!(blocks.length(all), 1 << 20);
+        assert!(blocks.alloc(1).is_err());
+    }
+
+    #[test]
+    fn offsets_end_before_they_are_inexact() {
+        let mut blocks = blocks();
+        blocks.next = END - 32;
+        assert!(blocks.alloc(8).is_ok());
+        assert!(matches!(blocks.alloc(8), Err(Fault::Limit { which: "offsets of Extism memory", .. })));
+    }
+
+    #[test]
+    fn an_empty_block_needs_no_room() {
+        let mut blocks = Blocks::new(0, 0);
+        assert_eq!(blocks.alloc(0).unwrap(), 0);
+        assert_eq!(blocks.insert(b"".as_slice()).unwrap(), 0);
+        assert!(blocks.alloc(1).is_err());
+    }
+
+    /// Compares the table with a simple model of it over many random steps, forged offsets among them.
+    #[test]
+    fn the_table_does_what_a_simple_one_does() {
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let mut blocks = Blocks::new(64, 100_000);
+        let mut model: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        let mut seen = vec![0, 1, FIRST - 1, END, u64::MAX];
+        for _ in 0..100_000 {
+            let somewhere = seen[usize::try_from(numbers.below(seen.len().try_into().unwrap())).unwrap()];
+            let offset = somewhere.wrapping_add(numbers.below(40)).wrapping_sub(numbers.below(10));
+            let holding = model
+                .range(..=offset)
+                .next_back()
+                .map(|(start, bytes)| (*start, bytes.clone(), usize::try_from(offset - start).unwrap()))
+                .filter(|(_, bytes, index)| index < &bytes.len());
+            match numbers.below(6) {
+                0 => {
+                    let length = numbers.below(3000);
+                    let live: usize = model.values().map(Vec::len).sum();
+                    let fits = live + usize::try_from(length).unwrap() <= 100_000 && model.len() < 64;
+                    match blocks.alloc(length) {
+                        Ok(0) => assert_eq!(length, 0),
+                        Ok(offset) => {
+                            assert!(fits);
+                            assert!(model.insert(offset, vec![0; length.try_into().unwrap()]).is_none());
+                            seen.push(offset);
+                        }
+                        Err(_) => assert!(!fits),
+                    }
+                }
+                1 => {
+                    blocks.free(offset);
+                    model.remove(&offset);
+                }
+                2 => {
+                    blocks.store_u8(offset, 7);
+                    if let Some((start, _, index)) = holding {
+                        model.get_mut(&start).unwrap()[index] = 7;
+                    }
+                }
+                3 => {
+                    blocks.store_u64(offset, u64::MAX);
+                    if let Some((start, _, index)) = holding
+                        && let Some(bytes) = model.get_mut(&start).unwrap().get_mut(index..index + 8)
+                    {
+                        bytes.fill(0xff);
+                    }
+                }
+                4 => {
+                    let length = numbers.below(50);
+                    let expected = holding.as_ref().and_then(|(_, bytes, index)| {
+                        bytes.get(*index..index + usize::try_from(length).unwrap())
+                    });
+                    assert_eq!(blocks.range(offset, length), expected);
+                }
+                _ => {
+                    let expected = model.get(&offset).map(Vec::as_slice);
+                    assert_eq!(
+                        blocks.length(offset),
+                        expected.map_or(0, |bytes| bytes.len().try_into().unwrap())
+                    );
+                    assert_eq!(blocks.get(offset), expected);
+                    if let Some((_, bytes, index)) = holding {
+                        assert_eq!(blocks.load_u8(offset), bytes[index]);
+                        let word = bytes
+                            .get(index..index + 8)
+                            .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
+                        assert_eq!(blocks.load_u64(offset), word);
+                    }
+                }
+            }
+        }
+    }
+}

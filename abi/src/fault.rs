@@ -1,0 +1,34 @@
+//! What a host-side function raises to end a call. It travels through the wasm stack inside a
+//! [`wasmtime::Error`] and comes out as a [`CallError`](crate::CallError).
+
+use std::error::Error;
+
+/// The end of a call, as decided by host code that the guest had called.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The guest broke a rule of the ABI; reads as a trap.
+    #[error("{0}")]
+    Misuse(String),
+    /// The guest ended itself with `proc_exit`.
+    #[error("exit with code {0}")]
+    Exit(i32),
+    #[error("out of fuel")]
+    OutOfFuel,
+    #[error("{which}: {asked} asked, {allowed} allowed")]
+    Limit { which: &'static str, asked: u64, allowed: u64 },
+    #[error("`{capability}` is denied")]
+    Denied { capability: String },
+    #[error("host function `{function}` failed")]
+    Host {
+        function: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl Fault {
+    /// The guest handed `function` an offset at which no live block starts.
+    pub(crate) fn bad_offset(function: &str, offset: u64) -> Self {
+        Self::Misuse(format!("`{function}` was given offset {offset}, where no block starts"))
+    }
+}

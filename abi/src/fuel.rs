@@ -1,0 +1,42 @@
+//! What host-side work costs the guest, and taking it from the fuel of the running call.
+//! Wasm instructions are charged by the engine itself.
+
+use wasmtime::{AsContextMut, StoreContextMut};
+
+use crate::fault::Fault;
+
+/// One unit of fuel, about one wasm instruction, pays for moving this many bytes.
+const BYTES_PER_UNIT: u64 = 8;
+
+/// `alloc`: a look at the limits and a host allocation.
+pub(crate) const ALLOC: u64 = 100;
+/// `output_set`, `error_set`, `config_get`, `var_get`, `var_set`: a look-up and copies.
+pub(crate) const LOOK_UP: u64 = 100;
+/// One line of log: it leaves the sandbox, so that it costs more than work inside.
+pub(crate) const LOG: u64 = 1000;
+
+/// Takes the price `call` and that of moving `bytes` bytes from the running call.
+///
+/// # Errors
+/// [`Fault::OutOfFuel`] when less is left; all of it is gone then.
+pub(crate) fn charge<T: 'static>(
+    context: impl AsContextMut<Data = T>,
+    call: u64,
+    bytes: u64,
+) -> wasmtime::Result<()> {
+    take(context, call.saturating_add(bytes / BYTES_PER_UNIT))
+}
+
+/// Takes `amount` from the running call.
+///
+/// # Errors
+/// [`Fault::OutOfFuel`] when less is left; all of it is gone then.
+pub(crate) fn take<T: 'static>(
+    mut context: impl AsContextMut<Data = T>,
+    amount: u64,
+) -> wasmtime::Result<()> {
+    let mut store: StoreContextMut<'_, T> = context.as_context_mut();
+    let left = store.get_fuel()?;
+    store.set_fuel(left.saturating_sub(amount))?;
+    if left < amount { Err(Fault::OutOfFuel.into()) } else { Ok(()) }
+}

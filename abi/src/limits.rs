@@ -1,0 +1,127 @@
+//! What one instance may hold, and the ceiling on memories and tables that the engine asks about.
+//! Fuel and deadlines belong to calls, module size to loading.
+
+use wasmtime::ResourceLimiter;
+
+use crate::fault::Fault;
+
+/// Size of a wasm page in bytes.
+pub(crate) const PAGE_BYTES: usize = 64 * 1024;
+
+/// What one instance may hold. All are ceilings on totals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceLimits {
+    /// Pages of 64 KiB over all linear memories. `memory.grow` beyond answers -1.
+    pub memory_pages: usize,
+    /// Elements over all tables. `table.grow` beyond answers -1.
+    pub table_elements: usize,
+    /// Bytes of Extism memory that are live at one time, the input among them.
+    pub memory_bytes: usize,
+    /// Blocks of Extism memory that are live at one time.
+    pub blocks: usize,
+    /// Bytes of all variables: for each, its key, its value and 48.
+    pub var_bytes: usize,
+    /// Number of variables.
+    pub vars: usize,
+    /// Lines a call may log. What is beyond is counted and dropped.
+    pub log_lines: usize,
+    /// Bytes a call may log. Lines that do not fit are counted and dropped.
+    pub log_bytes: usize,
+}
+
+impl InstanceLimits {
+    /// 256 MiB of linear memory, 131,072 table elements, 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
+    /// 1024 variables, and 1 MiB in 10,000 lines of log for each call.
+    pub const fn standard() -> Self {
+        Self {
+            memory_pages: 4096,
+            table_elements: 131_072,
+            memory_bytes: 128 * 1024 * 1024,
+            blocks: 65_536,
+            var_bytes: 1024 * 1024,
+            vars: 1024,
+            log_lines: 10_000,
+            log_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// Counts what the memories and tables of one instance hold.
+pub(crate) struct Growth {
+    memory_bytes: Total,
+    table_elements: Total,
+    /// The last request that was turned down: why an instance could not be made.
+    refused: Option<Fault>,
+}
+
+struct Total {
+    used: usize,
+    allowed: usize,
+}
+
+impl Total {
+    /// Books the growth of one memory or table, or says how much the total would have been.
+    ///
+    /// A growth that fails later for lack of machine memory stays booked: giving it back would need to know
+    /// which one failed, and the engine does not say.
+    fn book(&mut self, current: usize, desired: usize) -> Result<(), usize> {
+        let asked = self.used.saturating_add(desired.saturating_sub(current));
+        if asked > self.allowed {
+            return Err(asked);
+        }
+        self.used = asked;
+        Ok(())
+    }
+}
+
+impl Growth {
+    pub(crate) fn new(limits: &InstanceLimits) -> Self {
+        Self {
+            memory_bytes: Total { used: 0, allowed: limits.memory_pages.saturating_mul(PAGE_BYTES) },
+            table_elements: Total { used: 0, allowed: limits.table_elements },
+            refused: None,
+        }
+    }
+
+    pub(crate) fn take_refused(&mut self) -> Option<Fault> {
+        self.refused.take()
+    }
+
+    fn refuse(&mut self, which: &'static str, asked: usize, allowed: usize) -> bool {
+        let number = |size: usize| size.try_into().unwrap_or(u64::MAX);
+        self.refused = Some(Fault::Limit { which, asked: number(asked), allowed: number(allowed) });
+        false
+    }
+}
+
+impl ResourceLimiter for Growth {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(match self.memory_bytes.book(current, desired) {
+            Ok(()) => true,
+            Err(asked) => self.refuse("bytes of linear memory", asked, self.memory_bytes.allowed),
+        })
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(match self.table_elements.book(current, desired) {
+            Ok(()) => true,
+            Err(asked) => self.refuse("table elements", asked, self.table_elements.allowed),
+        })
+    }
+}

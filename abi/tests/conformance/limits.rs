@@ -1,0 +1,113 @@
+//! Ceilings: linear memory, tables, Extism memory, fuel.
+
+use hm_abi::{CallLimits, InstanceLimits};
+
+use crate::guest::{CALL, describe, rig};
+
+#[tokio::test]
+async fn linear_memory_has_a_ceiling_on_its_total() {
+    // The prelude's memory starts with one page and has no maximum of its own.
+    let guest = r#"(func (export "grow") (call $number
+        (i64.extend_i32_s (memory.grow (i32.wrap_i64 (call $input_length))))))"#;
+    let mut rig = rig(guest, InstanceLimits { memory_pages: 4, ..InstanceLimits::standard() });
+    for (pages, answer) in
+        [("..", "number 1"), ("..", "number -1"), (".", "number 3"), (".", "number -1"), ("", "number 4")]
+    {
+        assert_eq!(rig.call("grow", pages).await, answer);
+    }
+}
+
+#[tokio::test]
+async fn a_growth_that_cannot_be_does_not_count() {
+    let guest = r#"(func (export "grow") (call $number
+        (i64.extend_i32_s (memory.grow (i32.wrap_i64 (call $input_load_u64 (i64.const 0)))))))"#;
+    let mut rig = rig(guest, InstanceLimits { memory_pages: 4, ..InstanceLimits::standard() });
+    let huge = std::str::from_utf8(&[0, 0, 1, 0, 0, 0, 0, 0]).unwrap();
+    let three = std::str::from_utf8(&[3, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let one = std::str::from_utf8(&[1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    for (pages, answer) in [
+        (huge, "number -1"),
+        (three, "number 1"),
+        (huge, "number -1"),
+        (one, "number -1"),
+        (one, "number -1"),
+    ] {
+        assert_eq!(rig.call("grow", pages).await, answer);
+    }
+}
+
+#[tokio::test]
+async fn tables_have_a_ceiling_on_their_total() {
+    let guest = r#"(table $a 2 funcref) (table $b 2 5 funcref)
+        (func (export "a") (call $number (i64.extend_i32_s
+          (table.grow $a (ref.null func) (i32.wrap_i64 (call $input_length))))))
+        (func (export "b") (call $number (i64.extend_i32_s
+          (table.grow $b (ref.null func) (i32.wrap_i64 (call $input_length))))))"#;
+    let mut rig = rig(guest, InstanceLimits { table_elements: 10, ..InstanceLimits::standard() });
+    for (table, elements, answer) in [
+        ("a", "...", "number 2"),
+        ("b", "....", "number -1"),
+        ("b", "...", "number 2"),
+        ("a", ".", "number -1"),
+    ] {
+        assert_eq!(rig.call(table, elements).await, answer);
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_starts_over_its_ceiling_is_refused() {
+    let guest = r#"(table 20 funcref) (func (export "f"))"#;
+    let small = InstanceLimits { memory_pages: 0, ..InstanceLimits::standard() };
+    assert_eq!(rig(guest, small).call("f", "").await, "limit bytes of linear memory 65536 > 0");
+    let small = InstanceLimits { table_elements: 10, ..InstanceLimits::standard() };
+    assert_eq!(rig(guest, small).call("f", "").await, "limit table elements 20 > 10");
+}
+
+#[tokio::test]
+async fn extism_memory_has_a_ceiling() {
+    let guest = r#"(func (export "alloc") (drop (call $alloc (i64.const 60))))
+        (func (export "twice") (drop (call $alloc (i64.const 60))) (drop (call $alloc (i64.const 60))))
+        (func (export "freed") (call $free (call $alloc (i64.const 60))) (drop (call $alloc (i64.const 60))))
+        (func (export "many") (loop $again (drop (call $alloc (i64.const 1))) (br $again)))"#;
+    let mut rig = rig(guest, InstanceLimits { memory_bytes: 100, blocks: 10, ..InstanceLimits::standard() });
+    for (export, expected) in [
+        ("alloc", "output "),
+        ("twice", "limit bytes of Extism memory 120 > 100"),
+        ("freed", "output "),
+        ("many", "limit blocks of Extism memory 11 > 10"),
+    ] {
+        assert_eq!(rig.call(export, "").await, expected, "{export}");
+    }
+    let long = "x".repeat(101);
+    assert_eq!(rig.call("alloc", &long).await, "limit bytes of Extism memory 101 > 100", "the input counts");
+}
+
+#[tokio::test]
+async fn fuel_bounds_start_initialiser_call_and_imports() {
+    let forever = "(loop $again (br $again))";
+    let poor = CallLimits { fuel: 100_000, ..CALL };
+    for guest in [
+        format!(r#"(func (export "f") {forever})"#),
+        format!(r#"(func $start {forever}) (start $start) (func (export "f"))"#),
+        format!(r#"(func (export "_initialize") {forever}) (func (export "f"))"#),
+        format!(r#"(func (export "__wasm_call_ctors") {forever}) (func (export "f"))"#),
+        r#"(func (export "f") (loop $again (call $log_info (i64.const 0)) (br $again)))"#.to_owned(),
+        r#"(func (export "f") (loop $again (call $free (call $alloc (i64.const 1000000))) (br $again)))"#
+            .to_owned(),
+        r#"(func (export "f") (loop $again (drop (call $var_get (i64.const 0))) (br $again)))"#.to_owned(),
+    ] {
+        let mut rig = rig(&guest, InstanceLimits::standard());
+        assert_eq!(describe(&rig.instance.call("f", &[], &poor).await), "out of fuel", "{guest}");
+    }
+}
+
+#[tokio::test]
+async fn a_set_error_is_told_beside_a_limit_and_the_end_of_fuel() {
+    let guest = r#"(func (export "fuel") (call $error_set (call $input_offset)) (loop $again (br $again)))
+        (func (export "limit") (call $error_set (call $input_offset)) (drop (call $alloc (i64.const -1))))"#;
+    let mut rig = rig(guest, InstanceLimits { memory_bytes: 10, ..InstanceLimits::standard() });
+    let poor = CallLimits { fuel: 100_000, ..CALL };
+    assert_eq!(describe(&rig.instance.call("fuel", b"broken", &poor).await), "out of fuel [broken]");
+    let limit = "limit bytes of Extism memory 18446744073709551615 > 10 [broken]";
+    assert_eq!(rig.call("limit", "broken").await, limit);
+}

@@ -1,0 +1,13 @@
+//! Hand-written guests, at least one for each rule of the ABI. Each file is one chapter; `guest` says how a
+//! guest is written down and run.
+
+mod config_vars_log;
+mod guest;
+mod host_functions;
+mod interruption;
+mod life_cycle;
+mod limits;
+mod loading;
+mod memory;
+mod results;
+mod wasi;

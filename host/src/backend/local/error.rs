@@ -1,0 +1,65 @@
+//! What can go wrong in the local sandbox, said for people.
+//! A command that ran and failed is no error: its exit code is a result.
+
+use std::{io, path::PathBuf};
+
+/// Why a sandbox could not be made, used or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// This operating system has no local sandbox.
+    #[error("the local sandbox needs Linux")]
+    Unsupported,
+    /// A file operation of ours failed.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// What it was about.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A path has to be UTF-8 and is not.
+    #[error("the path {} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+    /// The isolation could not be set up.
+    #[error("cannot set up the sandbox: {0}")]
+    Setup(String),
+    /// Neither namespaces nor Landlock work on this machine.
+    #[error(
+        "this machine can isolate no step: namespaces do not work ({namespaces}), nor does Landlock ({landlock})"
+    )]
+    NoIsolation {
+        /// Why namespaces do not.
+        namespaces: String,
+        /// Why Landlock does not.
+        landlock: String,
+    },
+    /// The sandbox is fine, but the command could not be started in it.
+    #[error("cannot start the command: {0}")]
+    Command(String),
+    /// The processes that look after a step ended without saying how it went.
+    #[error("the step's supervisor died")]
+    SupervisorDied,
+    /// There is no such sandbox in this run.
+    #[error("there is no sandbox `{0}` in this run")]
+    UnknownSandbox(String),
+    /// There is no such snapshot in this run.
+    #[error("there is no snapshot `{0}` in this run")]
+    UnknownSnapshot(String),
+    /// One command at a time.
+    #[error("the sandbox `{0}` is running a command")]
+    Busy(String),
+    /// Work on a thread of ours ended in a panic, or the runtime is going down.
+    #[error("a background task of the sandbox failed")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+impl SandboxError {
+    /// For `map_err`: what was done to which path.
+    pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}

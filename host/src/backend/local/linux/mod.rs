@@ -1,0 +1,345 @@
+//! The back end on Linux: keeps the books on sandboxes and snapshots of one run, and decides what each command sees.
+//! The work is done by the modules below, most of it in helper processes.
+
+mod confine;
+mod exec;
+mod init;
+mod layers;
+mod loopback;
+mod manifest;
+mod merge;
+mod place;
+mod process;
+mod root;
+mod snapshot;
+mod supervisor;
+mod tools;
+mod tree;
+mod view;
+mod walk;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use hm_plugin_protocol::{SnapshotRef, StdStream};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
+use uuid::Uuid;
+
+use self::{
+    layers::RunDirectory,
+    place::{Kind, Place},
+    snapshot::Snapshot,
+    view::View,
+    wire::Spec,
+};
+use super::{ExecSpec, HOME, LocalConfig, Mode, SandboxError, WORKSPACE};
+
+/// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
+/// something at every look-up.
+const STACK_MAX: usize = 48;
+
+/// Commands at a time, at the most. It is there to be waited for, not to be reached.
+const COMMANDS_MAX: u32 = 1 << 16;
+
+/// Acts as one of the helper processes, if the arguments, the program's name first, say so. To be called before
+/// anything else in `main`: a helper must not have threads.
+pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    match arguments.into_iter().nth(1)?.to_str()? {
+        wire::SUPERVISOR => Some(supervisor::main()),
+        wire::INIT => Some(init::main()),
+        _ => None,
+    }
+}
+
+/// The sandboxes and snapshots of one run.
+#[derive(Debug)]
+pub struct LocalBackend {
+    config: LocalConfig,
+    place: Place,
+    notice: Option<String>,
+    base: OnceCell<Snapshot>,
+    books: Mutex<Books>,
+    commands: Arc<Semaphore>,
+    run: RunDirectory,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    sandboxes: BTreeMap<String, Sandbox>,
+    snapshots: BTreeMap<String, Stack>,
+    /// The next layer's.
+    number: u32,
+}
+
+/// A workspace that commands can run in.
+#[derive(Debug, Clone)]
+struct Sandbox {
+    /// Its directory, within the run's.
+    layer: String,
+    below: Stack,
+    /// Held while a command runs.
+    busy: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Layers, topmost first.
+#[derive(Debug, Clone, Default)]
+struct Stack {
+    /// Their directories, within the run's.
+    layers: Vec<String>,
+    /// Whether the project's snapshot is at the bottom.
+    on_base: bool,
+}
+
+impl LocalBackend {
+    /// Prepares a run and finds out what this machine can do. The project is not looked at yet.
+    ///
+    /// # Errors
+    /// The cache cannot be used, or no isolation works here.
+    pub async fn open(config: LocalConfig) -> Result<Self, SandboxError> {
+        let (run, place) = {
+            let config = config.clone();
+            blocking(move || prepare(&config)).await?
+        };
+        let mut backend = Self {
+            config,
+            place,
+            notice: None,
+            base: OnceCell::new(),
+            books: Mutex::default(),
+            commands: Arc::new(Semaphore::new(COMMANDS_MAX as usize)),
+            run,
+        };
+        match backend.config.mode {
+            Mode::Namespaces => backend.probe(Kind::Namespaces).await?,
+            Mode::Fallback => backend.fall_back("the fallback was asked for").await?,
+            Mode::Auto => match backend.probe(Kind::Namespaces).await {
+                Ok(()) => {}
+                Err(SandboxError::Setup(reason)) => backend.fall_back(&reason).await?,
+                Err(other) => return Err(other),
+            },
+        }
+        Ok(backend)
+    }
+
+    /// What the user should be told once: something that a step does not get here.
+    #[must_use]
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
+    }
+
+    /// Makes a sandbox on a snapshot of this run or, without one, on the project as it was when the first was made
+    /// that way. Answers with its id.
+    ///
+    /// # Errors
+    /// The snapshot is none of ours, or the project cannot be read.
+    pub async fn start(&self, parent: Option<&SnapshotRef>) -> Result<String, SandboxError> {
+        let below = match parent {
+            Some(parent) => {
+                let unknown = || SandboxError::UnknownSnapshot(parent.0.clone());
+                self.books().snapshots.get(&parent.0).cloned().ok_or_else(unknown)?
+            }
+            None => {
+                self.base().await?;
+                Stack { layers: Vec::new(), on_base: true }
+            }
+        };
+        let layer = self.new_layer();
+        let directory = self.run.path().join(&layer);
+        let source = match self.place.kind {
+            Kind::Namespaces => None,
+            Kind::Landlock => self.lower(&below).into_iter().next(),
+        };
+        let sandbox = Sandbox { layer, below, busy: Arc::default() };
+        blocking(move || place::make_layer(&directory, source.as_deref())).await?;
+        let id = format!("sandbox-{}", Uuid::new_v4().simple());
+        self.books().sandboxes.insert(id.clone(), sandbox);
+        Ok(id)
+    }
+
+    /// Runs a command, one at a time in each sandbox, and answers with its exit code: 128 + n for signal n. Output is
+    /// passed on as it comes, and no faster than it is taken. Everything that the command started is dead
+    /// when this returns; dropping the future kills it.
+    ///
+    /// # Errors
+    /// The command could not be run. That it failed is no error.
+    pub async fn exec(
+        &self,
+        id: &str,
+        command: ExecSpec,
+        output: mpsc::Sender<(StdStream, Vec<u8>)>,
+    ) -> Result<i32, SandboxError> {
+        let sandbox = self.sandbox(id)?;
+        let busy = Arc::clone(&sandbox.busy).try_lock_owned().map_err(|_| SandboxError::Busy(id.to_owned()))?;
+        let directory = self.run.path().join(&sandbox.layer);
+        let scratch = blocking(move || place::make_scratch(&directory)).await?;
+        let network = self.config.network && command.network;
+        let spec = self.place.spec(self.run.path(), &sandbox.layer, &scratch, self.lower_names(&sandbox.below), network);
+        let program = self.place.program(command, &self.run.path().join(&sandbox.layer), &scratch);
+        self.run_helper(Spec { isolation: spec, program: Some(program) }, output, busy).await
+    }
+
+    /// Makes the sandbox a snapshot. There is no such sandbox afterwards.
+    ///
+    /// # Errors
+    /// There is no such sandbox, or its files cannot be put in order.
+    pub async fn commit(&self, id: &str) -> Result<SnapshotRef, SandboxError> {
+        let sandbox = self.take(id)?;
+        let _idle = sandbox.busy.lock().await;
+        let directory = self.run.path().join(&sandbox.layer);
+        blocking(move || place::seal_layer(&directory)).await?;
+        let mut stack = match self.place.kind {
+            Kind::Namespaces => sandbox.below,
+            Kind::Landlock => Stack::default(),
+        };
+        stack.layers.insert(0, sandbox.layer);
+        if stack.layers.len() > STACK_MAX {
+            stack = self.flatten(&stack).await?;
+        }
+        let id = format!("local-{}", Uuid::new_v4().simple());
+        self.books().snapshots.insert(id.clone(), stack);
+        Ok(SnapshotRef(id))
+    }
+
+    /// Removes a sandbox, when nothing runs in it any more.
+    ///
+    /// # Errors
+    /// There is no such sandbox, or it cannot be removed.
+    pub async fn discard(&self, id: &str) -> Result<(), SandboxError> {
+        let sandbox = self.take(id)?;
+        let _idle = sandbox.busy.lock().await;
+        let directory = self.run.path().join(&sandbox.layer);
+        blocking(move || tree::remove(&directory)).await
+    }
+
+    /// Whether there is such a snapshot in this run.
+    pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
+        self.books().snapshots.contains_key(&snapshot.0)
+    }
+
+    /// Waits until every command is dead, and removes what the run left.
+    ///
+    /// # Errors
+    /// Something cannot be removed. The next run will try again.
+    pub async fn close(self) -> Result<(), SandboxError> {
+        // It is never closed, so this cannot fail.
+        let _all = self.commands.acquire_many(COMMANDS_MAX).await;
+        let run = self.run;
+        blocking(move || run.remove()).await
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Nothing panics halfway through a change.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sandbox(&self, id: &str) -> Result<Sandbox, SandboxError> {
+        self.books().sandboxes.get(id).cloned().ok_or_else(|| SandboxError::UnknownSandbox(id.to_owned()))
+    }
+
+    fn take(&self, id: &str) -> Result<Sandbox, SandboxError> {
+        self.books().sandboxes.remove(id).ok_or_else(|| SandboxError::UnknownSandbox(id.to_owned()))
+    }
+
+    /// Short, for the sake of mount options.
+    fn new_layer(&self) -> String {
+        let mut books = self.books();
+        books.number = books.number.wrapping_add(1);
+        format!("{:x}", books.number)
+    }
+
+    async fn base(&self) -> Result<&Snapshot, SandboxError> {
+        let (project, cache) = (self.config.project.clone(), self.config.cache.join("base"));
+        self.base.get_or_try_init(|| blocking(move || snapshot::take(&project, &cache.join(key(&project))))).await
+    }
+
+    /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
+    fn lower_names(&self, stack: &Stack) -> Vec<PathBuf> {
+        let layers = stack.layers.iter().map(|layer| Path::new(layer).join(place::TREE));
+        let base = self.base.get().filter(|_| stack.on_base).map(|base| base.tree.clone());
+        layers.chain(base).collect()
+    }
+
+    fn lower(&self, stack: &Stack) -> Vec<PathBuf> {
+        self.lower_names(stack).into_iter().map(|path| self.run.path().join(path)).collect()
+    }
+
+    async fn flatten(&self, stack: &Stack) -> Result<Stack, SandboxError> {
+        let layer = self.new_layer();
+        let (trees, target) = (self.lower(stack), self.run.path().join(&layer));
+        blocking(move || {
+            tree::make_directory(&target)?;
+            merge::merge(&trees, &target.join(place::TREE))
+        })
+        .await?;
+        Ok(Stack { layers: vec![layer], on_base: false })
+    }
+
+    async fn run_helper(&self, spec: Spec, output: exec::Output, guard: impl Send + 'static) -> Result<i32, SandboxError> {
+        let permit = Arc::clone(&self.commands).acquire_owned().await;
+        exec::run(&self.config.helper, &spec, output, (guard, permit)).await
+    }
+
+    /// Sets up a sandbox of a kind, with nothing to run in it.
+    async fn probe(&mut self, kind: Kind) -> Result<(), SandboxError> {
+        self.place.kind = kind;
+        let layer = self.new_layer();
+        let directory = self.run.path().join(&layer);
+        let scratch = {
+            let directory = directory.clone();
+            blocking(move || {
+                place::make_layer(&directory, None)?;
+                place::make_scratch(&directory)
+            })
+            .await?
+        };
+        let lower = vec![self.place.empty.clone()];
+        let isolation = self.place.spec(self.run.path(), &layer, &scratch, lower, false);
+        let (output, _unread) = mpsc::channel(1);
+        self.run_helper(Spec { isolation, program: None }, output, ()).await?;
+        blocking(move || tree::remove(&directory)).await
+    }
+
+    async fn fall_back(&mut self, why: &str) -> Result<(), SandboxError> {
+        match self.probe(Kind::Landlock).await {
+            Ok(()) => {}
+            Err(SandboxError::Setup(landlock)) => {
+                return Err(SandboxError::NoIsolation { namespaces: why.to_owned(), landlock });
+            }
+            Err(other) => return Err(other),
+        }
+        self.notice = Some(format!(
+            "steps run without namespaces ({why}): on a full copy of the workspace, which is not at {WORKSPACE}, with \
+             Landlock in front of your other files; they see other processes, and offline steps lose TCP only"
+        ));
+        Ok(())
+    }
+}
+
+/// What has to be read and made before the first command.
+fn prepare(config: &LocalConfig) -> Result<(RunDirectory, Place), SandboxError> {
+    let run = RunDirectory::create(&config.cache.join("layers"), config.run_id)?;
+    let view = View::new(&config.host_env, config.home.as_deref());
+    let place = Place::new(view, run.path(), config.cache.join("home").join(key(&config.project)))?;
+    Ok((run, place))
+}
+
+/// Names a project in the cache.
+fn key(project: &Path) -> String {
+    let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());
+    let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// For work that waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    tokio::task::spawn_blocking(work).await.map_err(SandboxError::Task)?
+}

@@ -1,0 +1,190 @@
+//! What the place looks like that a command runs in: which directories of the run it gets, and what of the host.
+//! Setting it up is the helper processes' business.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+
+use super::{
+    ExecSpec, SandboxError, WORKSPACE, tree,
+    view::View,
+    wire::{Access, Isolation, Overlay, Program, Root},
+};
+
+/// The files of a layer, within its directory.
+pub(super) const TREE: &str = "tree";
+
+/// Files outside of everything else that a command without namespaces may write.
+const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
+
+/// How commands are kept from the rest of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Namespaces,
+    Landlock,
+}
+
+/// What all commands of a run have in common.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) kind: Kind,
+    /// An empty directory.
+    pub(super) empty: PathBuf,
+    home: PathBuf,
+    view: View,
+}
+
+impl Place {
+    /// Makes the directories that commands of a run share.
+    ///
+    /// # Errors
+    /// They cannot be made, or have names that are not UTF-8.
+    pub(super) fn new(view: View, run: &Path, home: PathBuf) -> Result<Self, SandboxError> {
+        let empty = run.join("empty");
+        for path in [&empty, &home] {
+            if path.to_str().is_none() {
+                return Err(SandboxError::NotUtf8(path.clone()));
+            }
+            tree::make_directory(path)?;
+        }
+        Ok(Self { kind: Kind::Namespaces, empty, home, view })
+    }
+
+    /// How a command is isolated. `lower` are the trees below its layer's; they and `layer` count from `run`.
+    pub(super) fn spec(&self, run: &Path, layer: &str, scratch: &Path, lower: Vec<PathBuf>, network: bool) -> Isolation {
+        match self.kind {
+            Kind::Namespaces => Isolation::Namespaces(Root {
+                mount_point: self.empty.clone(),
+                network,
+                workspace: Overlay {
+                    directory: run.to_owned(),
+                    lower,
+                    upper: Path::new(layer).join(TREE),
+                    work: scratch.join("work"),
+                },
+                binds: self.view.binds.clone(),
+                links: self.view.links.clone(),
+                hidden: self.view.hidden.clone(),
+                home: self.home.clone(),
+                tmp: scratch.join("tmp"),
+            }),
+            Kind::Landlock => {
+                let (read, list) = readable(&self.view);
+                let mut write = vec![run.join(layer).join(TREE), scratch.join("tmp"), self.home.clone()];
+                write.extend(DEVICES.map(PathBuf::from));
+                Isolation::Landlock(Access { read, list, write, network })
+            }
+        }
+    }
+
+    /// What a command is started as, in the layer at `layer`.
+    pub(super) fn program(&self, command: ExecSpec, layer: &Path, scratch: &Path) -> Program {
+        let mut env = self.view.env.clone();
+        let mut workdir = command.workdir;
+        if self.kind == Kind::Landlock {
+            // Nothing can be put in place there, so the command is told the real ones.
+            if let Ok(below) = Path::new(&workdir).strip_prefix(WORKSPACE) {
+                workdir = layer.join(TREE).join(below).display().to_string();
+            }
+            env.insert("HOME".to_owned(), self.home.display().to_string());
+            env.insert("TMPDIR".to_owned(), scratch.join("tmp").display().to_string());
+        }
+        env.extend(command.env);
+        Program { argv: command.argv, env, workdir }
+    }
+}
+
+/// Makes the directory of a layer; its files are a copy of those of `source`.
+///
+/// # Errors
+/// Something cannot be read or made.
+pub(super) fn make_layer(directory: &Path, source: Option<&Path>) -> Result<(), SandboxError> {
+    let tree = directory.join(TREE);
+    tree::make_directory(directory)?;
+    match source {
+        Some(source) => tree::copy_tree(source, &tree)?,
+        None => tree::make_directory(&tree)?,
+    }
+    set_mode(&tree, 0o755)
+}
+
+/// Makes what one command gets for itself in its layer's directory. Never used twice: a command may leave traps in
+/// its `/tmp`, and an overlay that was not synced refuses the same work directory.
+///
+/// # Errors
+/// Something cannot be made.
+pub(super) fn make_scratch(layer: &Path) -> Result<PathBuf, SandboxError> {
+    let scratch = layer.join("scratch");
+    tree::remove(&scratch)?;
+    let scratch = scratch.join(Uuid::new_v4().simple().to_string());
+    tree::make_directory(&scratch.join("work"))?;
+    tree::make_directory(&scratch.join("tmp"))?;
+    set_mode(&scratch.join("tmp"), 0o1777)?;
+    Ok(scratch)
+}
+
+/// Removes from a layer what belonged to its last command.
+///
+/// # Errors
+/// The system says no.
+pub(super) fn seal_layer(directory: &Path) -> Result<(), SandboxError> {
+    tree::remove(&directory.join("scratch"))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), SandboxError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(SandboxError::io("set the mode of", path))
+}
+
+/// The view in Landlock's terms, which cannot take back below what it gives above: what may be read, and directories on
+/// the way there.
+fn readable(view: &View) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut read, mut list) = (vec![PathBuf::from("/proc")], vec![PathBuf::from("/")]);
+    let mut open = view.binds.clone();
+    while let Some(path) = open.pop() {
+        if view.hidden.contains(&path) {
+            continue;
+        }
+        if view.hidden.iter().any(|hidden| hidden.starts_with(&path)) {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            // A rule for a link would be one for whatever it leads to.
+            open.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink())).map(|entry| entry.path()));
+            list.push(path);
+        } else {
+            read.push(path);
+        }
+    }
+    (read, list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_stays_out_of_what_may_be_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path();
+        for file in ["etc/shadow", "etc/hosts", "etc/ssl/certs/a", "etc/ssl/private/key", "usr/bin"] {
+            std::fs::create_dir_all(root.join(file)).unwrap();
+        }
+        std::os::unix::fs::symlink("shadow", root.join("etc/link")).unwrap();
+        let view = View {
+            binds: vec![root.join("etc"), root.join("usr")],
+            hidden: vec![root.join("etc/shadow"), root.join("etc/ssl/private")],
+            ..View::default()
+        };
+        let (mut read, _) = readable(&view);
+        read.sort();
+        assert_eq!(read[1..], [root.join("etc/hosts"), root.join("etc/ssl/certs"), root.join("usr")].map(|path| path)[..]);
+        assert_eq!(read[0], Path::new("/proc"));
+    }
+
+    #[test]
+    fn with_nothing_hidden_a_directory_is_one_rule() {
+        let view = View { binds: vec![PathBuf::from("/usr")], ..View::default() };
+        assert_eq!(readable(&view).0, [PathBuf::from("/proc"), PathBuf::from("/usr")]);
+    }
+}

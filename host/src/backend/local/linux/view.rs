@@ -1,0 +1,254 @@
+//! What of the developer's machine a step gets to see: the system, the tools on `PATH` and what they need, and the
+//! variables that go with them. Reads the file system, but not the process's environment, and changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path, PathBuf},
+};
+
+use super::{
+    HOME, WORKSPACE,
+    tools::{CERTIFICATES, CREDENTIALS, PASSED, TOOLS, Tool},
+};
+
+/// The system itself; those that are links are shown as links.
+const SYSTEM: &[&str] = &[
+    "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+    // What files in /etc lead to on some distributions.
+    "/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf", "/etc/ssl/certs", "/etc/static",
+    "/var/lib/ca-certificates",
+    // How many processors there are.
+    "/sys/devices/system/cpu",
+];
+
+/// What is made for each sandbox and so cannot be the host's.
+const OURS: &[&str] = &["/dev", "/proc", HOME, WORKSPACE];
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A chain of more symbolic links than this is a loop, as for the kernel.
+const LINKS_MAX: usize = 40;
+
+/// What a step sees of the host.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// Read-only, at their own paths; none lies in another.
+    pub(super) binds: Vec<PathBuf>,
+    /// Links outside of `binds` that lead there.
+    pub(super) links: Vec<(PathBuf, PathBuf)>,
+    /// What within `binds` must not be readable.
+    pub(super) hidden: Vec<PathBuf>,
+    /// Environment variables.
+    pub(super) env: BTreeMap<String, String>,
+}
+
+impl View {
+    /// Works it out from the developer's environment and home directory.
+    pub(super) fn new(host: &BTreeMap<String, String>, home: Option<&Path>) -> Self {
+        let mut found = Found { home: home.filter(|home| home.is_absolute()), ..Found::default() };
+        let mut env = BTreeMap::new();
+        for path in SYSTEM {
+            found.show(Path::new(path));
+        }
+        for tool in TOOLS {
+            if let Some(directory) = found.tool(tool, host) {
+                env.insert(tool.variable.to_owned(), directory);
+            }
+        }
+        for (name, value) in host {
+            if CERTIFICATES.contains(&name.as_str()) {
+                value.split(':').for_each(|path| found.show(Path::new(path)));
+            } else if !PASSED.contains(&name.as_str()) && !name.starts_with("LC_") {
+                continue;
+            }
+            env.insert(name.clone(), value.clone());
+        }
+        let path = host.get("PATH").filter(|path| !path.is_empty()).map_or(DEFAULT_PATH, String::as_str);
+        for directory in path.split(':') {
+            found.commands(Path::new(directory));
+        }
+        let user = host.get("USER").or_else(|| host.get("LOGNAME")).map_or("user", String::as_str);
+        env.extend([("PATH", path), ("HOME", HOME), ("USER", user), ("CI", "true")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        found.finish(env)
+    }
+}
+
+#[derive(Default)]
+struct Found<'a> {
+    home: Option<&'a Path>,
+    /// Without links in them.
+    shown: BTreeSet<PathBuf>,
+    links: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Found<'_> {
+    /// Shows a path, whatever it leads to, and the links on the way. Nothing happens if there is nothing.
+    fn show(&mut self, path: &Path) {
+        let Some((real, links)) = resolve(path) else { return };
+        // Packages of nix need one another, and say so only in their files.
+        let real = if real.starts_with("/nix/store") { PathBuf::from("/nix/store") } else { real };
+        if !self.too_much(&real) && real.to_str().is_some() {
+            self.links.extend(links);
+            self.shown.insert(real);
+        }
+    }
+
+    /// Whether showing it would show the home directory too, or things that a sandbox has its own of.
+    fn too_much(&self, path: &Path) -> bool {
+        path.parent().is_none()
+            || self.home.is_some_and(|home| home.starts_with(path))
+            || path == Path::new("/home")
+            || path.parent() == Some(Path::new("/home"))
+            || OURS.iter().any(|ours| path.starts_with(ours) || Path::new(ours).starts_with(path))
+    }
+
+    /// Shows a tool; answers with its directory if it is there.
+    fn tool(&mut self, tool: &Tool, host: &BTreeMap<String, String>) -> Option<String> {
+        let directory = match host.get(tool.variable).filter(|value| !value.is_empty()) {
+            Some(value) => PathBuf::from(value),
+            None if tool.default.is_empty() => return None,
+            None => self.home?.join(tool.default),
+        };
+        if !directory.is_absolute() || !directory.is_dir() {
+            return None;
+        }
+        if tool.show.is_empty() {
+            self.show(&directory);
+        }
+        for part in tool.show {
+            self.show(&directory.join(part));
+        }
+        directory.into_os_string().into_string().ok()
+    }
+
+    /// Shows a directory of commands, with what they need.
+    fn commands(&mut self, directory: &Path) {
+        if !directory.is_absolute() {
+            return;
+        }
+        self.installation(directory);
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                continue;
+            }
+            let path = entry.path();
+            // Most lead to a neighbour.
+            if fs::read_link(&path).is_ok_and(|target| target.components().count() == 1 && target.is_relative()) {
+                continue;
+            }
+            let Some((real, _)) = resolve(&path) else { continue };
+            if !self.covers(&real) {
+                self.show(&path);
+                match real.parent() {
+                    Some(parent) if !self.covers(&real) || is_commands(parent) => self.installation(parent),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Shows a directory of programs and the rest of their installation: outside of the home directory the whole
+    /// prefix, inside what installations consist of and nothing that happens to lie beside.
+    fn installation(&mut self, directory: &Path) {
+        self.show(directory);
+        let Some(prefix) = directory.parent().filter(|_| is_commands(directory)) else { return };
+        if self.home.is_some_and(|home| directory.starts_with(home)) {
+            for part in ["lib", "lib64", "libexec", "include"] {
+                self.show(&prefix.join(part));
+            }
+        } else if prefix.components().count() > 2 {
+            self.show(prefix);
+        }
+    }
+
+    fn covers(&self, path: &Path) -> bool {
+        path.ancestors().any(|ancestor| self.shown.contains(ancestor))
+    }
+
+    fn finish(self, env: BTreeMap<String, String>) -> View {
+        let mut binds: Vec<PathBuf> = Vec::new();
+        for path in &self.shown {
+            // Sorted, so a directory comes before what is in it.
+            if !binds.iter().any(|bind| path.starts_with(bind)) {
+                binds.push(path.clone());
+            }
+        }
+        let within = |path: &Path| binds.iter().any(|bind| path.starts_with(bind));
+        let links = self.links.into_iter().filter(|(link, _)| !within(link)).collect();
+        let mut hidden = secrets(Path::new("/etc"));
+        for directory in self.shown.iter().filter(|path| !SYSTEM.iter().any(|system| path.starts_with(system))) {
+            hidden.extend(CREDENTIALS.iter().map(|name| directory.join(name)).filter(|path| path.exists()));
+        }
+        View { binds, links, hidden, env }
+    }
+}
+
+fn is_commands(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| name == "bin" || name == "sbin")
+}
+
+/// Follows a path to what is really there, noting each link on the way and what it says. None if nothing is there.
+fn resolve(path: &Path) -> Option<(PathBuf, BTreeMap<PathBuf, PathBuf>)> {
+    if !path.is_absolute() {
+        return None;
+    }
+    let mut links = BTreeMap::new();
+    let mut real = PathBuf::from("/");
+    // Last first.
+    let mut rest: Vec<_> = components(path);
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            real.pop();
+            continue;
+        }
+        let next = real.join(&name);
+        if !fs::symlink_metadata(&next).ok()?.is_symlink() {
+            real = next;
+            continue;
+        }
+        let target = fs::read_link(&next).ok()?;
+        if target.is_absolute() {
+            real = PathBuf::from("/");
+        }
+        rest.extend(components(&target));
+        // A path of the wire is UTF-8.
+        target.to_str()?;
+        links.insert(next, target);
+        if links.len() > LINKS_MAX {
+            return None;
+        }
+    }
+    Some((real, links))
+}
+
+/// The names in a path, last first.
+fn components(path: &Path) -> Vec<std::ffi::OsString> {
+    let name = |component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsStr::new("..").to_owned()),
+        _ => None,
+    };
+    path.components().rev().filter_map(name).collect()
+}
+
+/// What below a directory not everybody may read. Our user may be root, or in the wrong group.
+fn secrets(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(about) = entry.metadata() else { continue };
+            let needed = if about.is_dir() { 0o005 } else { 0o004 };
+            if about.is_symlink() || entry.path().to_str().is_none() {
+            } else if about.permissions().mode() & needed != needed {
+                found.push(entry.path());
+            } else if about.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,150 @@
+//! `hm build`: from its arguments to a finished build.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::args::BuildArgs;
+use super::config::Config;
+use super::error::{CliError, to_u8};
+use super::{load_plugins, to_stderr, warn};
+use crate::backend::local::{LocalBackend, LocalConfig, Mode};
+use crate::orchestrator::{Build, Interrupt, exit, run};
+use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
+use crate::plugin::{Live, Plugins, one_line};
+use crate::sandbox::{Output, Role};
+use crate::sys::{System, cores};
+
+/// Runs the command and returns the exit code.
+pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
+    let system = System::read()?;
+    let (source, project) = places(&args, &system)?;
+    let config = Config::read(&system.config, &project)?;
+    let pipelines = read(&source, std::io::stdin().lock())?;
+    let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
+
+    let plugins = load_plugins(&system, args.verbose).await?;
+    for broken in &plugins.broken {
+        warn(&one_line(broken));
+    }
+    let runners = plugins.runners();
+    let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };
+    let plan = Plan::new(pipeline, &overrides, &runners)?;
+    plan.check_runners(&runners)?;
+    let formatter = formatter(&args, &plugins, &system)?;
+
+    let run_id = Uuid::new_v4();
+    let backend = LocalBackend::open(LocalConfig {
+        helper: system.program.clone(),
+        project,
+        cache: system.cache.clone(),
+        run_id,
+        host_env: system.env.clone(),
+        home: system.home.clone(),
+        network: !(args.offline || config.offline),
+        mode: Mode::Auto,
+    });
+    let backend = Arc::new(backend.await.map_err(CliError::Sandbox)?);
+    if let Some(notice) = backend.notice() {
+        warn(notice);
+    }
+    let jobs = args.jobs.map_or_else(cores, usize::from);
+    let build = Build { plan: Arc::new(plan), plugins, backend: backend.clone(), jobs, run_id, formatter };
+    let (exit_code, shown) = run(build, interrupts()?).await;
+    let closed = match Arc::into_inner(backend) {
+        Some(backend) => backend.close().await.map_err(CliError::CleanUp),
+        None => Ok(()),
+    };
+    // The build's own result says more than what went wrong around it.
+    for trouble in [shown.map_err(CliError::from), closed].into_iter().filter_map(Result::err) {
+        if exit_code == exit::OK || matches!(trouble, CliError::Output(_)) {
+            return Err(trouble);
+        }
+        trouble.report(std::io::stderr());
+    }
+    Ok(to_u8(exit_code))
+}
+
+/// Where the pipeline comes from and which project it works on.
+fn places(args: &BuildArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
+    let here = &system.current_dir;
+    if let Some(dir) = &args.dir {
+        let dir = here.join(dir);
+        if !dir.is_dir() {
+            return Err(CliError::Usage(format!("--dir {} is not a directory", dir.display())));
+        }
+    }
+    let given = args.dir.as_ref().map(|d| here.join(d));
+    let source = match &args.file {
+        Some(file) if file.as_os_str() == "-" => Source::Stdin,
+        Some(file) => Source::File(here.join(file)),
+        None => {
+            let project = given.or_else(|| find_project(here)).unwrap_or_else(|| here.clone());
+            return Ok((Source::Project(project.clone()), project));
+        }
+    };
+    Ok((source, given.unwrap_or_else(|| here.clone())))
+}
+
+/// The variables of `--env`.
+fn environment(typed: &[String], system: &System) -> Result<BTreeMap<String, String>, CliError> {
+    let mut env = BTreeMap::new();
+    for entry in typed {
+        let (name, value) = match entry.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => match system.env.get(entry) {
+                Some(value) => (entry.as_str(), value.clone()),
+                None => return Err(CliError::Usage(format!("--env {entry}: no such variable in your environment"))),
+            },
+        };
+        if name.is_empty() {
+            return Err(CliError::Usage(format!("--env {entry}: the name is empty")));
+        }
+        env.insert(name.to_owned(), value);
+    }
+    Ok(env)
+}
+
+/// A live instance of the formatter, connected to our own streams.
+fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Live, CliError> {
+    let Some(plugin) = plugins.format(&args.format) else {
+        let known = plugins.format_names().into_iter().map(str::to_owned).collect();
+        return Err(CliError::NoSuchFormat { format: args.format.clone(), known });
+    };
+    let terminal = std::io::stdout().is_terminal();
+    let plain = system.env.get("NO_COLOR").is_some_and(|v| !v.is_empty()) || system.env.get("TERM").is_some_and(|t| t == "dumb");
+    let streams = Output::new(
+        (Box::pin(tokio::io::stdout()), terminal),
+        (Box::pin(tokio::io::stderr()), std::io::stderr().is_terminal()),
+    );
+    let config = [("color", terminal && !plain), ("verbose", args.verbose)].map(|(k, v)| (k.to_owned(), v.to_string()));
+    Ok(plugin.instance(Role::Formatter(streams), config.into()))
+}
+
+/// Ctrl-C and its like: the first asks the build to stop, the second does not ask.
+fn interrupts() -> Result<mpsc::Receiver<Interrupt>, CliError> {
+    let (sender, receiver) = mpsc::channel(1);
+    let listen = |kind| signal(kind).map_err(CliError::Runtime);
+    let (mut int, mut term, mut hup) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    tokio::spawn(async move {
+        for times in 0.. {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+                _ = hup.recv() => {}
+            }
+            if times > 0 || sender.send(Interrupt).await.is_err() {
+                // Steps die with us: their supervisors watch a pipe that closes now.
+                to_stderr("hm: stopped at once\n");
+                std::process::exit(exit::INTERRUPTED);
+            }
+        }
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,126 @@
+//! Turns errors into what a person reads (`error:`, causes, `hint:`) and into the exit code. The only place that knows both.
+
+use std::error::Error;
+use std::io::Write;
+
+use crate::backend::local::SandboxError;
+use crate::orchestrator::{FormatterError, exit};
+use crate::pipeline::PipelineError;
+use crate::plugin::Conflict;
+use crate::sys::SystemError;
+
+/// Exit code for wrong usage or configuration.
+const USAGE: u8 = 2;
+/// Exit code for a network or a daemon that is not there, the sandbox of the kernel included.
+const ENVIRONMENT: u8 = 4;
+/// Exit code for a plugin that is missing or cannot be loaded.
+const PLUGIN_LOAD: u8 = 5;
+/// Exit code for a pipeline that is not valid.
+const PIPELINE: u8 = 7;
+
+/// Whatever keeps a command from doing its work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error("{0}")]
+    Usage(String),
+    #[error("cannot read the configuration {}", path.display())]
+    Config {
+        path: std::path::PathBuf,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    #[error(transparent)]
+    System(#[from] SystemError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    #[error("there is no plugin `{name}`; there is: {}", known.join(", "))]
+    NoSuchPlugin { name: String, known: Vec<String> },
+    #[error("there is no output format `{format}`; there is: {}", known.join(", "))]
+    NoSuchFormat { format: String, known: Vec<String> },
+    #[error("cannot start the WebAssembly engine")]
+    Engine(#[from] hm_abi::EngineError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot sandbox steps on this machine")]
+    Sandbox(#[source] SandboxError),
+    #[error("the build left something behind")]
+    CleanUp(#[source] SandboxError),
+    #[error(transparent)]
+    Output(#[from] FormatterError),
+    #[error("cannot write the output")]
+    Write(#[source] std::io::Error),
+}
+
+impl CliError {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config { .. } | Self::System(_) | Self::NoSuchFormat { .. } => USAGE,
+            Self::Pipeline(PipelineError::NoProject { .. } | PipelineError::Ambiguous { .. } | PipelineError::UnknownPipeline { .. }) => USAGE,
+            Self::Pipeline(PipelineError::Read { .. } | PipelineError::OnlyPython { .. }) => USAGE,
+            Self::Pipeline(PipelineError::NoImageRunner { .. }) => PLUGIN_LOAD,
+            Self::Pipeline(_) => PIPELINE,
+            Self::Conflict(_) | Self::NoSuchPlugin { .. } => PLUGIN_LOAD,
+            Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
+            Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
+            Self::CleanUp(_) | Self::Output(FormatterError::Write(_)) | Self::Write(_) => to_u8(exit::FAILED),
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Pipeline(PipelineError::NoProject { .. }) => {
+                Some("put a pipeline into .hm/ci.json, or name one: hm build --file FILE")
+            }
+            Self::Pipeline(PipelineError::OnlyPython { .. } | PipelineError::GraphForm { .. }) => {
+                Some("render it with harmont 0.0.1 and pipe the JSON in: … | hm build --file -")
+            }
+            Self::Pipeline(PipelineError::Ambiguous { .. }) => Some("name the one to run: hm build PIPELINE"),
+            Self::Pipeline(PipelineError::NoImageRunner { .. }) => {
+                Some("run such steps without their image, in the local sandbox: hm build --runner local")
+            }
+            Self::Pipeline(PipelineError::UnknownRunner { .. }) | Self::NoSuchPlugin { .. } | Self::NoSuchFormat { .. } => {
+                Some("see what there is: hm plugin list")
+            }
+            Self::Sandbox(_) => Some("steps need user namespaces or Landlock; docs/local-sandbox.md says how to allow them"),
+            _ => None,
+        }
+    }
+
+    /// Whether the reader of our output has gone away, which is no error to tell anybody about.
+    fn is_broken_pipe(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
+    /// Writes the error for a person.
+    pub(super) fn report(&self, mut stderr: impl Write) {
+        if self.is_broken_pipe() {
+            return;
+        }
+        let mut text = format!("error: {self}\n");
+        let mut cause = self.source();
+        let mut number = 1;
+        while let Some(error) = cause {
+            text.push_str(&format!("  {number}: {error}\n"));
+            number += 1;
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        // If even this cannot be written, the exit code is all that is left to say.
+        let _ = stderr.write_all(text.as_bytes());
+    }
+}
+
+/// An exit code as the system takes it.
+pub(super) fn to_u8(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

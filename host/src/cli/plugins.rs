@@ -1,0 +1,74 @@
+//! `hm plugin list` and `hm plugin info`: what there is and what it may do.
+
+use std::fmt::Write;
+
+use hm_plugin_protocol::Capability;
+
+use super::error::CliError;
+use super::{load_plugins, print, warn};
+use crate::plugin::{Plugin, one_line};
+use crate::sys::System;
+
+/// One line for each plugin.
+pub(super) async fn list() -> Result<u8, CliError> {
+    let plugins = load_plugins(&System::read()?, false).await?;
+    let mut text = String::new();
+    for plugin in &plugins.loaded {
+        let provides: Vec<String> = plugin.manifest.capabilities.iter().map(provides).collect();
+        let version = plugin.manifest.version.to_string();
+        let _ = writeln!(text, "{:<12} {:<8} {:<28} {}", plugin.name, version, provides.join(", "), plugin.origin);
+    }
+    print(&text)?;
+    for broken in &plugins.broken {
+        warn(&one_line(broken));
+    }
+    Ok(0)
+}
+
+/// All that is known of one plugin.
+pub(super) async fn info(name: &str) -> Result<u8, CliError> {
+    let plugins = load_plugins(&System::read()?, false).await?;
+    match plugins.named(name) {
+        Some(plugin) => print(&describe(plugin)),
+        None => {
+            for broken in &plugins.broken {
+                warn(&one_line(broken));
+            }
+            let known = plugins.loaded.iter().map(|p| p.name.to_string()).collect();
+            Err(CliError::NoSuchPlugin { name: name.into(), known })
+        }
+    }
+}
+
+fn provides(capability: &Capability) -> String {
+    match capability {
+        Capability::StepExecutor(spec) if spec.default => format!("runner {} (default)", spec.runner),
+        Capability::StepExecutor(spec) => format!("runner {}", spec.runner),
+        Capability::OutputFormatter(spec) => format!("format {}", spec.name),
+        Capability::LifecycleHook(_) => "lifecycle hook".into(),
+        Capability::Subcommand(spec) => format!("command {}", spec.verb),
+    }
+}
+
+fn describe(plugin: &Plugin) -> String {
+    let manifest = &plugin.manifest;
+    let list = |items: Vec<String>| if items.is_empty() { "nothing".to_owned() } else { items.join("\n             ") };
+    let asked = manifest.required_host_fns.iter().map(|name| {
+        if plugin.granted.contains(name) { format!("{name} (granted)") } else { format!("{name} (not granted)") }
+    });
+    [
+        ("name", manifest.name.clone()),
+        ("version", manifest.version.to_string()),
+        ("about", manifest.description.clone()),
+        ("origin", plugin.origin.to_string()),
+        ("sha256", plugin.digest.clone()),
+        ("provides", list(manifest.capabilities.iter().map(provides).collect())),
+        ("asks for", list(asked.collect())),
+        ("hosts", list(manifest.allowed_hosts.clone())),
+    ]
+    .into_iter()
+    .fold(String::new(), |mut text, (label, value)| {
+        let _ = writeln!(text, "{:<12} {value}", format!("{label}:"));
+        text
+    })
+}

@@ -1,0 +1,400 @@
+//! Decides what happens next in a build. A pure state machine: the same inputs give the same actions, so that it can
+//! be simulated. It knows no clock, no task and no plugin; carrying out its actions is `run`'s affair.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hm_plugin_protocol::SnapshotRef;
+
+use super::exit;
+use crate::pipeline::Plan;
+
+/// What the dispatcher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A step that it started has come to its end.
+    Ended {
+        /// The step.
+        step: usize,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The user wants it to stop.
+    Cancel,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its command succeeded; children start from the snapshot, if the runner makes any.
+    Succeeded {
+        /// What the runner saved.
+        snapshot: Option<SnapshotRef>,
+    },
+    /// Its command exited with another code than 0, or was stopped after its time.
+    Failed {
+        /// The exit code.
+        exit_code: i32,
+        /// Why, in a sentence.
+        message: String,
+    },
+    /// The plugin that should run it failed.
+    PluginFailed {
+        /// Why, in a sentence.
+        message: String,
+    },
+    /// It was stopped because the build was.
+    Cancelled,
+}
+
+/// What the dispatcher wants done. The order matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Say that a step is part of the build.
+    Queue {
+        /// The step.
+        step: usize,
+    },
+    /// Start a step.
+    Start {
+        /// The step.
+        step: usize,
+        /// What its parent saved.
+        parent: Option<SnapshotRef>,
+    },
+    /// Say that a step has ended.
+    End {
+        /// The step.
+        step: usize,
+        /// What its command exited with, or what stands for it.
+        exit_code: i32,
+        /// What the runner saved.
+        snapshot: Option<SnapshotRef>,
+    },
+    /// Say that a step failed, and why.
+    Fail {
+        /// The step.
+        step: usize,
+        /// Its exit code.
+        exit_code: i32,
+        /// Why.
+        message: String,
+    },
+    /// Stop all running steps; each still has to be reported as ended.
+    StopRunning,
+    /// The build is over. The last action.
+    Finish {
+        /// What `hm build` exits with.
+        exit_code: i32,
+    },
+}
+
+/// The exit code that stands for a step whose plugin failed (`EX_SOFTWARE`).
+pub(super) const PLUGIN_FAILED: i32 = 70;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Status {
+    Pending,
+    Running,
+    Succeeded(Option<SnapshotRef>),
+    /// Failed, stopped, or never to be run.
+    Ended,
+}
+
+/// The state of a build. See the module's documentation.
+#[derive(Debug)]
+pub struct Dispatcher {
+    plan: Arc<Plan>,
+    jobs: usize,
+    status: Vec<Status>,
+    /// Steps that may start now, first things first.
+    ready: BTreeSet<usize>,
+    running: usize,
+    /// The steps of each segment (what stands between two waits).
+    segments: Vec<Vec<usize>>,
+    segment: usize,
+    /// How many steps of the current segment have not come to their end.
+    open: usize,
+    /// Nothing more is started in the current segment.
+    halted: bool,
+    exit_code: i32,
+    finished: bool,
+}
+
+impl Dispatcher {
+    /// A build of this plan with at most `jobs` steps at once, and its first actions.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, jobs: usize) -> (Self, Vec<Action>) {
+        let mut segments = vec![Vec::new(); plan.waits().len() + 1];
+        for (index, step) in plan.steps().iter().enumerate() {
+            segments[step.segment].push(index);
+        }
+        let mut actions: Vec<Action> = (0..plan.steps().len()).map(|step| Action::Queue { step }).collect();
+        let mut this = Self {
+            status: vec![Status::Pending; plan.steps().len()],
+            jobs: jobs.max(1),
+            ready: BTreeSet::new(),
+            running: 0,
+            open: 0,
+            segments,
+            segment: 0,
+            halted: false,
+            exit_code: exit::OK,
+            finished: false,
+            plan,
+        };
+        this.open_segment();
+        this.advance(&mut actions);
+        (this, actions)
+    }
+
+    /// Takes an input and says what to do about it. Inputs that make no sense any more change nothing.
+    pub fn handle(&mut self, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Cancel if self.finished => {}
+            Input::Cancel => {
+                self.exit_code = exit::INTERRUPTED;
+                self.halt();
+                if self.running > 0 {
+                    actions.push(Action::StopRunning);
+                }
+            }
+            Input::Ended { step, .. } if self.status.get(step) != Some(&Status::Running) => {}
+            Input::Ended { step, outcome } => self.ended(step, outcome, &mut actions),
+        }
+        self.advance(&mut actions);
+        actions
+    }
+
+    fn ended(&mut self, step: usize, outcome: Outcome, actions: &mut Vec<Action>) {
+        self.running -= 1;
+        self.open -= 1;
+        let (exit_code, message, snapshot) = match outcome {
+            Outcome::Succeeded { snapshot } => {
+                self.status[step] = Status::Succeeded(snapshot.clone());
+                if !self.halted {
+                    let current = self.segment;
+                    let plan = &self.plan;
+                    let children = plan.steps()[step].children.iter();
+                    self.ready.extend(children.filter(|&&c| plan.steps()[c].segment == current));
+                }
+                (0, None, snapshot)
+            }
+            Outcome::Failed { exit_code, message } => {
+                self.fail(step, exit::FAILED);
+                (exit_code, Some(message), None)
+            }
+            Outcome::PluginFailed { message } => {
+                self.fail(step, exit::PLUGIN);
+                (PLUGIN_FAILED, Some(message), None)
+            }
+            Outcome::Cancelled => {
+                self.status[step] = Status::Ended;
+                (exit::INTERRUPTED, None, None)
+            }
+        };
+        actions.push(Action::End { step, exit_code, snapshot });
+        if let Some(message) = message {
+            actions.push(Action::Fail { step, exit_code, message });
+        }
+    }
+
+    /// The first failure decides the exit code, unless the user interrupts.
+    fn fail(&mut self, step: usize, code: i32) {
+        self.status[step] = Status::Ended;
+        if self.exit_code == exit::OK {
+            self.exit_code = code;
+        }
+        self.halt();
+    }
+
+    /// Starts nothing more in this segment.
+    fn halt(&mut self) {
+        self.halted = true;
+        self.ready.clear();
+        for &step in &self.segments[self.segment] {
+            if self.status[step] == Status::Pending {
+                self.status[step] = Status::Ended;
+                self.open -= 1;
+            }
+        }
+    }
+
+    /// Starts what may start; passes waits that are over; finishes when nothing is left.
+    fn advance(&mut self, actions: &mut Vec<Action>) {
+        while self.open == 0 && !self.finished {
+            let next = self.segment + 1;
+            let passes = match (self.exit_code, self.plan.waits().get(self.segment)) {
+                (exit::INTERRUPTED, _) | (_, None) => false,
+                (exit::OK, Some(_)) => true,
+                (_, Some(continue_on_failure)) => *continue_on_failure,
+            };
+            if passes {
+                self.segment = next;
+                self.halted = false;
+                self.open_segment();
+            } else {
+                self.finished = true;
+                actions.push(Action::Finish { exit_code: self.exit_code });
+            }
+        }
+        while self.running < self.jobs {
+            let Some(step) = self.ready.pop_first() else { break };
+            self.status[step] = Status::Running;
+            self.running += 1;
+            let parent = match self.plan.steps()[step].parent.map(|p| &self.status[p]) {
+                Some(Status::Succeeded(snapshot)) => snapshot.clone(),
+                _ => None,
+            };
+            actions.push(Action::Start { step, parent });
+        }
+    }
+
+    /// Makes the current segment's steps ready, as far as their parents succeeded; those below a step that did not
+    /// will never run.
+    fn open_segment(&mut self) {
+        let steps = &self.segments[self.segment];
+        self.open = steps.len();
+        let mut never = Vec::new();
+        for &step in steps {
+            match self.plan.steps()[step].parent.map(|p| &self.status[p]) {
+                None | Some(Status::Succeeded(_)) => {
+                    self.ready.insert(step);
+                }
+                Some(Status::Ended) => never.push(step),
+                Some(Status::Pending | Status::Running) => {}
+            }
+        }
+        while let Some(step) = never.pop() {
+            if self.status[step] == Status::Pending && self.plan.steps()[step].segment == self.segment {
+                self.status[step] = Status::Ended;
+                self.open -= 1;
+                never.extend(&self.plan.steps()[step].children);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Overrides, Runners, choose, parse};
+
+    fn dispatcher(steps: &str, jobs: usize) -> (Dispatcher, String) {
+        let text = format!(r#"{{"version":"0","steps":[{steps}]}}"#);
+        let (_, pipeline) = choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
+        let runners = Runners { known: ["l".to_owned()].into(), default: "l".into(), for_images: "d".into() };
+        let plan = Plan::new(pipeline, &Overrides::default(), &runners).expect("a plan");
+        let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), jobs);
+        let shown = show(&dispatcher, &actions);
+        (dispatcher, shown)
+    }
+
+    /// `a b<a | c`: steps, children and waits, as in the tests of the plan.
+    fn build(text: &str, jobs: usize) -> (Dispatcher, String) {
+        let steps: Vec<String> = text
+            .split_whitespace()
+            .map(|word| match word.split_once('<') {
+                _ if word == "|" => r#"{"type":"wait"}"#.to_owned(),
+                _ if word == "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
+                Some((key, parent)) => format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#),
+                None => format!(r#"{{"type":"command","key":"{word}","cmd":":"}}"#),
+            })
+            .collect();
+        dispatcher(&steps.join(","), jobs)
+    }
+
+    fn show(dispatcher: &Dispatcher, actions: &[Action]) -> String {
+        let key = |step: &usize| dispatcher.plan.steps()[*step].step.key.as_str();
+        let words: Vec<String> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Queue { .. } | Action::End { .. } => None,
+                Action::Start { step, parent: None } => Some(format!("start {}", key(step))),
+                Action::Start { step, parent: Some(SnapshotRef(parent)) } => Some(format!("start {} in {parent}", key(step))),
+                Action::Fail { step, exit_code, .. } => Some(format!("fail {} {exit_code}", key(step))),
+                Action::StopRunning => Some("stop".into()),
+                Action::Finish { exit_code } => Some(format!("finish {exit_code}")),
+            })
+            .collect();
+        words.join(", ")
+    }
+
+    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `a^` cancelled).
+    fn after(text: &str, jobs: usize, ends: &str) -> Vec<String> {
+        let (mut dispatcher, first) = build(text, jobs);
+        let mut shown = vec![first];
+        for end in ends.split_whitespace() {
+            let key = end.trim_end_matches(['!', '?', '^']);
+            let step = dispatcher.plan.steps().iter().position(|s| s.step.key == key).unwrap_or(usize::MAX);
+            let message = "why".to_owned();
+            let input = match &end[key.len()..] {
+                "!" => Input::Ended { step, outcome: Outcome::Failed { exit_code: 3, message } },
+                "?" => Input::Ended { step, outcome: Outcome::PluginFailed { message } },
+                "^" if key.is_empty() => Input::Cancel,
+                "^" => Input::Ended { step, outcome: Outcome::Cancelled },
+                _ => Input::Ended { step, outcome: Outcome::Succeeded { snapshot: Some(SnapshotRef(format!("[{key}]"))) } },
+            };
+            let actions = dispatcher.handle(input);
+            shown.push(show(&dispatcher, &actions));
+        }
+        shown
+    }
+
+    #[test]
+    fn forks_start_together_up_to_the_number_of_jobs() {
+        assert_eq!(after("a b<a c<a d", 2, "a b c d"), ["start a, start d", "start b in [a]", "start c in [a]", "", "finish 0"]);
+        assert_eq!(after("a b<a c<a d", 1, "a b c d"), ["start a", "start b in [a]", "start c in [a]", "start d", "finish 0"]);
+    }
+
+    #[test]
+    fn a_failure_lets_running_steps_end_and_starts_nothing_more() {
+        assert_eq!(after("a b c d<b", 2, "a! b"), ["start a, start b", "fail a 3", "finish 1"]);
+        assert_eq!(after("a | b", 2, "a!"), ["start a", "fail a 3, finish 1"]);
+        assert_eq!(after("a b<a", 2, "a?"), ["start a", "fail a 70, finish 6"]);
+        assert_eq!(after("a b", 2, "a? b!"), ["start a, start b", "fail a 70", "fail b 3, finish 6"]);
+    }
+
+    #[test]
+    fn waits_hold_back_all_that_follows() {
+        assert_eq!(after("a b | c<a | | d", 9, "a b c d"), ["start a, start b", "", "start c in [a]", "start d", "finish 0"]);
+        assert_eq!(after("| x | |", 1, "x"), ["start x", "finish 0"]);
+    }
+
+    #[test]
+    fn a_wait_that_continues_runs_what_can_still_run() {
+        assert_eq!(after("t1 t2 |! report child<t1 grand<child", 1, "t1! report"), ["start t1", "fail t1 3, start report", "finish 1"]);
+        assert_eq!(after("a |! b | c", 1, "a! b"), ["start a", "fail a 3, start b", "finish 1"]);
+        assert_eq!(after("a | b |! c", 1, "a!"), ["start a", "fail a 3, finish 1"], "each wait speaks for itself");
+        assert_eq!(after("a |! b<a", 1, "a!"), ["start a", "fail a 3, finish 1"], "nothing is left that could run");
+    }
+
+    #[test]
+    fn cancelling_stops_what_runs_and_passes_no_wait() {
+        assert_eq!(after("a b c |! d", 2, "^ a^ b^"), ["start a, start b", "stop", "", "finish 130"]);
+        assert_eq!(after("a", 1, "a ^"), ["start a", "finish 0", ""], "too late");
+        assert_eq!(after("a b", 2, "a! ^ b^"), ["start a, start b", "fail a 3", "stop", "finish 130"]);
+    }
+
+    #[test]
+    fn inputs_about_steps_that_do_not_run_change_nothing() {
+        assert_eq!(after("a b<a", 1, "b a a b"), ["start a", "", "start b in [a]", "", "finish 0"]);
+    }
+
+    #[test]
+    fn a_fork_of_10_000_is_dispatched_in_order() {
+        let text: Vec<String> = (0..10_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s0") }).collect();
+        let (mut dispatcher, _) = build(&text.join(" "), 1);
+        let mut last = 0;
+        for step in 0..10_000 {
+            let done = Outcome::Succeeded { snapshot: None };
+            for action in dispatcher.handle(Input::Ended { step, outcome: done }) {
+                if let Action::Start { step, .. } = action {
+                    last = step;
+                }
+            }
+        }
+        assert_eq!(last, 9_999);
+    }
+}

@@ -1,0 +1,79 @@
+//! Hands the events of a build to its formatter plugin: one live instance, every event, in order. If it breaks, the
+//! build goes on without it and its failure is reported at the end.
+
+use std::io;
+
+use hm_plugin_protocol::BuildEvent;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::plugin::{EVENT_CALL, Live, PluginFailure};
+use crate::sandbox::Role;
+
+/// Why there is no more output.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatterError {
+    /// The plugin failed.
+    #[error("the output of this build is not complete")]
+    Plugin(#[from] PluginFailure),
+    /// Its output cannot be written.
+    #[error("cannot write the output of this build")]
+    Write(#[from] io::Error),
+}
+
+/// Shows events until there are no more. Tells `unheard` once nobody can hear of them any more, so that the build can
+/// end; a formatter that merely failed does not end it.
+pub(super) async fn show(
+    mut formatter: Live,
+    mut events: mpsc::Receiver<BuildEvent>,
+    unheard: oneshot::Sender<()>,
+) -> Result<(), FormatterError> {
+    let result = show_all(&mut formatter, &mut events).await;
+    let result = match result {
+        Err(error) => {
+            if let Some(write) = write_error(&error) {
+                // Nobody may be listening to this either, if the build is over.
+                let _ = unheard.send(());
+                while events.recv().await.is_some() {}
+                return Err(FormatterError::Write(write));
+            }
+            while events.recv().await.is_some() {}
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    };
+    flush(&mut formatter).await?;
+    result
+}
+
+async fn show_all(formatter: &mut Live, events: &mut mpsc::Receiver<BuildEvent>) -> Result<(), FormatterError> {
+    while let Some(event) = events.recv().await {
+        formatter.call("hm_output_on_event", &event, &EVENT_CALL).await?;
+        if events.is_empty() {
+            flush(formatter).await?;
+        }
+    }
+    let rest = formatter.call_bytes("hm_output_finalize", b"", &EVENT_CALL).await?;
+    if let Role::Formatter(output) = formatter.role() {
+        output.write_stdout(&rest).await?;
+    }
+    flush(formatter).await
+}
+
+async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {
+    match formatter.role() {
+        Role::Formatter(output) => Ok(output.flush().await?),
+        _ => Ok(()),
+    }
+}
+
+/// The system's refusal to write, which reaches us directly or through a host function of the plugin.
+fn write_error(error: &FormatterError) -> Option<io::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.raw_os_error().map_or_else(|| io.kind().into(), io::Error::from_raw_os_error));
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,22 @@
+//! Runs a plan. The [`Dispatcher`] decides (events in, actions out, no clock, no I/O); [`run`] carries its decisions
+//! out as tasks and turns what happened into `BuildEvent`s. Which plugin runs a step, and how, is below, in `plugin`.
+
+mod dispatcher;
+mod formatter;
+mod run;
+
+pub use dispatcher::{Action, Dispatcher, Input, Outcome};
+pub use formatter::FormatterError;
+pub use run::{Build, Interrupt, run};
+
+/// Exit codes of a build; the command line's contract (`docs/exit-codes.md`) holds the whole list.
+pub mod exit {
+    /// Everything succeeded.
+    pub const OK: i32 = 0;
+    /// A step failed.
+    pub const FAILED: i32 = 1;
+    /// A plugin failed.
+    pub const PLUGIN: i32 = 6;
+    /// The user stopped it.
+    pub const INTERRUPTED: i32 = 130;
+}

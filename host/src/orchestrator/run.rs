@@ -1,0 +1,278 @@
+//! Carries out what the dispatcher decides: steps become tasks, what happens to them becomes events. Holds the clock,
+//! the tasks and the channels; decides nothing itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hm_abi::CallError;
+use chrono::Utc;
+use uuid::Uuid;
+use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, ExecutorInput, SnapshotRef, StepResult};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::dispatcher::{Action, Dispatcher, Input, Outcome};
+use super::formatter::{FormatterError, show};
+use crate::backend::local::LocalBackend;
+use crate::pipeline::Plan;
+use crate::plugin::{Live, Plugin, PluginFailure, Plugins, executor_call, one_line};
+use crate::sandbox::{EventSender, Role, StepContext};
+
+/// How many events may wait for the formatter before the steps have to.
+const EVENTS: usize = 1024;
+
+/// Where a step finds the workspace.
+const WORKDIR: &str = "/workspace";
+
+/// What a step exits with when its time is over, as with `timeout(1)`.
+const TIMED_OUT: i32 = 124;
+
+/// What a build needs.
+pub struct Build {
+    /// What to run.
+    pub plan: Arc<Plan>,
+    /// Who runs it.
+    pub plugins: Plugins,
+    /// Where commands run.
+    pub backend: Arc<LocalBackend>,
+    /// How many steps run at once.
+    pub jobs: usize,
+    /// Names this run.
+    pub run_id: Uuid,
+    /// Shows the events.
+    pub formatter: Live,
+}
+
+/// The user wants the build to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupt;
+
+/// Runs a build to its end, whatever end that is. When this returns, no step is running any more.
+pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, Result<(), FormatterError>) {
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let (unheard, nobody_listens) = oneshot::channel();
+    let formatter = tokio::spawn(show(build.formatter, receiver, unheard));
+    let run = Run {
+        steps: (0..build.plan.steps().len()).map(|_| StepRun { id: Uuid::new_v4(), started: Instant::now() }).collect(),
+        archive: ArchiveId(Uuid::new_v4()),
+        started: Instant::now(),
+        plan: build.plan,
+        plugins: build.plugins,
+        backend: build.backend,
+        run_id: build.run_id,
+        cancelled: Arc::new(AtomicBool::new(false)),
+        tasks: JoinSet::new(),
+        running: HashMap::new(),
+        stop: Stop { interrupts, nobody_listens: Some(nobody_listens), requested: false },
+        events,
+    };
+    let exit_code = run.to_end(build.jobs).await;
+    let shown = match formatter.await {
+        Ok(shown) => shown,
+        Err(e) => Err(FormatterError::Write(std::io::Error::other(e))),
+    };
+    (exit_code, shown)
+}
+
+struct Run {
+    plan: Arc<Plan>,
+    plugins: Plugins,
+    backend: Arc<LocalBackend>,
+    run_id: Uuid,
+    archive: ArchiveId,
+    started: Instant,
+    steps: Vec<StepRun>,
+    cancelled: Arc<AtomicBool>,
+    tasks: JoinSet<Outcome>,
+    running: HashMap<Id, usize>,
+    stop: Stop,
+    events: EventSender,
+}
+
+struct StepRun {
+    id: Uuid,
+    started: Instant,
+}
+
+/// Everything that ends a build early.
+struct Stop {
+    interrupts: mpsc::Receiver<Interrupt>,
+    nobody_listens: Option<oneshot::Receiver<()>>,
+    requested: bool,
+}
+
+impl Stop {
+    /// Waits until the build is to stop; for ever once that has happened.
+    async fn requested(&mut self) {
+        if self.requested {
+            return std::future::pending().await;
+        }
+        let unheard = async {
+            match &mut self.nobody_listens {
+                Some(receiver) => match receiver.await {
+                    Ok(()) => {}
+                    // The formatter has merely ended.
+                    Err(_) => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(Interrupt) = self.interrupts.recv() => {}
+            () = unheard => self.nobody_listens = None,
+        }
+        self.requested = true;
+    }
+}
+
+impl Run {
+    async fn to_end(mut self, jobs: usize) -> i32 {
+        let start = BuildEvent::BuildStart { run_id: self.run_id, plan: self.plan.summary(), started_at: Utc::now() };
+        self.emit(start).await;
+        let (mut dispatcher, actions) = Dispatcher::new(self.plan.clone(), jobs);
+        let mut actions = VecDeque::from(actions);
+        let mut told = false;
+        loop {
+            while let Some(action) = actions.pop_front() {
+                if let Action::Finish { exit_code } = action {
+                    let duration_ms = millis(self.started);
+                    self.emit(BuildEvent::BuildEnd { exit_code, duration_ms }).await;
+                    return exit_code;
+                }
+                self.perform(action).await;
+            }
+            if self.stop.requested && !told {
+                told = true;
+                actions.extend(dispatcher.handle(Input::Cancel));
+                continue;
+            }
+            tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    if let Some(input) = self.ended(ended) {
+                        actions.extend(dispatcher.handle(input));
+                    }
+                }
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Queue { step } => {
+                let planned = &self.plan.steps()[step];
+                let (key, chain_idx) = (planned.step.key.clone(), planned.chain);
+                self.emit(BuildEvent::StepQueued { step_id: self.steps[step].id, key, chain_idx }).await;
+            }
+            Action::Start { step, parent } => {
+                let planned = &self.plan.steps()[step];
+                let (runner, image) = (planned.runner.clone(), planned.image.clone());
+                self.steps[step].started = Instant::now();
+                self.emit(BuildEvent::StepStart { step_id: self.steps[step].id, runner, image }).await;
+                let task = self.step(step, parent);
+                self.running.insert(self.tasks.spawn(task).id(), step);
+            }
+            Action::End { step, exit_code, snapshot } => {
+                let StepRun { id: step_id, started } = self.steps[step];
+                let duration_ms = millis(started);
+                self.emit(BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot }).await;
+            }
+            Action::Fail { step, exit_code, message } => {
+                let planned = &self.plan.steps()[step];
+                let event = BuildEvent::ChainFailed {
+                    chain_idx: planned.chain,
+                    failed_step_id: self.steps[step].id,
+                    failed_step_key: planned.step.key.clone(),
+                    exit_code,
+                    message,
+                    ts: Utc::now(),
+                };
+                self.emit(event).await;
+            }
+            Action::StopRunning => {
+                self.cancelled.store(true, Ordering::Relaxed);
+                self.tasks.abort_all();
+            }
+            // Ends the loop that calls this.
+            Action::Finish { .. } => {}
+        }
+    }
+
+    /// Sends an event. Whoever reads the output may be slow, and the user may want to stop meanwhile: then the steps
+    /// are stopped at once and the event still goes its way.
+    async fn emit(&mut self, event: BuildEvent) {
+        loop {
+            tokio::select! {
+                // A closed channel means that nobody listens any more.
+                permit = self.events.reserve() => {
+                    if let Ok(permit) = permit {
+                        permit.send(event);
+                    }
+                    return;
+                }
+                () = self.stop.requested() => {
+                    self.cancelled.store(true, Ordering::Relaxed);
+                    self.tasks.abort_all();
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<Input> {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(e) if e.is_cancelled() => (e.id(), Outcome::Cancelled),
+            Err(e) => (e.id(), Outcome::PluginFailed { message: format!("hm itself failed: {e}") }),
+        };
+        let step = self.running.remove(&id)?;
+        Some(Input::Ended { step, outcome })
+    }
+
+    /// The task that runs one step.
+    fn step(&self, index: usize, parent_snapshot: Option<SnapshotRef>) -> impl Future<Output = Outcome> + Send + 'static {
+        let planned = &self.plan.steps()[index];
+        let plugin = self.plugins.runner(&planned.runner).cloned();
+        let step_id = self.steps[index].id;
+        let (archive, backend) = (self.archive, self.backend.clone());
+        let context = StepContext::new(step_id, archive, backend, self.cancelled.clone(), self.events.clone());
+        let input = ExecutorInput {
+            step: planned.step.clone(),
+            workspace_archive_id: archive,
+            env: planned.env.clone(),
+            workdir: WORKDIR.into(),
+            run_id: self.run_id,
+            step_id,
+            cache_lookup: CacheDecision::MissNoCommit,
+            parent_snapshot,
+        };
+        let (runner, timeout) = (planned.runner.clone(), planned.timeout);
+        async move {
+            match plugin {
+                Some(plugin) => execute(&plugin, context, input, timeout).await,
+                None => Outcome::PluginFailed { message: format!("no plugin provides runner `{runner}`") },
+            }
+        }
+    }
+}
+
+async fn execute(plugin: &Plugin, context: StepContext, input: ExecutorInput, timeout: Option<std::time::Duration>) -> Outcome {
+    let mut live = plugin.instance(Role::Executor(Box::new(context)), std::collections::BTreeMap::new());
+    let result: Result<StepResult, PluginFailure> = live.ask("hm_executor_run", &input, &executor_call(timeout)).await;
+    if let Role::Executor(step) = live.role() {
+        step.end_of_output().await;
+    }
+    match (result, timeout) {
+        (Ok(result), _) if result.exit_code == 0 => Outcome::Succeeded { snapshot: result.committed_snapshot },
+        (Ok(StepResult { exit_code, .. }), _) => Outcome::Failed { exit_code, message: format!("exited with code {exit_code}") },
+        (Err(PluginFailure::Call { source: CallError::TimedOut { .. }, .. }), Some(limit)) => {
+            Outcome::Failed { exit_code: TIMED_OUT, message: format!("timed out after {} s", limit.as_secs()) }
+        }
+        (Err(failure), _) => Outcome::PluginFailed { message: one_line(&failure) },
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,182 @@
+//! Reads the text of a document: a bare pipeline, or an envelope with several.
+//! What the steps mean to each other is the plan's affair.
+
+use hm_plugin_protocol::{Pipeline, Step};
+use serde_json::{Map, Value};
+
+use super::PipelineError;
+
+/// The wire format of a pipeline.
+const VERSION: &str = "0";
+/// The wire format of an envelope, as `harmont.dump_registry_json()` writes it.
+const ENVELOPE_VERSION: &str = "1";
+
+/// A pipeline of a document, not yet checked: in a document of several, one that nobody asked for may be in a form
+/// that this version does not read.
+#[derive(Debug, Clone)]
+pub struct NamedPipeline {
+    /// What `hm build SLUG` takes.
+    pub slug: String,
+    /// The file, or standard input; for messages.
+    pub origin: String,
+    definition: Map<String, Value>,
+}
+
+/// Reads a document. A bare pipeline gets `name` as its slug.
+///
+/// # Errors
+/// Text that is not UTF-8 or not JSON (with line and column), an unknown version, or JSON that is neither a
+/// pipeline nor an envelope.
+pub fn parse(bytes: &[u8], origin: &str, name: &str) -> Result<Vec<NamedPipeline>, PipelineError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| PipelineError::NotUtf8 { origin: origin.into(), offset: e.valid_up_to() })?;
+    let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| syntax(origin, &e))?;
+    let document = object(value, origin, "the document")?;
+
+    let Some(pipelines) = document.get("pipelines") else {
+        return Ok(vec![NamedPipeline { slug: name.into(), origin: origin.into(), definition: document }]);
+    };
+    version(&document, "schema_version", ENVELOPE_VERSION, origin)?;
+    let Value::Array(pipelines) = pipelines.clone() else {
+        return Err(shape(origin, "pipelines", "expected an array"));
+    };
+    let mut named: Vec<NamedPipeline> = Vec::with_capacity(pipelines.len());
+    for (index, entry) in pipelines.into_iter().enumerate() {
+        let at = format!("pipelines[{index}]");
+        let mut entry = object(entry, origin, &at)?;
+        let Some(Value::String(slug)) = entry.remove("slug") else {
+            return Err(shape(origin, &at, "expected a string field `slug`"));
+        };
+        let definition = entry.remove("definition").ok_or_else(|| shape(origin, &at, "missing field `definition`"))?;
+        let definition = object(definition, origin, &format!("{at}.definition"))?;
+        if named.iter().any(|p| p.slug == slug) {
+            return Err(PipelineError::DuplicatePipeline { slug, first: origin.into(), second: origin.into() });
+        }
+        named.push(NamedPipeline { slug, origin: origin.into(), definition });
+    }
+    Ok(named)
+}
+
+impl NamedPipeline {
+    /// Reads the definition.
+    ///
+    /// # Errors
+    /// An unknown version or form, or a field of the wrong type; a step at fault is named by position and key.
+    pub fn definition(self) -> Result<(String, Pipeline), PipelineError> {
+        let Self { slug, origin, mut definition } = self;
+        version(&definition, "version", VERSION, &origin)?;
+        if definition.contains_key("graph") {
+            return Err(PipelineError::GraphForm { origin, pipeline: slug });
+        }
+        let Some(steps) = definition.remove("steps") else {
+            return Err(shape(&origin, "the pipeline", "missing field `steps`"));
+        };
+        let Value::Array(steps) = steps else {
+            return Err(shape(&origin, "steps", "expected an array"));
+        };
+        // Step by step, so that a message can say which one it is about.
+        let steps = steps
+            .into_iter()
+            .enumerate()
+            .map(|(index, step)| {
+                let at = place(index, &step);
+                serde_json::from_value::<Step>(step).map_err(|e| shape(&origin, &at, e.to_string()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        definition.insert("steps".into(), Value::Array(Vec::new()));
+        let mut pipeline: Pipeline = serde_json::from_value(Value::Object(definition))
+            .map_err(|e| shape(&origin, "the pipeline", e.to_string()))?;
+        pipeline.steps = steps;
+        Ok((slug, pipeline))
+    }
+}
+
+/// Where a step is, for a message.
+fn place(index: usize, step: &Value) -> String {
+    match step.get("key").and_then(Value::as_str) {
+        Some(key) => format!("steps[{index}] (key `{key}`)"),
+        None => format!("steps[{index}]"),
+    }
+}
+
+fn object(value: Value, origin: &str, at: &str) -> Result<Map<String, Value>, PipelineError> {
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(shape(origin, at, "expected a JSON object")),
+    }
+}
+
+fn version(map: &Map<String, Value>, field: &'static str, known: &'static str, origin: &str) -> Result<(), PipelineError> {
+    match map.get(field) {
+        Some(Value::String(found)) if found == known => Ok(()),
+        Some(found) => Err(PipelineError::UnknownVersion { origin: origin.into(), field, found: found.to_string(), known }),
+        None => Err(shape(origin, "the document", format!("missing field `{field}`"))),
+    }
+}
+
+fn shape(origin: &str, at: &str, reason: impl Into<String>) -> PipelineError {
+    PipelineError::Shape { origin: origin.into(), at: at.into(), reason: reason.into() }
+}
+
+fn syntax(origin: &str, error: &serde_json::Error) -> PipelineError {
+    let text = error.to_string();
+    // serde_json appends the place to its message; the error has it in fields of its own.
+    let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    PipelineError::Syntax { origin: origin.into(), line: error.line(), column: error.column(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let parsed = parse(text.as_bytes(), "p.json", "p").and_then(|mut all| all.remove(0).definition());
+        parsed.expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn bad_documents_name_the_place() {
+        for (text, expected) in [
+            ("{\"version\": \"0\",\n \"steps\": [}", "p.json is not valid JSON at line 2, column 12: expected value"),
+            ("", "p.json is not valid JSON at line 1, column 0: EOF while parsing a value"),
+            ("[]", "p.json: the document is not valid: expected a JSON object"),
+            ("{}", "p.json: the document is not valid: missing field `version`"),
+            (r#"{"version":"7","steps":[]}"#, r#"p.json: version is "7", and only "0" is known"#),
+            (r#"{"version":0,"steps":[]}"#, r#"p.json: version is 0, and only "0" is known"#),
+            (r#"{"schema_version":"2","pipelines":[]}"#, r#"p.json: schema_version is "2", and only "1" is known"#),
+            (r#"{"version":"0"}"#, "p.json: the pipeline is not valid: missing field `steps`"),
+            (r#"{"version":"0","steps":{}}"#, "p.json: steps is not valid: expected an array"),
+            (
+                r#"{"version":"0","steps":[{"type":"wait"},{"type":"command","key":"a"}]}"#,
+                "p.json: steps[1] (key `a`) is not valid: missing field `cmd`",
+            ),
+            (
+                r#"{"version":"0","steps":[{"type":"dance","key":"a"}]}"#,
+                "p.json: steps[0] (key `a`) is not valid: unknown variant `dance`, expected `command` or `wait`",
+            ),
+            (r#"{"version":"0","graph":{}}"#, "p.json: pipeline `p` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read"),
+            (r#"{"schema_version":"1","pipelines":[{"slug":"x"}]}"#, "p.json: pipelines[0] is not valid: missing field `definition`"),
+        ] {
+            assert_eq!(error(text), expected, "for {text}");
+        }
+        let not_text = parse(b"{\"version\": \"\xff\"}", "p.json", "p").expect_err("not UTF-8").to_string();
+        assert_eq!(not_text, "p.json is not UTF-8: invalid byte at offset 13");
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_not_a_crash() {
+        assert!(error(&"[".repeat(100_000)).contains("recursion limit exceeded"));
+    }
+
+    #[test]
+    fn an_envelope_keeps_its_pipelines_apart() {
+        let text = r#"{"schema_version":"1","pipelines":[
+            {"slug":"a","definition":{"version":"0","steps":[{"type":"command","key":"k","cmd":"c","future":1}]}},
+            {"slug":"b","definition":{"version":"0","graph":{}}}]}"#;
+        let all = parse(text.as_bytes(), "p.json", "p").expect("an envelope");
+        assert_eq!(all.iter().map(|p| p.slug.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let (_, pipeline) = super::super::choose(all, Some("a")).expect("a is readable although b is not");
+        let Step::Command(step) = &pipeline.steps[0] else { panic!("a command") };
+        assert_eq!(step.extra["future"], 1);
+    }
+}

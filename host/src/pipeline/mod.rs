@@ -1,0 +1,217 @@
+//! From the text of a pipeline to a [`Plan`]: reading documents, choosing a pipeline, checking it, ordering it.
+//! Nothing here runs anything, touches a plugin or prints; finding files on disk is all the I/O there is.
+
+mod document;
+mod plan;
+mod source;
+
+pub use document::{NamedPipeline, parse};
+pub use plan::{Overrides, Plan, PlannedStep, Runners};
+pub use source::{Source, find_project, read};
+
+use std::path::PathBuf;
+
+use hm_plugin_protocol::Pipeline;
+
+/// Why a pipeline cannot be read, chosen or planned. Every variant names the file or the step that is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The document is larger than any real pipeline.
+    #[error("{origin} is larger than {limit} bytes")]
+    TooLarge {
+        /// The file, or standard input.
+        origin: String,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// Neither `.hm/` nor `.harmont/` is there.
+    #[error("no pipeline found: there is no .hm/ or .harmont/ folder with a .json file in {}", dir.display())]
+    NoProject {
+        /// Where the search began.
+        dir: PathBuf,
+    },
+    /// There are only pipelines in Python.
+    #[error("{} holds only pipelines in Python, which have to be rendered to JSON first", dir.display())]
+    OnlyPython {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The bytes are not text.
+    #[error("{origin} is not UTF-8: invalid byte at offset {offset}")]
+    NotUtf8 {
+        /// The file, or standard input.
+        origin: String,
+        /// How many valid bytes come before.
+        offset: usize,
+    },
+    /// The text is not JSON.
+    #[error("{origin} is not valid JSON at line {line}, column {column}: {reason}")]
+    Syntax {
+        /// The file, or standard input.
+        origin: String,
+        /// From 1.
+        line: usize,
+        /// From 1; 0 at the start of a line.
+        column: usize,
+        /// What the parser expected.
+        reason: String,
+    },
+    /// The JSON is no pipeline.
+    #[error("{origin}: {at} is not valid: {reason}")]
+    Shape {
+        /// The file, or standard input.
+        origin: String,
+        /// The place within the document, such as ``steps[3] (key `test`)``.
+        at: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A version that this program does not know.
+    #[error("{origin}: {field} is {found}, and only {known:?} is known")]
+    UnknownVersion {
+        /// The file, or standard input.
+        origin: String,
+        /// `version` or `schema_version`.
+        field: &'static str,
+        /// What is there, as JSON.
+        found: String,
+        /// What should be.
+        known: &'static str,
+    },
+    /// The `graph` form, which this version does not read.
+    #[error("{origin}: pipeline `{pipeline}` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read")]
+    GraphForm {
+        /// The file, or standard input.
+        origin: String,
+        /// Its slug.
+        pipeline: String,
+    },
+    /// No pipeline of that name.
+    #[error("there is no pipeline `{wanted}`; there is: {}", known.join(", "))]
+    UnknownPipeline {
+        /// What was asked for.
+        wanted: String,
+        /// What is there.
+        known: Vec<String>,
+    },
+    /// Several pipelines and no choice.
+    #[error("there are {} pipelines: {}", known.len(), known.join(", "))]
+    Ambiguous {
+        /// What is there.
+        known: Vec<String>,
+    },
+    /// The same name twice.
+    #[error("pipeline `{slug}` is defined twice, in {first} and in {second}")]
+    DuplicatePipeline {
+        /// The name.
+        slug: String,
+        /// One place.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A document without any pipeline, or a pipeline without any command.
+    #[error("{what} is empty: there is nothing to run")]
+    Empty {
+        /// The document or the pipeline.
+        what: String,
+    },
+    /// Two steps share a key.
+    #[error("step key `{key}` is used twice, by steps[{first}] and steps[{second}]")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// Position of one, from 0.
+        first: usize,
+        /// Position of the other.
+        second: usize,
+    },
+    /// A key or an environment variable that cannot be used.
+    #[error("step `{key}`: {reason}")]
+    BadStep {
+        /// The step's key, or its position.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `builds_in` names nothing.
+    #[error("step `{key}` builds in `{parent}`, and there is no such step")]
+    UnknownParent {
+        /// The step.
+        key: String,
+        /// What it names.
+        parent: String,
+    },
+    /// Steps build in each other.
+    #[error("steps build in each other in a circle: {}", cycle.join(" -> "))]
+    Cycle {
+        /// The keys, the first one repeated at the end.
+        cycle: Vec<String>,
+    },
+    /// A step builds in one that a barrier holds back until it has ended itself.
+    #[error("step `{key}` builds in `{parent}`, which comes after a wait that waits for `{key}`")]
+    ParentBehindWait {
+        /// The step.
+        key: String,
+        /// The later step.
+        parent: String,
+    },
+    /// A runner that no plugin provides.
+    #[error("{who} asks for runner `{runner}`, which no plugin provides; there is: {}", known.join(", "))]
+    UnknownRunner {
+        /// The step, or the option that names it.
+        who: String,
+        /// What it asks for.
+        runner: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A step wants an image, and there is nothing to run images with.
+    #[error("step `{key}` wants image `{image}`, which needs the `{runner}` runner, and no plugin provides it")]
+    NoImageRunner {
+        /// The step.
+        key: String,
+        /// The image.
+        image: String,
+        /// The runner for steps with an image.
+        runner: String,
+    },
+    /// A snapshot would have to move from one runner to another.
+    #[error("step `{key}` runs on `{runner}` but builds in `{parent}`, which runs on `{parent_runner}`: a snapshot cannot move between runners")]
+    RunnerChange {
+        /// The step.
+        key: String,
+        /// Its runner.
+        runner: String,
+        /// Its parent.
+        parent: String,
+        /// The parent's runner.
+        parent_runner: String,
+    },
+}
+
+/// Picks one of several pipelines: the one that was named, or the only one.
+///
+/// # Errors
+/// [`PipelineError::UnknownPipeline`] and [`PipelineError::Ambiguous`] list what there is; [`PipelineError::Empty`] if there is none.
+pub fn choose(mut pipelines: Vec<NamedPipeline>, wanted: Option<&str>) -> Result<(String, Pipeline), PipelineError> {
+    let known = || pipelines.iter().map(|p| p.slug.clone()).collect::<Vec<_>>();
+    let index = match wanted {
+        Some(wanted) => pipelines
+            .iter()
+            .position(|p| p.slug == wanted)
+            .ok_or_else(|| PipelineError::UnknownPipeline { wanted: wanted.into(), known: known() })?,
+        None if pipelines.len() > 1 => return Err(PipelineError::Ambiguous { known: known() }),
+        None if pipelines.is_empty() => return Err(PipelineError::Empty { what: "the document".into() }),
+        None => 0,
+    };
+    pipelines.swap_remove(index).definition()
+}

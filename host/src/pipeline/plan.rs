@@ -1,0 +1,407 @@
+//! A [`Plan`]: the steps of a pipeline as a graph that cannot be invalid. Keys are unique, parents exist, nothing
+//! waits for itself, every runner that a step names is there. Running it is the orchestrator's affair.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use hm_plugin_protocol::{CommandStep, Pipeline, PlanSummary, Step};
+
+use super::PipelineError;
+
+/// The kernel takes no longer string as one argument of a program (`MAX_ARG_STRLEN`, less the final NUL).
+const MAX_ARGUMENT: usize = 128 * 1024 - 1;
+
+/// The runners that plugins provide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runners {
+    /// All of them.
+    pub known: BTreeSet<String>,
+    /// For steps that name none.
+    pub default: String,
+    /// For steps that name none but an image.
+    pub for_images: String,
+}
+
+/// What the command line adds to a pipeline.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Wins over the environment of pipeline and step.
+    pub env: BTreeMap<String, String>,
+    /// Runs every step that names no runner itself.
+    pub runner: Option<String>,
+}
+
+/// A step and its place in the plan. Steps are named by their position in [`Plan::steps`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// As the pipeline has it.
+    pub step: CommandStep,
+    /// The step that it builds in.
+    pub parent: Option<usize>,
+    /// The steps that build in it, in order.
+    pub children: Vec<usize>,
+    /// How many waits stand before it.
+    pub segment: usize,
+    /// Its chain: a run of steps in which each is the only child of the one before.
+    pub chain: usize,
+    /// Who runs it.
+    pub runner: String,
+    /// The image that it runs in, if it is a root with an image.
+    pub image: Option<String>,
+    /// The environment, merged.
+    pub env: BTreeMap<String, String>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+/// A pipeline that can be run. See the module's documentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    steps: Vec<PlannedStep>,
+    /// For each wait, whether what follows runs although something before failed.
+    waits: Vec<bool>,
+    chains: usize,
+    default_runner: String,
+}
+
+impl Plan {
+    /// Checks a pipeline and orders its steps.
+    ///
+    /// # Errors
+    /// Any of the errors that name a step, and [`PipelineError::Empty`].
+    pub fn new(pipeline: Pipeline, overrides: &Overrides, runners: &Runners) -> Result<Self, PipelineError> {
+        if let Some(runner) = &overrides.runner {
+            known_runner("--runner", runner, runners)?;
+        }
+        let mut steps = Vec::new();
+        let mut waits = Vec::new();
+        let mut by_key: HashMap<String, (usize, usize)> = HashMap::new();
+        let pipeline_env = pipeline.env.unwrap_or_default();
+        for (position, step) in pipeline.steps.into_iter().enumerate() {
+            let step = match step {
+                Step::Wait(wait) => {
+                    waits.push(wait.continue_on_failure);
+                    continue;
+                }
+                Step::Command(step) => *step,
+            };
+            let mut env = pipeline_env.clone();
+            env.extend(step.env.clone().unwrap_or_default());
+            env.extend(overrides.env.clone());
+            check(&step, &env, position)?;
+            if let Some((_, first)) = by_key.insert(step.key.clone(), (steps.len(), position)) {
+                return Err(PipelineError::DuplicateKey { key: step.key, first, second: position });
+            }
+            let timeout = step.timeout_seconds.map(|s| Duration::from_secs(s.into()));
+            let segment = waits.len();
+            let (runner, image) = (String::new(), None);
+            steps.push(PlannedStep { step, parent: None, children: Vec::new(), segment, chain: 0, runner, image, env, timeout });
+        }
+        if steps.is_empty() {
+            return Err(PipelineError::Empty { what: "the pipeline".into() });
+        }
+        let mut plan = Self { steps, waits, chains: 0, default_runner: runners.default.clone() };
+        plan.link(&by_key)?;
+        let order = plan.parents_first()?;
+        plan.number_chains();
+        plan.choose_runners(&order, pipeline.default_image.as_deref(), overrides, runners)?;
+        Ok(plan)
+    }
+
+    /// The steps, in the order of the pipeline.
+    #[must_use]
+    pub fn steps(&self) -> &[PlannedStep] {
+        &self.steps
+    }
+
+    /// For each wait, in order, whether what follows runs although something before it failed.
+    #[must_use]
+    pub fn waits(&self) -> &[bool] {
+        &self.waits
+    }
+
+    /// What `build_start` says of this plan.
+    #[must_use]
+    pub fn summary(&self) -> PlanSummary {
+        PlanSummary {
+            step_count: self.steps.len(),
+            chain_count: self.chains,
+            default_runner: self.default_runner.clone(),
+        }
+    }
+
+    /// Whether the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoImageRunner`] and [`PipelineError::RunnerChange`].
+    pub fn check_runners(&self, runners: &Runners) -> Result<(), PipelineError> {
+        for step in &self.steps {
+            let key = || step.step.key.clone();
+            if let (false, Some(image)) = (runners.known.contains(&step.runner), &step.image) {
+                return Err(PipelineError::NoImageRunner { key: key(), image: image.clone(), runner: step.runner.clone() });
+            }
+        }
+        for step in &self.steps {
+            let Some(parent) = step.parent.map(|p| &self.steps[p]) else { continue };
+            if parent.runner != step.runner {
+                return Err(PipelineError::RunnerChange {
+                    key: step.step.key.clone(),
+                    runner: step.runner.clone(),
+                    parent: parent.step.key.clone(),
+                    parent_runner: parent.runner.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, by_key: &HashMap<String, (usize, usize)>) -> Result<(), PipelineError> {
+        for index in 0..self.steps.len() {
+            let Some(parent_key) = self.steps[index].step.builds_in.clone() else { continue };
+            let key = self.steps[index].step.key.clone();
+            let Some(&(parent, _)) = by_key.get(&parent_key) else {
+                return Err(PipelineError::UnknownParent { key, parent: parent_key });
+            };
+            if self.steps[parent].segment > self.steps[index].segment {
+                return Err(PipelineError::ParentBehindWait { key, parent: parent_key });
+            }
+            self.steps[index].parent = Some(parent);
+            self.steps[parent].children.push(index);
+        }
+        Ok(())
+    }
+
+    /// All steps, each after its parent; or the circle that makes this impossible. Without recursion, since chains
+    /// may be 100,000 steps deep.
+    fn parents_first(&self) -> Result<Vec<usize>, PipelineError> {
+        let mut order: Vec<usize> = (0..self.steps.len()).filter(|&i| self.steps[i].parent.is_none()).collect();
+        let mut next = 0;
+        while let Some(&index) = order.get(next) {
+            order.extend(&self.steps[index].children);
+            next += 1;
+        }
+        if order.len() == self.steps.len() {
+            return Ok(order);
+        }
+        // Whatever was not reached hangs below a circle: going up from it ends in the circle.
+        let reached: BTreeSet<usize> = order.into_iter().collect();
+        let mut path = Vec::new();
+        let mut at = (0..self.steps.len()).find(|i| !reached.contains(i));
+        let mut seen = HashMap::new();
+        while let Some(index) = at {
+            if let Some(&start) = seen.get(&index) {
+                path.drain(..start);
+                break;
+            }
+            seen.insert(index, path.len());
+            path.push(index);
+            at = self.steps[index].parent;
+        }
+        path.extend(path.first().copied());
+        Err(PipelineError::Cycle { cycle: path.into_iter().map(|i| self.steps[i].step.key.clone()).collect() })
+    }
+
+    fn number_chains(&mut self) {
+        for head in 0..self.steps.len() {
+            let continues = self.steps[head].parent.is_some_and(|p| self.steps[p].children.len() == 1);
+            if continues {
+                continue;
+            }
+            let mut at = head;
+            self.steps[at].chain = self.chains;
+            while let [only] = self.steps[at].children[..] {
+                at = only;
+                self.steps[at].chain = self.chains;
+            }
+            self.chains += 1;
+        }
+    }
+
+    fn choose_runners(
+        &mut self,
+        order: &[usize],
+        default_image: Option<&str>,
+        overrides: &Overrides,
+        runners: &Runners,
+    ) -> Result<(), PipelineError> {
+        for &index in order {
+            let planned = &self.steps[index];
+            let parent = planned.parent.map(|p| &self.steps[p]);
+            // A parent's snapshot wins over an image, so only roots have one.
+            let image = match parent {
+                None => planned.step.image.as_deref().or(default_image).map(str::to_owned),
+                Some(_) => None,
+            };
+            let runner = match (&planned.step.runner, &overrides.runner, parent) {
+                (Some(named), _, _) => {
+                    known_runner(&format!("step `{}`", planned.step.key), named, runners)?;
+                    named.clone()
+                }
+                (None, Some(forced), _) => forced.clone(),
+                (None, None, Some(parent)) => parent.runner.clone(),
+                (None, None, None) if image.is_some() => runners.for_images.clone(),
+                (None, None, None) => runners.default.clone(),
+            };
+            self.steps[index].runner = runner;
+            self.steps[index].image = image;
+        }
+        Ok(())
+    }
+}
+
+fn known_runner(who: &str, runner: &str, runners: &Runners) -> Result<(), PipelineError> {
+    if runners.known.contains(runner) {
+        return Ok(());
+    }
+    let known = runners.known.iter().cloned().collect();
+    Err(PipelineError::UnknownRunner { who: who.into(), runner: runner.into(), known })
+}
+
+/// Refuses what no program could be started with.
+fn check(step: &CommandStep, env: &BTreeMap<String, String>, position: usize) -> Result<(), PipelineError> {
+    let bad = |reason: String| {
+        let key = if step.key.is_empty() { format!("steps[{position}]") } else { step.key.clone() };
+        Err(PipelineError::BadStep { key, reason })
+    };
+    if step.key.is_empty() {
+        return bad("its key is empty".into());
+    }
+    if step.key.chars().any(char::is_control) {
+        return bad("its key has control characters".into());
+    }
+    if step.cmd.contains('\0') {
+        return bad("its command contains a NUL character".into());
+    }
+    if step.cmd.len() > MAX_ARGUMENT {
+        let len = step.cmd.len();
+        return bad(format!("its command is {len} bytes long, and a shell takes at most {MAX_ARGUMENT}; put it in a script"));
+    }
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return bad(format!("{name:?} cannot be the name of an environment variable"));
+        }
+        if value.contains('\0') {
+            return bad(format!("environment variable {name} contains a NUL character"));
+        }
+        if name.len() + 1 + value.len() > MAX_ARGUMENT {
+            return bad(format!("environment variable {name} is longer than {MAX_ARGUMENT} bytes"));
+        }
+    }
+    if step.timeout_seconds == Some(0) {
+        return bad("timeout_seconds is 0; leave it out for no timeout".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{choose, parse};
+
+    fn runners() -> Runners {
+        Runners { known: ["local".to_owned()].into(), default: "local".into(), for_images: "docker".into() }
+    }
+
+    fn plan_with(steps: &str, overrides: &Overrides) -> Result<Plan, String> {
+        let text = format!(r#"{{"version":"0","env":{{"A":"pipeline","B":"pipeline"}},"steps":[{steps}]}}"#);
+        let (_, pipeline) = choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
+        Plan::new(pipeline, overrides, &runners()).map_err(|e| e.to_string())
+    }
+
+    /// `a`, `b<a` (b builds in a), `|` (wait), `|!` (wait, continue on failure).
+    fn plan(text: &str) -> Result<Plan, String> {
+        let steps: Vec<String> = text
+            .split_whitespace()
+            .map(|word| match word.split_once('<') {
+                _ if word == "|" => r#"{"type":"wait"}"#.to_owned(),
+                _ if word == "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
+                Some((key, parent)) => format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#),
+                None => format!(r#"{{"type":"command","key":"{word}","cmd":":"}}"#),
+            })
+            .collect();
+        plan_with(&steps.join(","), &Overrides::default())
+    }
+
+    #[test]
+    fn graphs_that_cannot_be_are_refused() {
+        for (text, expected) in [
+            ("", "the pipeline is empty: there is nothing to run"),
+            ("| |", "the pipeline is empty: there is nothing to run"),
+            ("a | a", "step key `a` is used twice, by steps[0] and steps[2]"),
+            ("a<b", "step `a` builds in `b`, and there is no such step"),
+            ("a<a", "steps build in each other in a circle: a -> a"),
+            ("x a<c b<a c<b d<c", "steps build in each other in a circle: a -> c -> b -> a"),
+            ("a<b | b", "step `a` builds in `b`, which comes after a wait that waits for `a`"),
+        ] {
+            assert_eq!(plan(text).expect_err(text), expected);
+        }
+    }
+
+    #[test]
+    fn chains_end_where_a_step_has_several_children() {
+        let plan = plan("setup a1<setup a2<a1 b1<setup | c own<c").expect("valid");
+        let chains: Vec<usize> = plan.steps().iter().map(|s| s.chain).collect();
+        assert_eq!(chains, [0, 1, 1, 2, 3, 3]);
+        assert_eq!(plan.summary().chain_count, 4);
+        assert_eq!(plan.steps().iter().map(|s| s.segment).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_parent_may_stand_below_its_child() {
+        let plan = plan("child<parent parent").expect("valid");
+        assert_eq!(plan.steps()[0].parent, Some(1));
+    }
+
+    #[test]
+    fn environments_merge_from_the_general_to_the_particular() {
+        let step = r#"{"type":"command","key":"k","cmd":"c","env":{"B":"step","C":"step","D":""}}"#;
+        let overrides = Overrides { env: [("C".to_owned(), "typed".to_owned())].into(), runner: None };
+        let plan = plan_with(step, &overrides).expect("valid");
+        let env: Vec<(&str, &str)> = plan.steps()[0].env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(env, [("A", "pipeline"), ("B", "step"), ("C", "typed"), ("D", "")]);
+    }
+
+    #[test]
+    fn steps_that_cannot_be_started_are_named() {
+        let long = "x".repeat(1 << 20);
+        for (field, expected) in [
+            (format!(r#""cmd":"{long}""#), "its command is 1048576 bytes long"),
+            (r#""cmd":"a\u0000b""#.to_owned(), "its command contains a NUL character"),
+            (r#""cmd":"c","env":{"A=B":"x"}"#.to_owned(), r#""A=B" cannot be the name"#),
+            (r#""cmd":"c","env":{"A":"\u0000"}"#.to_owned(), "variable A contains a NUL character"),
+            (format!(r#""cmd":"c","env":{{"A":"{long}"}}"#), "variable A is longer than"),
+            (r#""cmd":"c","timeout_seconds":0"#.to_owned(), "timeout_seconds is 0"),
+            (r#""cmd":"c","runner":"mars""#.to_owned(), "asks for runner `mars`, which no plugin provides; there is: local"),
+        ] {
+            let error = plan_with(&format!(r#"{{"type":"command","key":"k",{field}}}"#), &Overrides::default()).expect_err("refused");
+            assert!(error.starts_with("step `k`") && error.contains(expected), "{error}");
+        }
+        let error = plan_with(r#"{"type":"command","key":"","cmd":"c"}"#, &Overrides::default()).expect_err("refused");
+        assert_eq!(error, "step `steps[0]`: its key is empty");
+    }
+
+    #[test]
+    fn images_choose_a_runner_for_roots_and_their_descendants() {
+        let steps = r#"{"type":"command","key":"root","cmd":"c","image":"alpine"},
+            {"type":"command","key":"child","cmd":"c","builds_in":"root","image":"ignored"},
+            {"type":"command","key":"lint","cmd":"c","builds_in":"root","runner":"local"}"#;
+        let plan = plan_with(steps, &Overrides::default()).expect("valid, though not runnable here");
+        let shown: Vec<_> = plan.steps().iter().map(|s| (s.runner.as_str(), s.image.as_deref())).collect();
+        assert_eq!(shown, [("docker", Some("alpine")), ("docker", None), ("local", None)]);
+        let message = |r: &Runners| plan.check_runners(r).expect_err("not runnable").to_string();
+        assert_eq!(message(&runners()), "step `root` wants image `alpine`, which needs the `docker` runner, and no plugin provides it");
+        let mut both = runners();
+        both.known.insert("docker".into());
+        assert!(message(&both).starts_with("step `lint` runs on `local` but builds in `root`, which runs on `docker`"));
+
+        let forced = Overrides { runner: Some("local".into()), ..Overrides::default() };
+        let plan = plan_with(steps, &forced).expect("valid");
+        plan.check_runners(&runners()).expect("all local");
+    }
+
+    #[test]
+    fn a_chain_of_100_000_steps_is_planned() {
+        let text: Vec<String> = (0..100_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s{}", i - 1) }).collect();
+        assert_eq!(plan(&text.join(" ")).expect("valid").summary().chain_count, 1);
+    }
+}

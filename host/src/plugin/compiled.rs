@@ -1,0 +1,216 @@
+//! Keeps compiled modules on disk, since compiling one takes longer than a whole small build. The cache is only ever a
+//! shortcut: whatever is wrong with it, the module is compiled again.
+//!
+//! A file is `MAC (32 bytes) || artefact`, named by the digest of the original module and the engine's fingerprint. The MAC is
+//! HMAC-SHA-256 over name and artefact with a key that only the user can read, kept outside the cache directory: a file that
+//! was planted or damaged does not run.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hm_abi::{Engine, HostFunctions, Module, ModuleLimits};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::precompiled;
+
+type HmacSha256 = Hmac<Sha256>;
+
+const MAC_LEN: usize = 32;
+const KEY_LEN: usize = 32;
+
+/// A directory of compiled modules and the key that authenticates them.
+#[derive(Debug)]
+pub struct ModuleCache {
+    dir: PathBuf,
+    key: Vec<u8>,
+}
+
+impl ModuleCache {
+    /// Opens the cache in `dir`, with the key in the file `key`. Both are made if they are not there.
+    ///
+    /// # Errors
+    /// What the system says; also if either belongs to another user or could be changed by one.
+    pub fn open(dir: &Path, key: &Path) -> io::Result<Self> {
+        private_dir(dir)?;
+        let key_dir = key.parent().ok_or_else(|| io::Error::other("the key needs a directory"))?;
+        fs::create_dir_all(key_dir)?;
+        Ok(Self { dir: dir.into(), key: read_or_make_key(key)? })
+    }
+
+    /// The compiled module for these bytes, from the cache or freshly compiled. `T` must be linked the same way for
+    /// all modules of a cache.
+    ///
+    /// # Errors
+    /// If the module is not one that the ABI takes.
+    pub fn module<T: Send + 'static>(
+        cache: Option<&Self>,
+        engine: &Engine,
+        wasm: &[u8],
+        host: &HostFunctions<T>,
+        limits: &ModuleLimits,
+    ) -> Result<Module<T>, hm_abi::LoadError> {
+        let Some(cache) = cache else { return Module::load(engine, wasm, host, limits) };
+        let name = format!("{}-{}", hex(&Sha256::digest(wasm)), engine.fingerprint());
+        if let Some(artefact) = cache.read(&name)
+            && let Ok(module) = precompiled::load(engine, &artefact, host, limits)
+        {
+            return Ok(module);
+        }
+        let module = Module::load(engine, wasm, host, limits)?;
+        // Without room or permission the next start compiles again; nothing else depends on it.
+        let _ = module.serialize().map(|artefact| cache.write(&name, &artefact));
+        Ok(module)
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let mut file = fs::File::open(self.dir.join(name)).ok()?;
+        let mut mac = [0; MAC_LEN];
+        file.read_exact(&mut mac).ok()?;
+        let mut artefact = Vec::new();
+        file.read_to_end(&mut artefact).ok()?;
+        self.mac(name, &artefact)?.verify_slice(&mac).ok()?;
+        Some(artefact)
+    }
+
+    fn write(&self, name: &str, artefact: &[u8]) -> io::Result<()> {
+        let mac = self.mac(name, artefact).ok_or_else(|| io::Error::other("the key cannot be used"))?;
+        write_atomically(&self.dir, &self.dir.join(name), &[&mac.finalize().into_bytes(), artefact])
+    }
+
+    fn mac(&self, name: &str, artefact: &[u8]) -> Option<HmacSha256> {
+        let mut mac = HmacSha256::new_from_slice(&self.key).ok()?;
+        mac.update(name.as_bytes());
+        mac.update(&[0]);
+        mac.update(artefact);
+        Some(mac)
+    }
+}
+
+/// Makes a directory that only the user can enter, or checks that it is one.
+fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    private(&fs::symlink_metadata(dir)?, dir)
+}
+
+fn private(metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
+    let owner = rustix::process::geteuid().as_raw();
+    if metadata.uid() != owner || metadata.mode() & 0o077 != 0 || metadata.is_symlink() {
+        return Err(io::Error::other(format!("{} must belong to the user alone (mode 0700 or 0600)", path.display())));
+    }
+    Ok(())
+}
+
+fn read_or_make_key(path: &Path) -> io::Result<Vec<u8>> {
+    let read = || -> io::Result<Vec<u8>> {
+        private(&fs::symlink_metadata(path)?, path)?;
+        let key = fs::read(path)?;
+        if key.len() == KEY_LEN { Ok(key) } else { Err(io::Error::other(format!("{} is not a key", path.display()))) }
+    };
+    match read() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+            let dir = path.parent().unwrap_or(Path::new("."));
+            // Two processes may get here at once: the first link stays, and both read that one.
+            let made = temporary(dir, &[&key])?;
+            let linked = fs::hard_link(&made, path);
+            fs::remove_file(&made)?;
+            match linked {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+                _ => read(),
+            }
+        }
+        other => other,
+    }
+}
+
+fn temporary(dir: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
+    let path = dir.join(format!(".new-{}", Uuid::new_v4().simple()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let written = parts.iter().try_for_each(|part| file.write_all(part));
+    if written.is_err() {
+        fs::remove_file(&path)?;
+    }
+    written.map(|()| path)
+}
+
+fn write_atomically(dir: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    fs::rename(temporary(dir, parts)?, path)
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn module(cache: &ModuleCache, engine: &Engine, answer: i32) -> Result<Module<()>, hm_abi::LoadError> {
+        let wasm = wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#)).expect("WAT");
+        ModuleCache::module(Some(cache), engine, &wasm, &HostFunctions::new(), &ModuleLimits::standard())
+    }
+
+    async fn code(module: Module<()>) -> i32 {
+        let mut instance = module.instance((), hm_abi::InstanceOptions::standard());
+        match instance.call("f", b"", &crate::plugin::MANIFEST_CALL).await {
+            Ok(_) => 0,
+            Err(hm_abi::CallError::Guest { code, .. }) => code,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<_> = fs::read_dir(dir).expect("directory").map(|e| e.expect("entry").path()).collect();
+        files.sort();
+        files
+    }
+
+    #[tokio::test]
+    async fn a_planted_or_damaged_file_does_not_run() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (cache_dir, key) = (dir.path().join("modules"), dir.path().join("state/key"));
+        let engine = Engine::new().expect("engine");
+        let cache = ModuleCache::open(&cache_dir, &key).expect("cache");
+        assert_eq!(code(module(&cache, &engine, 1).expect("compiled")).await, 1);
+        let [first] = &files(&cache_dir)[..] else { panic!("one file") };
+        assert_eq!(code(module(&cache, &engine, 1).expect("cached")).await, 1);
+
+        // Another module's artefact under this name: genuine code, but not for this name.
+        assert_eq!(code(module(&cache, &engine, 2).expect("compiled")).await, 2);
+        let other = files(&cache_dir).into_iter().find(|f| f != first).expect("a second file");
+        fs::copy(&other, first).expect("plant");
+        assert!(cache.read(first.file_name().and_then(|n| n.to_str()).expect("name")).is_none());
+        assert_eq!(code(module(&cache, &engine, 1).expect("compiled again")).await, 1);
+
+        // One flipped bit, anywhere.
+        let mut bytes = fs::read(first).expect("file");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(first, bytes).expect("damage");
+        assert!(cache.read(first.file_name().and_then(|n| n.to_str()).expect("name")).is_none());
+
+        // Another key: what was written with the old one is not trusted.
+        fs::remove_file(&key).expect("key");
+        let stranger = ModuleCache::open(&cache_dir, &key).expect("cache");
+        assert!(stranger.read(other.file_name().and_then(|n| n.to_str()).expect("name")).is_none());
+    }
+
+    #[test]
+    fn directories_and_keys_of_others_are_refused() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (cache_dir, key) = (dir.path().join("modules"), dir.path().join("key"));
+        ModuleCache::open(&cache_dir, &key).expect("cache");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("mode");
+        assert!(ModuleCache::open(&cache_dir, &key).is_err());
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("mode");
+        fs::set_permissions(&cache_dir, fs::Permissions::from_mode(0o755)).expect("mode");
+        assert!(ModuleCache::open(&cache_dir, &key).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! Loads one plugin: its bytes, its module, its manifest; and makes its instances.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hm_abi::{CallLimits, Engine, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
+use hm_plugin_protocol::{Level, PluginManifest};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::compiled::hex;
+use super::{LoadError, MANIFEST_CALL, ModuleCache, PluginFailure, manifest};
+use crate::sandbox::{Diagnostics, Grant, PluginState, Role, TABLE, host_functions};
+
+/// Where a plugin comes from. It decides what the plugin is granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Part of this program: granted what it asks for.
+    BuiltIn,
+    /// The user's plugin folder: granted what reaches nothing beyond the plugin's own step or output.
+    User(PathBuf),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BuiltIn => write!(f, "built in"),
+            Self::User(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A loaded plugin: checked, compiled, ready to make instances.
+pub struct Plugin {
+    /// Its manifest's name.
+    pub name: Arc<str>,
+    /// What it says of itself, read once.
+    pub manifest: PluginManifest,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub digest: String,
+    /// The host functions that it asked for and was granted.
+    pub granted: Arc<BTreeSet<String>>,
+    module: Module<PluginState>,
+    diagnostics: Diagnostics,
+}
+
+/// Loads plugins into one engine, linked to one table of host functions.
+pub struct Loader {
+    engine: Engine,
+    functions: HostFunctions<PluginState>,
+    cache: Option<ModuleCache>,
+    diagnostics: Diagnostics,
+}
+
+impl Loader {
+    /// A loader. Without a cache every module is compiled at every start.
+    #[must_use]
+    pub fn new(engine: Engine, cache: Option<ModuleCache>, diagnostics: Diagnostics) -> Self {
+        Self { engine, functions: host_functions(), cache, diagnostics }
+    }
+
+    /// Loads a plugin from its bytes. Its manifest is read in an instance that may do nothing at all.
+    ///
+    /// # Errors
+    /// [`LoadError`], which names the plugin.
+    pub async fn load(&self, label: &str, wasm: &[u8], origin: Origin) -> Result<Plugin, LoadError> {
+        let label: Arc<str> = label.into();
+        let module = ModuleCache::module(self.cache.as_ref(), &self.engine, wasm, &self.functions, &ModuleLimits::standard())
+            .map_err(|source| LoadError::Module { plugin: label.clone(), source })?;
+        if !module.has_function("hm_manifest") {
+            return Err(LoadError::NoManifest { plugin: label });
+        }
+        let nothing = Arc::new(BTreeSet::new());
+        let mut instance = instance(&module, &label, &nothing, Role::Manifest, &self.diagnostics, BTreeMap::new());
+        let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
+        let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
+        let manifest: PluginManifest = serde_json::from_slice(&answer.bytes)
+            .map_err(|source| LoadError::ManifestJson { plugin: label.clone(), source })?;
+        manifest::check(&manifest, |name| module.has_function(name))
+            .map_err(|reason| LoadError::Manifest { plugin: label, reason })?;
+
+        let granted = asked_and_granted(&manifest, &origin);
+        let digest = hex(&Sha256::digest(wasm));
+        let name = manifest.name.as_str().into();
+        Ok(Plugin { name, manifest, origin, digest, granted, module, diagnostics: self.diagnostics.clone() })
+    }
+}
+
+fn asked_and_granted(manifest: &PluginManifest, origin: &Origin) -> Arc<BTreeSet<String>> {
+    let granted = |name: &String| match origin {
+        Origin::BuiltIn => true,
+        Origin::User(_) => TABLE.iter().any(|f| f.name == name && f.grant == Grant::Harmless),
+    };
+    Arc::new(manifest.required_host_fns.iter().filter(|n| granted(n)).cloned().collect())
+}
+
+fn instance(
+    module: &Module<PluginState>,
+    plugin: &Arc<str>,
+    granted: &Arc<BTreeSet<String>>,
+    role: Role,
+    diagnostics: &Diagnostics,
+    config: BTreeMap<String, String>,
+) -> Instance<PluginState> {
+    let state = PluginState { plugin: plugin.clone(), granted: granted.clone(), role, diagnostics: diagnostics.clone() };
+    let (name, sink) = (plugin.clone(), diagnostics.clone());
+    let log = LogSink::new(LogLevel::Debug, move |level, text| sink(protocol_level(level), &name, text));
+    module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
+}
+
+fn protocol_level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Trace => Level::Trace,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Error => Level::Error,
+    }
+}
+
+/// A live instance of a plugin.
+pub struct Live {
+    plugin: Arc<str>,
+    instance: Instance<PluginState>,
+}
+
+impl Plugin {
+    /// A fresh instance in this role, with this Extism configuration.
+    #[must_use]
+    pub fn instance(&self, role: Role, config: BTreeMap<String, String>) -> Live {
+        let instance = instance(&self.module, &self.name, &self.granted, role, &self.diagnostics, config);
+        Live { plugin: self.name.clone(), instance }
+    }
+}
+
+impl Live {
+    /// Calls an export that takes JSON and returns bytes.
+    ///
+    /// # Errors
+    /// [`PluginFailure`], which names the plugin and the export.
+    pub async fn call(&mut self, export: &'static str, input: &impl Serialize, limits: &CallLimits) -> Result<Vec<u8>, PluginFailure> {
+        let plugin = || self.plugin.clone();
+        let input = serde_json::to_vec(input).map_err(|source| PluginFailure::Input { plugin: plugin(), export, source })?;
+        self.call_bytes(export, &input, limits).await
+    }
+
+    /// Calls an export that takes JSON and answers JSON.
+    ///
+    /// # Errors
+    /// [`PluginFailure`], which names the plugin and the export.
+    pub async fn ask<A: DeserializeOwned>(
+        &mut self,
+        export: &'static str,
+        input: &impl Serialize,
+        limits: &CallLimits,
+    ) -> Result<A, PluginFailure> {
+        let answer = self.call(export, input, limits).await?;
+        serde_json::from_slice(&answer).map_err(|source| PluginFailure::Answer { plugin: self.plugin.clone(), export, source })
+    }
+
+    /// Calls an export with these bytes.
+    ///
+    /// # Errors
+    /// [`PluginFailure`], which names the plugin and the export.
+    pub async fn call_bytes(&mut self, export: &'static str, input: &[u8], limits: &CallLimits) -> Result<Vec<u8>, PluginFailure> {
+        match self.instance.call(export, input, limits).await {
+            Ok(output) => Ok(output.bytes),
+            Err(source) => Err(PluginFailure::from_call(self.plugin.clone(), export, source)),
+        }
+    }
+
+    /// What the instance acts on.
+    pub fn role(&mut self) -> &mut Role {
+        &mut self.instance.data_mut().role
+    }
+}

@@ -1,0 +1,89 @@
+//! Checks what a plugin says of itself against what it can do and what exists here.
+
+use hm_plugin_protocol::{Capability, HM_PLUGIN_API_VERSION, PluginManifest};
+
+use crate::sandbox::required_but_unknown;
+
+/// Longest name of a plugin, runner, format or verb.
+const MAX_NAME: usize = 64;
+
+/// Whether a name may be used for files, on command lines and in messages: `[a-z0-9][a-z0-9-]{0,63}`.
+pub(super) fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=MAX_NAME).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(inner)
+}
+
+/// Checks a manifest. `has_export` says whether the module has a function of that name.
+pub(super) fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Result<(), String> {
+    if manifest.api_version != HM_PLUGIN_API_VERSION {
+        return Err(format!("it is of API version {}, and this hm knows {HM_PLUGIN_API_VERSION}", manifest.api_version));
+    }
+    name("name", &manifest.name)?;
+    if let Some(unknown) = required_but_unknown(&manifest.required_host_fns) {
+        return Err(format!("it asks for host function {unknown:?}, which this hm does not have"));
+    }
+    for capability in &manifest.capabilities {
+        let (what, exports): (&str, &[&str]) = match capability {
+            Capability::StepExecutor(spec) => {
+                name("runner", &spec.runner)?;
+                ("a step executor", &["hm_executor_run"])
+            }
+            Capability::OutputFormatter(spec) => {
+                name("format", &spec.name)?;
+                ("an output formatter", &["hm_output_on_event", "hm_output_finalize"])
+            }
+            Capability::LifecycleHook(_) => ("a lifecycle hook", &["hm_hook_on_event"]),
+            Capability::Subcommand(spec) => {
+                name("verb", &spec.verb)?;
+                ("a subcommand", &["hm_subcommand_run"])
+            }
+        };
+        if let Some(missing) = exports.iter().find(|e| !has_export(e)) {
+            return Err(format!("it claims to be {what} but exports no function {missing}"));
+        }
+    }
+    Ok(())
+}
+
+fn name(what: &str, name: &str) -> Result<(), String> {
+    if is_name(name) {
+        return Ok(());
+    }
+    // Only the beginning: the name is the plugin's, and may be anything.
+    let shown: String = name.chars().take(MAX_NAME).collect();
+    Err(format!("its {what} {shown:?} is not of the form [a-z0-9][a-z0-9-]{{0,63}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(change: impl FnOnce(&mut serde_json::Value)) -> Result<(), String> {
+        let mut value = serde_json::json!({
+            "api_version": 1, "name": "demo", "version": "0.1.0", "description": "", "required_host_fns": ["hm_log"],
+            "config_schema": null,
+            "capabilities": [{"kind": "step_executor", "runner": "demo", "default": false, "step_schema": null}],
+        });
+        change(&mut value);
+        check(&serde_json::from_value(value).expect("a manifest"), |export| export == "hm_executor_run")
+    }
+
+    #[test]
+    fn manifests_that_lie_or_do_not_fit_are_refused() {
+        assert_eq!(manifest(|_| ()), Ok(()));
+        let error = |change: fn(&mut serde_json::Value)| manifest(change).expect_err("refused");
+        assert_eq!(error(|m| m["api_version"] = 2.into()), "it is of API version 2, and this hm knows 1");
+        assert!(error(|m| m["name"] = "../../x".into()).starts_with(r#"its name "../../x" is not of the form"#));
+        assert!(error(|m| m["name"] = "x".repeat(65).into()).contains("is not of the form"));
+        assert!(error(|m| m["name"] = "".into()).contains("is not of the form"));
+        assert!(error(|m| m["capabilities"][0]["runner"] = "A".into()).starts_with(r#"its runner "A""#));
+        assert_eq!(
+            error(|m| m["required_host_fns"] = serde_json::json!(["hm_root"])),
+            r#"it asks for host function "hm_root", which this hm does not have"#
+        );
+        assert_eq!(
+            error(|m| m["capabilities"] = serde_json::json!([{"kind": "output_formatter", "name": "x", "mime": ""}])),
+            "it claims to be an output formatter but exports no function hm_output_on_event"
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Host functions of output formatters: writing to the terminal or the pipe that `hm` itself was given.
+
+use std::io;
+use std::pin::Pin;
+
+use hm_abi::{HostError, HostFuture};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::table::Args;
+use super::{PluginState, Role};
+use crate::sys::Sanitizer;
+
+/// A stream that is ready to be written to.
+pub type Stream = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// How much may wait before it is written although more is to come.
+const BUFFER: usize = 64 * 1024;
+
+/// The two streams of a formatter. What is written is kept until [`Output::flush`], so that a flood of small events does not
+/// become a flood of system calls.
+pub struct Output {
+    stdout: Sink,
+    stderr: Sink,
+}
+
+struct Sink {
+    stream: Stream,
+    buffer: Vec<u8>,
+    /// On a terminal, what a plugin writes must not move the cursor or worse.
+    sanitizer: Option<Sanitizer>,
+}
+
+impl Output {
+    /// Streams, each with whether it is a terminal.
+    #[must_use]
+    pub fn new((stdout, stdout_is_terminal): (Stream, bool), (stderr, stderr_is_terminal): (Stream, bool)) -> Self {
+        let sink = |stream, terminal: bool| Sink { stream, buffer: Vec::new(), sanitizer: terminal.then(Sanitizer::default) };
+        Self { stdout: sink(stdout, stdout_is_terminal), stderr: sink(stderr, stderr_is_terminal) }
+    }
+
+    /// Adds to standard output.
+    ///
+    /// # Errors
+    /// What the system says, for instance that nobody reads any more.
+    pub async fn write_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stdout.write(bytes).await
+    }
+
+    /// Writes all that waits.
+    ///
+    /// # Errors
+    /// What the system says, for instance that nobody reads any more.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush().await?;
+        self.stderr.flush().await
+    }
+}
+
+impl Sink {
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.sanitizer {
+            Some(sanitizer) => sanitizer.push(bytes, &mut self.buffer),
+            None => self.buffer.extend_from_slice(bytes),
+        }
+        if self.buffer.len() >= BUFFER { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.stream.write_all(&buffer).await?;
+        self.stream.flush().await
+    }
+}
+
+/// `hm_write_stdout`
+pub(super) fn write_stdout(state: &mut PluginState, args: Args) -> HostFuture<'_> {
+    Box::pin(async move { write(&mut formatter(state)?.stdout, &args[0]).await })
+}
+
+/// `hm_write_stderr`
+pub(super) fn write_stderr(state: &mut PluginState, args: Args) -> HostFuture<'_> {
+    Box::pin(async move { write(&mut formatter(state)?.stderr, &args[0]).await })
+}
+
+async fn write(sink: &mut Sink, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
+    sink.write(bytes).await.map_err(|e| HostError::Failed(Box::new(e)))?;
+    Ok(Vec::new())
+}
+
+fn formatter(state: &mut PluginState) -> Result<&mut Output, HostError> {
+    match &mut state.role {
+        Role::Formatter(output) => Ok(output),
+        other => Err(HostError::Denied { capability: format!("writing to the terminal as {}", other.name()) }),
+    }
+}

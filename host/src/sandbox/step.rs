@@ -1,0 +1,74 @@
+//! What an executor's instance acts on: its own step, and nothing of any other. Log lines become events here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use chrono::Utc;
+use uuid::Uuid;
+use hm_plugin_protocol::{ArchiveId, BuildEvent, StdStream};
+use tokio::sync::mpsc;
+
+use super::LineSplitter;
+use crate::backend::local::LocalBackend;
+
+/// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
+pub type EventSender = mpsc::Sender<BuildEvent>;
+
+/// The step that an executor's instance was made for.
+pub struct StepContext {
+    /// The step within the run.
+    pub step_id: Uuid,
+    /// The source tree that this step may start from.
+    pub archive: ArchiveId,
+    /// What runs commands.
+    pub backend: Arc<LocalBackend>,
+    /// The sandboxes that this instance has started; it can act on no others.
+    pub sandboxes: BTreeSet<String>,
+    /// Set once the step is to stop.
+    pub cancelled: Arc<AtomicBool>,
+    events: EventSender,
+    stdout: LineSplitter,
+    stderr: LineSplitter,
+}
+
+impl StepContext {
+    /// A step whose output goes to `events`.
+    #[must_use]
+    pub fn new(step_id: Uuid, archive: ArchiveId, backend: Arc<LocalBackend>, cancelled: Arc<AtomicBool>, events: EventSender) -> Self {
+        let (stdout, stderr) = (LineSplitter::default(), LineSplitter::default());
+        Self { step_id, archive, backend, sandboxes: BTreeSet::new(), cancelled, events, stdout, stderr }
+    }
+
+    /// Output of the step: each complete line becomes an event.
+    pub async fn output(&mut self, stream: StdStream, bytes: &[u8]) {
+        let mut lines = Vec::new();
+        match stream {
+            StdStream::Stdout => self.stdout.push(bytes, |l| lines.push(l)),
+            StdStream::Stderr => self.stderr.push(bytes, |l| lines.push(l)),
+        }
+        self.send(stream, lines).await;
+    }
+
+    /// Hands on what stands in either stream without a line end.
+    pub async fn end_of_output(&mut self) {
+        let mut lines = Vec::new();
+        self.stdout.finish(|l| lines.push(l));
+        self.send(StdStream::Stdout, std::mem::take(&mut lines)).await;
+        self.stderr.finish(|l| lines.push(l));
+        self.send(StdStream::Stderr, lines).await;
+    }
+
+    /// One line of the step's output.
+    pub async fn line(&self, stream: StdStream, line: String) {
+        self.send(stream, vec![line]).await;
+    }
+
+    async fn send(&self, stream: StdStream, lines: Vec<String>) {
+        for line in lines {
+            let event = BuildEvent::StepLog { step_id: self.step_id, stream, line, ts: Utc::now() };
+            // A closed channel means that the build is over and nobody listens: there is no one to tell.
+            let _ = self.events.send(event).await;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Host functions of step executors: the primitives of the local sandbox, on sandboxes that this step has started.
+
+use std::sync::atomic::Ordering;
+
+use hm_abi::{HostError, HostFuture};
+use hm_plugin_protocol::{SandboxExecArgs, SandboxStartArgs, SnapshotRef, StdStream};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::table::Args;
+use super::{PluginState, Role, StepContext};
+use crate::backend::local::ExecSpec;
+
+/// How many chunks of output may wait between the command and the event channel.
+const OUTPUT_CHUNKS: usize = 16;
+
+/// A call that the plugin had no reason to make.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Misuse {
+    /// The argument is not what the function takes.
+    #[error("the argument of {function} is not valid: {source}")]
+    Argument {
+        /// The function.
+        function: &'static str,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The sandbox is not one that this step has started.
+    #[error("`{0}` is not a sandbox of this step")]
+    NotItsSandbox(String),
+    /// The archive is not the one that this step was given.
+    #[error("the archive is not the one that this step was given")]
+    NotItsArchive,
+}
+
+/// Reads an argument that travels as JSON.
+pub(super) fn json<T: DeserializeOwned>(function: &'static str, bytes: &[u8]) -> Result<T, HostError> {
+    serde_json::from_slice(bytes).map_err(|source| failed(Misuse::Argument { function, source }))
+}
+
+/// The step of an executor; nobody else has one.
+pub(super) fn step(state: &mut PluginState) -> Result<&mut StepContext, HostError> {
+    match &mut state.role {
+        Role::Executor(step) => Ok(step),
+        other => Err(HostError::Denied { capability: format!("acting on a step as {}", other.name()) }),
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
+    HostError::Failed(Box::new(error))
+}
+
+/// Truth values travel as four bytes, which readers of `bool`, `u32` and `i32` all understand.
+fn truth(value: bool) -> Vec<u8> {
+    u32::from(value).to_le_bytes().to_vec()
+}
+
+/// A sandbox's id as an argument, if the sandbox belongs to this step.
+fn own_sandbox(step: &StepContext, id: Vec<u8>) -> Result<String, HostError> {
+    let id = String::from_utf8_lossy(&id).into_owned();
+    if step.sandboxes.contains(&id) { Ok(id) } else { Err(failed(Misuse::NotItsSandbox(id))) }
+}
+
+/// `hm_should_cancel`: 1 once the step is to stop.
+pub(super) fn should_cancel(state: &mut PluginState, _: Args) -> HostFuture<'_> {
+    Box::pin(async move { Ok(truth(step(state)?.cancelled.load(Ordering::Relaxed))) })
+}
+
+/// `hm_sandbox_start`: a sandbox on the source tree or on a parent's snapshot.
+pub(super) fn sandbox_start(state: &mut PluginState, args: Args) -> HostFuture<'_> {
+    Box::pin(async move {
+        let start: SandboxStartArgs = json("hm_sandbox_start", &args[0])?;
+        let step = step(state)?;
+        if start.archive_id != step.archive {
+            return Err(failed(Misuse::NotItsArchive));
+        }
+        let id = step.backend.start(start.parent.as_ref()).await.map_err(failed)?;
+        step.sandboxes.insert(id.clone());
+        Ok(id.into_bytes())
+    })
+}
+
+/// `hm_sandbox_exec`: runs a command to its end; its output becomes log lines of the step.
+pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_> {
+    Box::pin(async move {
+        let SandboxExecArgs { sandbox_id, cmd, env, workdir, network } = json("hm_sandbox_exec", &args[0])?;
+        let step = step(state)?;
+        let id = own_sandbox(step, sandbox_id.into_bytes())?;
+        let spec = ExecSpec { argv: cmd, env, workdir, network };
+        let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
+        let backend = step.backend.clone();
+        let lines = async {
+            while let Some((stream, bytes)) = chunks.recv().await {
+                step.output(stream, &bytes).await;
+            }
+            step.end_of_output().await;
+        };
+        let (exit_code, ()) = tokio::join!(backend.exec(&id, spec, sender), lines);
+        Ok(exit_code.map_err(failed)?.to_le_bytes().to_vec())
+    })
+}
+
+/// `hm_sandbox_commit`: the sandbox becomes a snapshot.
+pub(super) fn sandbox_commit(state: &mut PluginState, mut args: Args) -> HostFuture<'_> {
+    Box::pin(async move {
+        let step = step(state)?;
+        let id = own_sandbox(step, std::mem::take(&mut args[0]))?;
+        let snapshot = step.backend.commit(&id).await.map_err(failed)?;
+        step.sandboxes.remove(&id);
+        serde_json::to_vec(&snapshot).map_err(failed)
+    })
+}
+
+/// `hm_sandbox_discard`: the sandbox and all that was written in it go away.
+pub(super) fn sandbox_discard(state: &mut PluginState, mut args: Args) -> HostFuture<'_> {
+    Box::pin(async move {
+        let step = step(state)?;
+        let id = own_sandbox(step, std::mem::take(&mut args[0]))?;
+        step.backend.discard(&id).await.map_err(failed)?;
+        step.sandboxes.remove(&id);
+        Ok(Vec::new())
+    })
+}
+
+/// `hm_sandbox_exists`: whether a snapshot can be started from.
+pub(super) fn sandbox_exists(state: &mut PluginState, args: Args) -> HostFuture<'_> {
+    Box::pin(async move {
+        let snapshot: SnapshotRef = json("hm_sandbox_exists", &args[0])?;
+        Ok(truth(step(state)?.backend.exists(&snapshot).await))
+    })
+}

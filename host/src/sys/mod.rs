@@ -1,0 +1,74 @@
+//! What the process gets from the system: environment, folders, streams, cores. Only this module and `cli` ask for
+//! it; everything else is handed what it needs.
+
+mod sanitize;
+
+pub use sanitize::Sanitizer;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// The environment and the places that follow from it.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// Environment variables; those that are not UTF-8 are left out.
+    pub env: BTreeMap<String, String>,
+    /// Where the process was started.
+    pub current_dir: PathBuf,
+    /// The user's home directory.
+    pub home: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME/harmont`.
+    pub config: PathBuf,
+    /// `$XDG_CACHE_HOME/harmont`.
+    pub cache: PathBuf,
+    /// `$XDG_STATE_HOME/harmont`.
+    pub state: PathBuf,
+    /// This program, to be started again as a step's supervisor.
+    pub program: PathBuf,
+}
+
+/// Why the process cannot know where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// The current directory is gone or cannot be read.
+    #[error("cannot find the current directory")]
+    CurrentDir(#[source] std::io::Error),
+    /// Neither `HOME` nor the `XDG_*_HOME` variables say where files belong.
+    #[error("cannot tell where caches and configuration belong: neither HOME nor {0} is set to an absolute path")]
+    NoHome(&'static str),
+}
+
+impl System {
+    /// Asks the system.
+    ///
+    /// # Errors
+    /// [`SystemError`]
+    pub fn read() -> Result<Self, SystemError> {
+        let env: BTreeMap<String, String> =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let current_dir = std::env::current_dir().map_err(SystemError::CurrentDir)?;
+        let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let home = absolute("HOME");
+        let place = |variable: &'static str, below_home: &str| {
+            absolute(variable)
+                .or_else(|| home.as_ref().map(|h| h.join(below_home)))
+                .map(|p| p.join("harmont"))
+                .ok_or(SystemError::NoHome(variable))
+        };
+        let (config, cache, state) = (
+            place("XDG_CONFIG_HOME", ".config")?,
+            place("XDG_CACHE_HOME", ".cache")?,
+            place("XDG_STATE_HOME", ".local/state")?,
+        );
+        // The link stays valid when the file is replaced while a build runs.
+        let program = PathBuf::from("/proc/self/exe");
+        Ok(Self { current_dir, home, config, cache, state, program, env })
+    }
+}
+
+/// How many steps run at once unless the user says otherwise.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}

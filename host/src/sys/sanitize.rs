@@ -1,0 +1,167 @@
+//! Makes text from outside harmless on a terminal: printable characters, line ends, tabs and colours pass; everything
+//! that could move the cursor, rename the window or answer in the user's name does not.
+
+/// Longest colour sequence that passes; a longer one is no colour.
+const MAX_SEQUENCE: usize = 32;
+
+/// A filter over a byte stream, which may come in any pieces.
+#[derive(Debug, Default)]
+pub struct Sanitizer {
+    state: State,
+    /// The bytes of a character or a sequence that is not complete yet.
+    pending: Vec<u8>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    Escape,
+    /// After `ESC [`, and whether it can still be a colour.
+    Sequence(bool),
+    /// After `ESC ]`, `ESC P` and the like: dropped up to BEL or `ESC \`.
+    Command,
+    CommandEscape,
+}
+
+impl Sanitizer {
+    /// Appends what may be shown of `bytes` to `out`.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for &byte in bytes {
+            self.byte(byte, out);
+        }
+    }
+
+    fn byte(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match (self.state, byte) {
+            (State::Text, 0x1b) => {
+                self.broken_character(out);
+                self.state = State::Escape;
+            }
+            (State::Text, _) => self.text(byte, out),
+            (State::Escape, b'[') => self.state = State::Sequence(true),
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = State::Command,
+            (State::Escape, 0x20..=0x2f) => {}
+            (State::Escape | State::CommandEscape, 0x1b) => {}
+            (State::Escape, _) => self.state = State::Text,
+            (State::Sequence(true), b'0'..=b'9' | b';' | b':') if self.pending.len() < MAX_SEQUENCE => {
+                self.pending.push(byte);
+            }
+            (State::Sequence(true), b'm') => {
+                out.extend_from_slice(b"\x1b[");
+                out.append(&mut self.pending);
+                out.push(b'm');
+                self.state = State::Text;
+            }
+            (State::Sequence(_), 0x20..=0x3f) => self.state = State::Sequence(false),
+            (State::Sequence(_), _) => {
+                self.pending.clear();
+                self.state = if byte == 0x1b { State::Escape } else { State::Text };
+            }
+            (State::Command, 0x07) | (State::CommandEscape, b'\\') => self.state = State::Text,
+            (State::Command, 0x1b) => self.state = State::CommandEscape,
+            (State::Command, _) => {}
+            (State::CommandEscape, _) => self.state = State::Command,
+        }
+    }
+
+    fn text(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if byte < 0x80 {
+            self.broken_character(out);
+            if matches!(byte, b'\n' | b'\t' | 0x20..=0x7e) {
+                out.push(byte);
+            }
+            return;
+        }
+        self.pending.push(byte);
+        match std::str::from_utf8(&self.pending) {
+            Ok(text) => {
+                // C1 controls are escape sequences in disguise; directional overrides make a line read as another.
+                let hidden = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+                if !text.chars().any(hidden) {
+                    out.extend_from_slice(text.as_bytes());
+                }
+                self.pending.clear();
+            }
+            Err(e) if e.error_len().is_none() => {}
+            Err(_) => {
+                self.pending.pop();
+                self.broken_character(out);
+                if byte >= 0xc2 {
+                    self.pending.push(byte);
+                } else {
+                    out.extend_from_slice("\u{FFFD}".as_bytes());
+                }
+            }
+        }
+    }
+
+    fn broken_character(&mut self, out: &mut Vec<u8>) {
+        if !self.pending.is_empty() {
+            self.pending.clear();
+            out.extend_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(bytes: &[u8]) -> String {
+        let whole = {
+            let (mut sanitizer, mut out) = (Sanitizer::default(), Vec::new());
+            sanitizer.push(bytes, &mut out);
+            out
+        };
+        let (mut sanitizer, mut out) = (Sanitizer::default(), Vec::new());
+        for byte in bytes {
+            sanitizer.push(&[*byte], &mut out);
+        }
+        assert_eq!(whole, out, "chunks must not matter");
+        String::from_utf8(out).expect("always text")
+    }
+
+    #[test]
+    fn only_text_and_colours_pass() {
+        for (input, expected) in [
+            ("plain \u{20AC}\ttext\n".as_bytes(), "plain \u{20AC}\ttext\n"),
+            (b"\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m"),
+            (b"\x1b[38:2::1:2:3mx", "\x1b[38:2::1:2:3mx"),
+            (b"a\x1b[2Jb\x1b[1;1Hc\x1b[?25ld", "abcd"),
+            (b"a\x1b[?31mb\x1b[>4mc", "abc"),
+            (b"a\x1b]0;title\x07b\x1b]8;;http://x\x1b\\c", "abc"),
+            (b"a\x1bP1$r\x1b[31m\x1b\\b", "ab"),
+            (b"a\rb\x08c\x00d\x7fe", "abcde"),
+            (b"a\x1b(0b\x1bcd\x1b\x1b[31mc", "abd\x1b[31mc"),
+            (b"a\xffb\xc3", "a\u{FFFD}b"),
+            (b"a\xe2\x82b\xe2\xe2\x82\xac", "a\u{FFFD}b\u{FFFD}\u{20AC}"),
+            ("a\u{9b}31mb\u{202e}c".as_bytes(), "a31mbc"),
+        ] {
+            assert_eq!(shown(input), expected, "for {input:?}");
+        }
+        let long = format!("a\x1b[{}mb", "1;".repeat(100));
+        assert_eq!(shown(long.as_bytes()), "ab");
+    }
+
+    #[test]
+    fn whatever_comes_in_only_allowed_bytes_go_out() {
+        let mut seed: u32 = 1;
+        let bytes: Vec<u8> = (0..200_000)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let [.., high] = seed.to_le_bytes();
+                if high < 60 { b"\x1b[]Pm;1\\\x07"[usize::from(high) % 9] } else { high }
+            })
+            .collect();
+        let text = shown(&bytes);
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find('\x1b') {
+            let sequence = &rest[at + 1..];
+            let end = sequence.find('m').expect("a colour ends");
+            assert!(sequence[..end].strip_prefix('[').is_some_and(|s| s.chars().all(|c| c.is_ascii_digit() || ";:".contains(c))));
+            rest = &sequence[end + 1..];
+        }
+        assert!(text.chars().all(|c| !c.is_control() || "\n\t\x1b".contains(c)));
+    }
+}

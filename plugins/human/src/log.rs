@@ -1,0 +1,256 @@
+//! The lines of the log: what each event of a build adds to it.
+//! Text in, text out; nothing here knows where it is written.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hm_plugin_sdk::uuid::Uuid;
+use hm_plugin_sdk::*;
+
+/// How many of the last lines of a step are kept, to be shown again if it fails.
+const TAIL_LINES: usize = 10;
+/// How many characters of such a line are kept.
+const TAIL_WIDTH: usize = 200;
+/// How many failed steps the summary shows with their lines.
+const TAILS_SHOWN: usize = 5;
+
+/// How much the log says, and how.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Style {
+    /// Whether ANSI colours are used.
+    pub(crate) color: bool,
+    /// Whether waiting steps, runners, images and snapshots are shown.
+    pub(crate) verbose: bool,
+}
+
+/// A colour of the log, as the number of ANSI's "select graphic rendition".
+#[derive(Clone, Copy)]
+enum Color {
+    Bold = 1,
+    Dim = 2,
+    Red = 31,
+    Green = 32,
+}
+
+/// A build as far as its events have come.
+pub(crate) struct Log {
+    style: Style,
+    planned: usize,
+    finished: usize,
+    steps: BTreeMap<Uuid, Step>,
+    failures: Vec<Failure>,
+}
+
+/// A step that is not over.
+struct Step {
+    key: String,
+    cached: bool,
+    tail: VecDeque<String>,
+}
+
+/// A step that failed.
+struct Failure {
+    step_id: Uuid,
+    key: String,
+    exit_code: i32,
+    message: Option<String>,
+    tail: VecDeque<String>,
+}
+
+impl Log {
+    pub(crate) fn new(style: Style) -> Self {
+        Self { style, planned: 0, finished: 0, steps: BTreeMap::new(), failures: Vec::new() }
+    }
+
+    /// What this event adds to the log: whole lines, or nothing.
+    pub(crate) fn on_event(&mut self, event: BuildEvent) -> String {
+        match event {
+            BuildEvent::BuildStart { run_id, plan, .. } => self.build_start(run_id, &plan),
+            BuildEvent::StepQueued { step_id, key, chain_idx } => self.step_queued(step_id, key, chain_idx),
+            BuildEvent::StepStart { step_id, runner, image } => self.step_start(step_id, &runner, image),
+            BuildEvent::StepLog { step_id, line, .. } => self.step_log(step_id, &line),
+            BuildEvent::StepCacheHit { step_id, key, tag } => self.step_cache_hit(step_id, key, &tag),
+            BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot } => {
+                self.step_end(step_id, exit_code, duration_ms, snapshot)
+            }
+            BuildEvent::ChainFailed { failed_step_id, failed_step_key, exit_code, message, .. } => {
+                self.chain_failed(failed_step_id, failed_step_key, exit_code, message)
+            }
+            BuildEvent::BuildEnd { exit_code, duration_ms } => self.build_end(exit_code, duration_ms),
+        }
+    }
+
+    fn build_start(&mut self, run_id: Uuid, plan: &PlanSummary) -> String {
+        self.planned = plan.step_count;
+        let chains = match plan.chain_count {
+            0 | 1 => String::new(),
+            count => format!(" in {count} chains"),
+        };
+        let run = match self.style.verbose {
+            true => format!("  run {run_id}, default runner {}\n", plan.default_runner),
+            false => String::new(),
+        };
+        let title = format!("Building {}{chains}", steps(plan.step_count));
+        format!("{}\n{run}", self.paint(Color::Bold, &title))
+    }
+
+    fn step_queued(&mut self, step_id: Uuid, key: String, chain_idx: usize) -> String {
+        let line = if self.style.verbose {
+            format!("· {key} queued in chain {chain_idx}\n")
+        } else {
+            String::new()
+        };
+        self.steps.insert(step_id, Step { key, cached: false, tail: VecDeque::new() });
+        line
+    }
+
+    fn step_start(&self, step_id: Uuid, runner: &str, image: Option<String>) -> String {
+        let image = image.map(|image| format!(", image {image}")).unwrap_or_default();
+        let details = self.details(|| format!("runner {runner}{image}"));
+        format!("{}{details}\n", self.paint(Color::Bold, &format!("▶ {}", self.key(step_id))))
+    }
+
+    fn step_log(&mut self, step_id: Uuid, line: &str) -> String {
+        // A step that is alone needs no name in front of its lines, and no second look at them.
+        if self.planned == 1 {
+            return format!("{line}\n");
+        }
+        if let Some(step) = self.steps.get_mut(&step_id) {
+            if step.tail.len() == TAIL_LINES {
+                step.tail.pop_front();
+            }
+            step.tail.push_back(line.chars().take(TAIL_WIDTH).collect());
+        }
+        format!("{} {line}\n", self.paint(Color::Dim, &format!("[{}]", self.key(step_id))))
+    }
+
+    fn step_cache_hit(&mut self, step_id: Uuid, key: String, tag: &str) -> String {
+        self.finished += 1;
+        let details = self.details(|| format!("from {tag}"));
+        let line = format!("{} (cached){details}\n", self.paint(Color::Green, &format!("✓ {key}")));
+        self.steps.insert(step_id, Step { key, cached: true, tail: VecDeque::new() });
+        line
+    }
+
+    fn step_end(
+        &mut self,
+        step_id: Uuid,
+        exit_code: i32,
+        duration_ms: u64,
+        snapshot: Option<SnapshotRef>,
+    ) -> String {
+        let key = self.key(step_id).to_owned();
+        let step = self.steps.remove(&step_id);
+        if exit_code == 0 && step.as_ref().is_some_and(|step| step.cached) {
+            return String::new();
+        }
+        self.finished += 1;
+        let duration = duration(duration_ms);
+        if exit_code == 0 {
+            let details = snapshot.map(|SnapshotRef(tag)| self.details(|| format!("saved as {tag}")));
+            let mark = self.paint(Color::Green, &format!("✓ {key}"));
+            return format!("{mark} ({duration}){}\n", details.unwrap_or_default());
+        }
+        let how = how_it_ended(exit_code);
+        let line = format!("{} ({duration})\n", self.paint(Color::Red, &format!("✗ {key} {how}")));
+        let tail = step.map(|step| step.tail).unwrap_or_default();
+        self.failures.push(Failure { step_id, key, exit_code, message: None, tail });
+        line
+    }
+
+    /// The step's end was shown already; what is new is the reason, which the summary gives.
+    fn chain_failed(&mut self, step_id: Uuid, key: String, exit_code: i32, message: String) -> String {
+        let message = Some(message).filter(|message| !message.is_empty());
+        if let Some(failure) = self.failures.iter_mut().find(|failure| failure.step_id == step_id) {
+            failure.message = message;
+            return String::new();
+        }
+        let how = how_it_ended(exit_code);
+        let tail = self.steps.remove(&step_id).map(|step| step.tail).unwrap_or_default();
+        self.finished += 1;
+        let line = self.paint(Color::Red, &format!("✗ {key} {how}"));
+        self.failures.push(Failure { step_id, key, exit_code, message, tail });
+        format!("{line}\n")
+    }
+
+    fn build_end(&mut self, exit_code: i32, duration_ms: u64) -> String {
+        let mut text = String::from("\n");
+        for (index, failure) in self.failures.iter().enumerate() {
+            let Failure { key, exit_code, message, tail, .. } = failure;
+            let title = format!("✗ {key} {}", how_it_ended(*exit_code));
+            text += &self.paint(Color::Red, &title);
+            text += "\n";
+            if let Some(message) = message {
+                text += &format!("  {message}\n");
+            }
+            for line in tail.iter().filter(|_| index < TAILS_SHOWN) {
+                text += &format!("  {} {line}\n", self.paint(Color::Dim, "│"));
+            }
+        }
+        let duration = duration(duration_ms);
+        let (color, outcome) = match exit_code {
+            0 => (Color::Green, format!("Build passed in {duration}")),
+            130 => (Color::Red, format!("Build cancelled after {duration}")),
+            _ => (Color::Red, format!("Build failed in {duration}")),
+        };
+        text += &self.paint(color, &outcome);
+        text += &self.counts();
+        text += "\n";
+        text
+    }
+
+    /// `: 1 of 5 steps failed, 2 did not run`, as far as there is something to count.
+    fn counts(&self) -> String {
+        let mut counts = Vec::new();
+        if !self.failures.is_empty() {
+            counts.push(format!("{} of {} failed", self.failures.len(), steps(self.planned)));
+        }
+        match self.planned.saturating_sub(self.finished) {
+            0 => {}
+            left if counts.is_empty() => counts.push(format!("{} did not run", steps(left))),
+            left => counts.push(format!("{left} did not run")),
+        }
+        if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) }
+    }
+
+    /// The step's key, or what little is known of a step that was never queued.
+    fn key(&self, step_id: Uuid) -> &str {
+        self.steps.get(&step_id).map_or("unknown step", |step| &step.key)
+    }
+
+    /// ` (details)` in a log that is to have them.
+    fn details(&self, details: impl FnOnce() -> String) -> String {
+        if self.style.verbose { self.paint(Color::Dim, &format!(" ({})", details())) } else { String::new() }
+    }
+
+    fn paint(&self, color: Color, text: &str) -> String {
+        if self.style.color { format!("\u{1b}[{}m{text}\u{1b}[0m", color as u8) } else { text.to_owned() }
+    }
+}
+
+/// `1 step`, `2 steps`.
+fn steps(count: usize) -> String {
+    format!("{count} step{}", if count == 1 { "" } else { "s" })
+}
+
+/// What the exit code of a step that failed means.
+fn how_it_ended(exit_code: i32) -> String {
+    match exit_code {
+        124 => "timed out".to_owned(),
+        130 => "was cancelled".to_owned(),
+        code => format!("failed with exit code {code}"),
+    }
+}
+
+/// `5ms`, `1.2s`, `3m 04s`, `2h 05m`.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{seconds}.{}s", ms % 1000 / 100),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! The trait of plugins that listen to builds and may stop them.
+//! Which events arrive, and when, the manifest's [`LifecycleHookSpec`](crate::LifecycleHookSpec) says.
+
+use hm_plugin_protocol::PluginError;
+pub use hm_plugin_protocol::hook::*;
+
+/// Hears of the events that the manifest asked for.
+pub trait LifecycleHook {
+    /// Takes one event. [`HookOutcome::Abort`] stops the build in phase `before`, and is ignored in `after`.
+    ///
+    /// # Errors
+    /// When the hook could not do its work; in phase `before` that stops the build too.
+    fn on_event(&self, event: HookEvent) -> Result<HookOutcome, PluginError>;
+}

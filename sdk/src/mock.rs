@@ -1,0 +1,334 @@
+//! A host for the unit tests of plugins: it records what a plugin did and answers what a test prepared.
+//! It knows no policy and runs nothing; whether the real host grants a function is for tests with `hm`.
+//!
+//! ```
+//! use hm_plugin_sdk::{Level, host, mock};
+//!
+//! let prepared = mock::Host { should_cancel: true, ..mock::Host::default() };
+//! let (cancelled, host) = mock::with(prepared, || {
+//!     host::log(Level::Info, "looking");
+//!     host::should_cancel()
+//! });
+//! assert!(cancelled);
+//! assert_eq!(host.logs, [(Level::Info, "looking".to_owned())]);
+//! ```
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+
+use extism_pdk::Json;
+use hm_plugin_protocol::*;
+
+/// What a plugin under test finds and leaves behind.
+#[derive(Debug, Default)]
+pub struct Host {
+    /// Recorded: lines of `log`.
+    pub logs: Vec<(Level, String)>,
+    /// Recorded: what `emit_step_log` was given, call by call.
+    pub step_logs: Vec<(StdStream, Vec<u8>)>,
+    /// Recorded: events of `emit_event`.
+    pub events: Vec<BuildEvent>,
+    /// Recorded: all that went to standard output.
+    pub stdout: Vec<u8>,
+    /// Recorded: all that went to standard error.
+    pub stderr: Vec<u8>,
+    /// Recorded: the names of the host functions that were called, in order.
+    pub calls: Vec<&'static str>,
+    /// Recorded: arguments of `browser_open`.
+    pub opened_urls: Vec<String>,
+
+    /// The answer of `should_cancel`.
+    pub should_cancel: bool,
+    /// What `config` finds.
+    pub config: BTreeMap<String, String>,
+    /// What `kv_get` finds and `kv_set` stores.
+    pub kv: Vec<((KvScope, String), Vec<u8>)>,
+    /// The source archive, whatever its id.
+    pub archive: Vec<u8>,
+    /// What `fs_read_config` finds, by relative path.
+    pub config_files: BTreeMap<String, Vec<u8>>,
+    /// What the keyring functions find, keep and remove, by service and account.
+    pub keyring: BTreeMap<(String, String), String>,
+    /// What the person types at prompts, in order.
+    pub prompt_answers: VecDeque<String>,
+    /// What the person says at yes-or-no questions, in order; then the default holds.
+    pub confirm_answers: VecDeque<bool>,
+    /// The answer of `browser_open`.
+    pub browser_opens: bool,
+    /// The answers of `loopback_recv`, in order; then nothing arrives.
+    pub callbacks: VecDeque<CallbackData>,
+    /// What sockets deliver, in order: one entry for each read, then the end of the stream.
+    pub socket_reads: VecDeque<Vec<u8>>,
+    /// Recorded: all that was written to sockets.
+    pub socket_written: Vec<u8>,
+
+    /// Exit codes of commands, of sandboxes and containers alike, in order; then 0.
+    pub exit_codes: VecDeque<i32>,
+    /// Recorded: arguments of `sandbox_start`. The ids are `sandbox-0`, `sandbox-1` …
+    pub sandboxes: Vec<SandboxStartArgs>,
+    /// Recorded: arguments of `sandbox_exec`.
+    pub sandbox_execs: Vec<SandboxExecArgs>,
+    /// Recorded: sandboxes that were discarded.
+    pub discarded: Vec<String>,
+    /// What `sandbox_exists` finds; `sandbox_commit` adds `layer-of-ID`.
+    pub snapshots: Vec<SnapshotRef>,
+    /// The answer of `docker_ping`.
+    pub docker_answers: bool,
+    /// What `docker_image_exists` finds; pulling and committing add to it.
+    pub images: Vec<String>,
+    /// Recorded: arguments of `docker_start_container`. The ids are `container-0`, `container-1` …
+    pub containers: Vec<DockerStartArgs>,
+    /// Recorded: arguments of `docker_exec`.
+    pub docker_execs: Vec<DockerExecArgs>,
+    /// Recorded: arguments of `docker_extract_workspace`.
+    pub docker_extracts: Vec<DockerExtractArgs>,
+    /// Recorded: containers that were stopped and removed.
+    pub removed_containers: Vec<String>,
+}
+
+thread_local! {
+    // The functions of `host` have no argument that could carry the mock, as they have none on wasm32.
+    static CURRENT: RefCell<Option<Host>> = const { RefCell::new(None) };
+}
+
+/// Runs `test` with this host behind the functions of [`host`](crate::host) on this thread; gives the result and
+/// the host back.
+///
+/// # Panics
+/// Within another `with` on the same thread.
+pub fn with<R>(host: Host, test: impl FnOnce() -> R) -> (R, Host) {
+    struct Uninstall;
+    impl Drop for Uninstall {
+        fn drop(&mut self) {
+            CURRENT.take();
+        }
+    }
+    let before = CURRENT.replace(Some(host));
+    assert!(before.is_none(), "mock::with within mock::with");
+    let uninstall = Uninstall;
+    let result = test();
+    let host = CURRENT.take().unwrap_or_default();
+    drop(uninstall);
+    (result, host)
+}
+
+/// Records the call, and lets `body` at the host.
+fn called<R>(function: &'static str, body: impl FnOnce(&mut Host) -> R) -> R {
+    CURRENT.with_borrow_mut(|current| match current {
+        Some(host) => {
+            host.calls.push(function);
+            body(host)
+        }
+        None => panic!("{function} was called outside of hm_plugin_sdk::mock::with"),
+    })
+}
+
+/// Functions with the names and types of the imports, on the current [`Host`].
+macro_rules! functions {
+    ($(fn $name:ident($host:pat $(, $arg:pat => $ty:ty)*) $(-> $out:ty)? $body:block)*) => {$(
+        pub(crate) fn $name($($arg: $ty),*) $(-> $out)? { called(stringify!($name), |$host| $body) }
+    )*};
+}
+
+functions! {
+    fn hm_log(host, Json(level) => Json<Level>, msg => String) { host.logs.push((level, msg)); }
+    fn hm_emit_step_log(host, Json(stream) => Json<StdStream>, bytes => Vec<u8>) {
+        host.step_logs.push((stream, bytes));
+    }
+    fn hm_emit_event(host, Json(event) => Json<BuildEvent>) { host.events.push(event); }
+    fn hm_should_cancel(host) -> u32 { u32::from(host.should_cancel) }
+
+    fn hm_kv_get(host, Json(scope) => Json<KvScope>, key => String) -> Json<Option<Vec<u8>>> {
+        let wanted = (scope, key);
+        Json(host.kv.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone()))
+    }
+    fn hm_kv_set(host, Json(scope) => Json<KvScope>, key => String, val => Vec<u8>) {
+        let name = (scope, key);
+        host.kv.retain(|(other, _)| *other != name);
+        host.kv.push((name, val));
+    }
+
+    fn hm_archive_total_size(host, Json(_) => Json<ArchiveId>) -> u64 {
+        u64::try_from(host.archive.len()).unwrap_or(u64::MAX)
+    }
+    fn hm_archive_read(host, Json(args) => Json<ArchiveReadArgs>) -> Vec<u8> {
+        let length = host.archive.len();
+        let start = usize::try_from(args.offset).map_or(length, |offset| offset.min(length));
+        let end = usize::try_from(args.max).map_or(length, |max| start.saturating_add(max).min(length));
+        host.archive[start..end].to_vec()
+    }
+    fn hm_fs_read_config(host, rel_path => String) -> Json<Option<Vec<u8>>> {
+        Json(host.config_files.get(&rel_path).cloned())
+    }
+
+    fn hm_unix_socket_connect(_, _ => String) -> Json<SocketHandle> { Json(SocketHandle(1)) }
+    fn hm_socket_write(host, Json(args) => Json<SocketWriteArgs>) -> u64 {
+        host.socket_written.extend_from_slice(&args.bytes);
+        u64::try_from(args.bytes.len()).unwrap_or(u64::MAX)
+    }
+    fn hm_socket_read(host, Json(args) => Json<SocketReadArgs>) -> Vec<u8> {
+        let mut bytes = host.socket_reads.pop_front().unwrap_or_default();
+        let max = usize::try_from(args.max).unwrap_or(usize::MAX);
+        if bytes.len() > max {
+            host.socket_reads.push_front(bytes.split_off(max));
+        }
+        bytes
+    }
+    fn hm_socket_close(_, Json(_) => Json<SocketHandle>) {}
+
+    fn hm_keyring_get(host, Json(args) => Json<KeyringArgs>) -> Json<Option<String>> {
+        Json(host.keyring.get(&(args.service, args.account)).cloned())
+    }
+    fn hm_keyring_set(host, Json(args) => Json<KeyringSetArgs>) {
+        host.keyring.insert((args.service, args.account), args.secret);
+    }
+    fn hm_keyring_delete(host, Json(args) => Json<KeyringArgs>) {
+        host.keyring.remove(&(args.service, args.account));
+    }
+
+    fn hm_tty_prompt(host, Json(args) => Json<TtyPromptArgs>) -> String {
+        let Some(answer) = host.prompt_answers.pop_front() else {
+            panic!("no answer was prepared for the prompt {:?}", args.msg)
+        };
+        answer
+    }
+    fn hm_tty_confirm(host, Json(args) => Json<TtyConfirmArgs>) -> bool {
+        host.confirm_answers.pop_front().unwrap_or(args.default)
+    }
+    fn hm_browser_open(host, url => String) -> bool {
+        host.opened_urls.push(url);
+        host.browser_opens
+    }
+    fn hm_spawn_loopback(_, Json(port) => Json<Option<u16>>) -> Json<LoopbackHandle> {
+        Json(LoopbackHandle(port.unwrap_or(49_152).into()))
+    }
+    fn hm_loopback_recv(host, Json(_) => Json<LoopbackRecvArgs>) -> Json<Option<CallbackData>> {
+        Json(host.callbacks.pop_front())
+    }
+
+    fn hm_write_stdout(host, bytes => Vec<u8>) { host.stdout.extend(bytes); }
+    fn hm_write_stderr(host, bytes => Vec<u8>) { host.stderr.extend(bytes); }
+
+    fn hm_docker_ping(host) -> u32 { u32::from(host.docker_answers) }
+    fn hm_docker_image_exists(host, tag => String) -> u32 { u32::from(host.images.contains(&tag)) }
+    fn hm_docker_pull(host, tag => String) { host.images.push(tag); }
+    fn hm_docker_start_container(host, Json(args) => Json<DockerStartArgs>) -> String {
+        host.containers.push(args);
+        format!("container-{}", host.containers.len() - 1)
+    }
+    fn hm_docker_extract_workspace(host, Json(args) => Json<DockerExtractArgs>) {
+        host.docker_extracts.push(args);
+    }
+    fn hm_docker_exec(host, Json(args) => Json<DockerExecArgs>) -> i32 {
+        host.docker_execs.push(args);
+        host.exit_codes.pop_front().unwrap_or(0)
+    }
+    fn hm_docker_commit(host, Json(args) => Json<DockerCommitArgs>) -> String {
+        host.images.push(args.tag.clone());
+        args.tag
+    }
+    fn hm_docker_remove_image(host, tag => String) { host.images.retain(|image| *image != tag); }
+    fn hm_docker_stop_remove(host, container_id => String) { host.removed_containers.push(container_id); }
+
+    fn hm_sandbox_start(host, Json(args) => Json<SandboxStartArgs>) -> String {
+        host.sandboxes.push(args);
+        format!("sandbox-{}", host.sandboxes.len() - 1)
+    }
+    fn hm_sandbox_exec(host, Json(args) => Json<SandboxExecArgs>) -> i32 {
+        host.sandbox_execs.push(args);
+        host.exit_codes.pop_front().unwrap_or(0)
+    }
+    fn hm_sandbox_commit(host, sandbox_id => String) -> Json<SnapshotRef> {
+        let snapshot = SnapshotRef(format!("layer-of-{sandbox_id}"));
+        host.snapshots.push(snapshot.clone());
+        Json(snapshot)
+    }
+    fn hm_sandbox_discard(host, sandbox_id => String) { host.discarded.push(sandbox_id); }
+    fn hm_sandbox_exists(host, Json(snapshot) => Json<SnapshotRef>) -> u32 {
+        u32::from(host.snapshots.contains(&snapshot))
+    }
+}
+
+/// What the test put into [`Host::config`]; an empty value counts as none, as it does on wasm32.
+pub(crate) fn config_get(key: &str) -> Option<String> {
+    called("config_get", |host| host.config.get(key).filter(|value| !value.is_empty()).cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host;
+
+    #[test]
+    fn what_is_stored_is_found_again() {
+        let ((), host) = with(Host::default(), || {
+            assert_eq!(host::kv_get(KvScope::Build, "k"), None);
+            host::kv_set(KvScope::Build, "k", b"1");
+            host::kv_set(KvScope::Build, "k", b"2");
+            assert_eq!(host::kv_get(KvScope::Build, "k").as_deref(), Some(&b"2"[..]));
+            assert_eq!(host::kv_get(KvScope::Step, "k"), None, "scopes are apart");
+            host::keyring_set("s", "a", "secret");
+            assert_eq!(host::keyring_get("s", "a").as_deref(), Some("secret"));
+            host::keyring_delete("s", "a");
+            assert_eq!(host::keyring_get("s", "a"), None);
+        });
+        assert_eq!(host.kv.len(), 1);
+        assert_eq!(host.calls[0], "hm_kv_get");
+    }
+
+    #[test]
+    fn archives_and_sockets_end_where_they_end() {
+        let prepared = Host {
+            archive: b"0123456789".to_vec(),
+            socket_reads: [b"abcd".to_vec()].into(),
+            ..Host::default()
+        };
+        with(prepared, || {
+            let id = ArchiveId(uuid::Uuid::nil());
+            assert_eq!(host::archive_total_size(id), 10);
+            assert_eq!(host::archive_read(id, 8, 100), b"89");
+            assert_eq!(host::archive_read(id, u64::MAX, u64::MAX), b"");
+            let Some(socket) = host::unix_socket_connect("/run/x.sock") else { panic!("no socket") };
+            assert_eq!(host::socket_read(socket, 3), b"abc");
+            assert_eq!(host::socket_read(socket, 3), b"d");
+            assert_eq!(host::socket_read(socket, 3), b"");
+        });
+    }
+
+    #[test]
+    fn scripted_answers_come_in_order() {
+        let prepared = Host {
+            exit_codes: [3].into(),
+            prompt_answers: ["me".to_owned()].into(),
+            confirm_answers: [false].into(),
+            ..Host::default()
+        };
+        let exec = SandboxExecArgs {
+            sandbox_id: "sandbox-0".into(),
+            cmd: vec!["true".into()],
+            env: BTreeMap::new(),
+            workdir: "/".into(),
+            network: false,
+        };
+        with(prepared, || {
+            assert_eq!(host::sandbox_exec(exec.clone()), 3);
+            assert_eq!(host::sandbox_exec(exec), 0);
+            assert_eq!(host::tty_prompt("Who?", false), "me");
+            assert!(!host::tty_confirm("Sure?", true));
+            assert!(host::tty_confirm("Sure?", true));
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "hm_log was called outside of hm_plugin_sdk::mock::with")]
+    fn without_a_mock_a_call_says_so() {
+        host::log(Level::Info, "nobody hears this");
+    }
+
+    #[test]
+    fn a_panic_leaves_no_host_behind() {
+        let panicked = std::panic::catch_unwind(|| with(Host::default(), || panic!("in the test")));
+        assert!(panicked.is_err());
+        with(Host::default(), || host::log(Level::Info, "again"));
+    }
+}

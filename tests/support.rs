@@ -1,0 +1,175 @@
+//! Runs `hm` in an environment of its own: empty home, no configuration, nothing of the caller's variables but PATH.
+//! Compiled plugins are shared between tests; everything else is fresh.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use hm_plugin_protocol::BuildEvent;
+use serde_json::{Value, json};
+
+/// A project in a temporary directory, and a home to go with it.
+pub struct Project {
+    dir: tempfile::TempDir,
+}
+
+/// What a run of `hm` gave.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Project {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("hm-test-").tempdir().expect("a temporary directory");
+        for part in ["project", "home", "config/harmont"] {
+            fs::create_dir_all(dir.path().join(part)).expect("a directory");
+        }
+        Self { dir }
+    }
+
+    /// A project whose only pipeline has these steps.
+    pub fn with_steps(steps: &Value) -> Self {
+        let project = Self::new();
+        project.write(".hm/ci.json", &json!({"version": "0", "steps": steps}).to_string());
+        project
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("project")
+    }
+
+    /// `$XDG_CONFIG_HOME/harmont`
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config/harmont")
+    }
+
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, content).expect("a file");
+    }
+
+    /// A command that is not started yet.
+    pub fn hm(&self, args: &[&str]) -> Command {
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hm"));
+        command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").expect("PATH"));
+        command.env("HOME", self.dir.path().join("home"));
+        command.env("XDG_CONFIG_HOME", self.dir.path().join("config"));
+        command.env("XDG_CACHE_HOME", shared.join("cache")).env("XDG_STATE_HOME", shared.join("state"));
+        command
+    }
+
+    /// Runs `hm` to its end.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        ran(self.hm(args).output().expect("hm starts"))
+    }
+
+    /// Runs `hm` to its end with this on its standard input.
+    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ran {
+        let mut child = self.hm(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hm starts");
+        // hm may refuse what it reads before it has read everything.
+        let _ = child.stdin.take().expect("a pipe").write_all(input);
+        ran(child.wait_with_output().expect("hm ends"))
+    }
+
+    /// Runs `hm build --format json` and reads its events.
+    pub fn events(&self, args: &[&str]) -> (Ran, Vec<BuildEvent>) {
+        let ran = self.run(&[&["build", "--format", "json"], args].concat());
+        let events = ran.stdout.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e} in {l}"))).collect();
+        (ran, events)
+    }
+}
+
+fn ran(output: Output) -> Ran {
+    let text = |bytes| String::from_utf8(bytes).expect("hm writes UTF-8");
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// A command step.
+pub fn step(key: &str, cmd: &str) -> Value {
+    json!({"type": "command", "key": key, "cmd": cmd})
+}
+
+/// A command step that builds in another.
+pub fn child(key: &str, parent: &str, cmd: &str) -> Value {
+    json!({"type": "command", "key": key, "cmd": cmd, "builds_in": parent})
+}
+
+/// What each step wrote, by key, both streams, in the order of the events.
+pub fn logs(events: &[BuildEvent]) -> BTreeMap<String, Vec<String>> {
+    let mut keys = BTreeMap::new();
+    let mut logs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in events {
+        match event {
+            BuildEvent::StepQueued { step_id, key, .. } => drop(keys.insert(*step_id, key.clone())),
+            BuildEvent::StepLog { step_id, line, .. } => logs.entry(keys[step_id].clone()).or_default().push(line.clone()),
+            _ => {}
+        }
+    }
+    logs
+}
+
+/// The exit code of each step that came to an end, by key.
+pub fn exits(events: &[BuildEvent]) -> BTreeMap<String, i32> {
+    let mut keys = BTreeMap::new();
+    let mut exits = BTreeMap::new();
+    for event in events {
+        match event {
+            BuildEvent::StepQueued { step_id, key, .. } => drop(keys.insert(*step_id, key.clone())),
+            BuildEvent::StepEnd { step_id, exit_code, .. } => drop(exits.insert(keys[step_id].clone(), *exit_code)),
+            _ => {}
+        }
+    }
+    exits
+}
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host is in a folder").to_owned()
+}
+
+/// Whether a process whose command line contains this is there.
+pub fn process_with(marker: &str) -> bool {
+    fs::read_dir("/proc").expect("/proc").filter_map(|e| Some(e.ok()?.path().join("cmdline"))).any(|path| {
+        let line = fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(marker)
+    })
+}
+
+/// Waits, with a bound that is only there so that a test does not hang.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("waited for a minute, but not: {what}");
+}
+
+/// Waits for a child with the same bound.
+#[track_caller]
+pub fn ended(child: &mut Child) -> Option<i32> {
+    let mut status = None;
+    wait_until("the process ends", || {
+        status = child.try_wait().expect("a child");
+        status.is_some()
+    });
+    status.and_then(|s| s.code())
+}

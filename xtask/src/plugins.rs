@@ -1,0 +1,36 @@
+//! `cargo xtask plugins`: builds the plugins of this repository for wasm32-wasip1.
+//! Their workspace says how; the host's own build embeds them by itself.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, path};
+
+use anyhow::{Context, Result};
+
+use crate::setup;
+
+/// Builds every package of `plugins/`; the paths of the modules.
+///
+/// # Errors
+/// When nothing here builds for wasm, or a plugin does not compile.
+pub(crate) fn run(root: &Path) -> Result<Vec<PathBuf>> {
+    let workspace = root.join("plugins");
+    let packages = packages(&workspace)?;
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let target_dir = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let target_dir = path::absolute(target_dir)?;
+    Ok(setup::run()?.build(&workspace, &packages, &target_dir)?)
+}
+
+/// The package in the directory `x` is called `hm-plugin-x`.
+fn packages(workspace: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(workspace).with_context(|| format!("reading {}", workspace.display()))?;
+    let mut packages = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            packages.push(format!("hm-plugin-{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    packages.sort();
+    Ok(packages)
+}
