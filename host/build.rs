@@ -39,7 +39,9 @@ fn embed() -> Result<(), Box<dyn Error>> {
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     let modules = wasm::Toolchain::find()?.build(&root.join("plugins"), &packages, &target)?;
 
-    let mut source = String::from("/// Names and modules of the built-in plugins.\npub const EMBEDDED: &[(&str, &[u8])] = &[\n");
+    let mut source = String::from(
+        "/// Names and modules of the built-in plugins.\npub const EMBEDDED: &[(&str, &[u8])] = &[\n",
+    );
     for (name, module) in EMBEDDED.iter().zip(modules) {
         let copy = out.join(format!("{name}.wasm"));
         fs::copy(&module, &copy)?;

@@ -15,38 +15,80 @@ fn refused(steps: &Value, expected: &str) {
 #[test]
 fn graphs_that_cannot_be() {
     refused(&json!([]), "the pipeline is empty: there is nothing to run\n");
-    refused(&json!([step("a", "true"), step("a", "true")]), "step key `a` is used twice, by steps[0] and steps[1]\n");
+    refused(
+        &json!([step("a", "true"), step("a", "true")]),
+        "step key `a` is used twice, by steps[0] and steps[1]\n",
+    );
     refused(&json!([child("a", "b", "true")]), "step `a` builds in `b`, and there is no such step\n");
-    refused(&json!([child("a", "b", "true"), child("b", "a", "true")]), "steps build in each other in a circle: a -> b -> a\n");
+    refused(
+        &json!([child("a", "b", "true"), child("b", "a", "true")]),
+        "steps build in each other in a circle: a -> b -> a\n",
+    );
     refused(&json!([step("a", &"x".repeat(1 << 20))]), "step `a`: its command is 1048576 bytes long");
     let mut unknown = step("a", "true");
     unknown["runner"] = json!("mars");
-    refused(&json!([unknown]), "step `a` asks for runner `mars`, which no plugin provides; there is: local\nhint: see what there is: hm plugin list\n");
+    refused(
+        &json!([unknown]),
+        "step `a` asks for runner `mars`, which no plugin provides; there is: local\nhint: see what there is: hm plugin list\n",
+    );
 }
 
 #[test]
 fn documents_that_cannot_be_read() {
     let cases: &[(&[u8], i32, &str)] = &[
-        (b"{\"version\": \"0\",\n  \"steps\": [,]}", 7, "error: standard input is not valid JSON at line 2, column 13: expected value\n"),
+        (
+            b"{\"version\": \"0\",\n  \"steps\": [,]}",
+            7,
+            "error: standard input is not valid JSON at line 2, column 13: expected value\n",
+        ),
         (b"{\"version\": \"\xff\"}", 7, "error: standard input is not UTF-8: invalid byte at offset 13\n"),
-        (br#"{"version": "1", "steps": []}"#, 7, "error: standard input: version is \"1\", and only \"0\" is known\n"),
-        (br#"{"schema_version": "1", "pipelines": []}"#, 7, "error: the document is empty: there is nothing to run\n"),
-        (br#"{"version": "0", "steps": [{"type": "command", "key": "a", "cmd": 1}]}"#, 7, "error: standard input: steps[0] (key `a`) is not valid: invalid type: integer `1`, expected a string\n"),
+        (
+            br#"{"version": "1", "steps": []}"#,
+            7,
+            "error: standard input: version is \"1\", and only \"0\" is known\n",
+        ),
+        (
+            br#"{"schema_version": "1", "pipelines": []}"#,
+            7,
+            "error: the document is empty: there is nothing to run\n",
+        ),
+        (
+            br#"{"version": "0", "steps": [{"type": "command", "key": "a", "cmd": 1}]}"#,
+            7,
+            "error: standard input: steps[0] (key `a`) is not valid: invalid type: integer `1`, expected a string\n",
+        ),
     ];
     for (input, code, expected) in cases {
         let ran = Project::new().run_with_input(&["build", "--file", "-"], input).expect_code(*code);
         assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (*expected, ""));
     }
-    let deep = Project::new().run_with_input(&["build", "--file", "-"], "[".repeat(100_000).as_bytes()).expect_code(7);
-    assert!(deep.stderr.contains("recursion limit exceeded at") || deep.stderr.contains("recursion limit exceeded\n"), "{}", deep.stderr);
+    let deep = Project::new()
+        .run_with_input(&["build", "--file", "-"], "[".repeat(100_000).as_bytes())
+        .expect_code(7);
+    assert!(
+        deep.stderr.contains("recursion limit exceeded at")
+            || deep.stderr.contains("recursion limit exceeded\n"),
+        "{}",
+        deep.stderr
+    );
 }
 
 #[test]
 fn files_and_arguments_that_are_not_there() {
     let missing = Project::new().run(&["build", "--file", "no.json"]).expect_code(2);
-    assert!(missing.stderr.starts_with("error: cannot read ") && missing.stderr.contains("no.json\n  1: No such file or directory"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.starts_with("error: cannot read ")
+            && missing.stderr.contains("no.json\n  1: No such file or directory"),
+        "{}",
+        missing.stderr
+    );
     let none = Project::new().run(&["build"]).expect_code(2);
-    assert!(none.stderr.contains("no pipeline found") && none.stderr.contains("hint: put a pipeline into .hm/ci.json"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("no pipeline found")
+            && none.stderr.contains("hint: put a pipeline into .hm/ci.json"),
+        "{}",
+        none.stderr
+    );
     let project = Project::with_steps(&json!([step("a", "true")]));
     for (args, expected) in [
         (&["build", "--dir", "nowhere"][..], "is not a directory"),
@@ -66,9 +108,15 @@ fn files_and_arguments_that_are_not_there() {
 #[test]
 fn several_pipelines_want_a_choice() {
     let project = Project::with_steps(&json!([step("a", "true")]));
-    project.write(".hm/nightly.json", r#"{"version":"0","steps":[{"type":"command","key":"n","cmd":"exit 3"}]}"#);
+    project.write(
+        ".hm/nightly.json",
+        r#"{"version":"0","steps":[{"type":"command","key":"n","cmd":"exit 3"}]}"#,
+    );
     let ran = project.run(&["build"]).expect_code(2);
-    assert_eq!(ran.stderr, "error: there are 2 pipelines: ci, nightly\nhint: name the one to run: hm build PIPELINE\n");
+    assert_eq!(
+        ran.stderr,
+        "error: there are 2 pipelines: ci, nightly\nhint: name the one to run: hm build PIPELINE\n"
+    );
     project.run(&["build", "ci"]).expect_code(0);
     project.run(&["build", "nightly"]).expect_code(1);
 }

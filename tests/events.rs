@@ -1,11 +1,13 @@
 //! The event stream: every line an event, in one order, nothing lost.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::Stdio;
 
 use hm_plugin_protocol::{BuildEvent, StdStream};
 use serde_json::json;
 
-use crate::support::{Project, child, logs, step};
+use crate::support::{Project, Running, child, logs, process_with, step};
 
 #[test]
 fn events_come_in_one_order() {
@@ -36,15 +38,21 @@ fn events_come_in_one_order() {
     }
     assert!(phases.values().all(|&p| p == 3));
     let streams = events.iter().filter_map(|e| match e {
-        BuildEvent::StepLog { stream, line, .. } if line == "out" || line == "err" => Some((line.as_str(), *stream)),
+        BuildEvent::StepLog { stream, line, .. } if line == "out" || line == "err" => {
+            Some((line.as_str(), *stream))
+        }
         _ => None,
     });
-    assert_eq!(streams.collect::<BTreeMap<_, _>>(), [("out", StdStream::Stdout), ("err", StdStream::Stderr)].into());
+    assert_eq!(
+        streams.collect::<BTreeMap<_, _>>(),
+        [("out", StdStream::Stdout), ("err", StdStream::Stderr)].into()
+    );
 }
 
 #[test]
 fn a_flood_of_output_arrives_complete_and_in_order() {
-    let (ran, events) = Project::with_steps(&json!([step("a", "seq 100000"), step("b", "seq 100000 >&2")])).events(&["-j2"]);
+    let (ran, events) =
+        Project::with_steps(&json!([step("a", "seq 100000"), step("b", "seq 100000 >&2")])).events(&["-j2"]);
     ran.expect_code(0);
     let expected: Vec<String> = (1..=100_000).map(|n| n.to_string()).collect();
     let logs = logs(&events);
@@ -53,8 +61,11 @@ fn a_flood_of_output_arrives_complete_and_in_order() {
 
 #[test]
 fn output_that_is_no_text_and_lines_without_end_do_no_harm() {
-    let (ran, events) =
-        Project::with_steps(&json!([step("a", r"printf 'a\377b\n'; head -c 3000000 /dev/zero | tr '\0' x; printf '\ndone'")])).events(&[]);
+    let (ran, events) = Project::with_steps(&json!([step(
+        "a",
+        r"printf 'a\377b\n'; head -c 3000000 /dev/zero | tr '\0' x; printf '\ndone'"
+    )]))
+    .events(&[]);
     ran.expect_code(0);
     let lines = &logs(&events)["a"];
     assert_eq!(lines[0], "a\u{FFFD}b");
@@ -65,12 +76,13 @@ fn output_that_is_no_text_and_lines_without_end_do_no_harm() {
 #[test]
 fn a_reader_that_goes_away_ends_the_build() {
     let project = Project::with_steps(&json!([step("a", "yes | head -n 3000000; sleep 976543")]));
-    let mut hm = project.hm(&["build"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("hm");
+    let mut command = project.hm(&["build"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut build = Running::start(command);
     let mut some = [0; 100];
-    std::io::Read::read_exact(&mut hm.stdout.take().expect("a pipe"), &mut some).expect("output");
-    assert_ne!(crate::support::ended(&mut hm), Some(0));
-    assert!(!crate::support::process_with("sleep 976543"));
-    let mut stderr = String::new();
-    std::io::Read::read_to_string(&mut hm.stderr.take().expect("a pipe"), &mut stderr).expect("text");
+    build.0.stdout.take().expect("a pipe").read_exact(&mut some).expect("output");
+    assert_ne!(build.ended(), Some(0));
+    assert!(!process_with("sleep 976543"));
+    let stderr = std::io::read_to_string(build.0.stderr.take().expect("a pipe")).expect("text");
     assert_eq!(stderr, "", "a closed pipe is no news to whoever closed it");
 }

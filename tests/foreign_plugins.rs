@@ -64,8 +64,16 @@ fn a_loop_in_the_manifest_ends_with_an_error_that_names_the_plugin() {
     let start = Instant::now();
     let ran = project.run(&["build"]).expect_code(7);
     assert!(start.elapsed() < BOUND);
-    assert!(ran.stderr.contains("foreign.wasm could not say what it is: hm_manifest failed: "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("error: step `theirs` asks for runner `foreign`, which no plugin provides"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("foreign.wasm could not say what it is: hm_manifest failed: "),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("error: step `theirs` asks for runner `foreign`, which no plugin provides"),
+        "{}",
+        ran.stderr
+    );
     // Whoever does not need it is not kept.
     project.write("ours.json", &json!({"version": "0", "steps": [step("ours", "true")]}).to_string());
     project.run(&["build", "--file", "ours.json"]).expect_code(0);
@@ -73,18 +81,30 @@ fn a_loop_in_the_manifest_ends_with_an_error_that_names_the_plugin() {
 
 #[test]
 fn a_loop_in_a_step_ends_with_an_error_that_names_the_plugin() {
-    let wasm = module(&manifest(&[], &executor()), "", r#"(func (export "hm_executor_run") (result i32) (loop $l (br $l)) (i32.const 0))"#);
+    let wasm = module(
+        &manifest(&[], &executor()),
+        "",
+        r#"(func (export "hm_executor_run") (result i32) (loop $l (br $l)) (i32.const 0))"#,
+    );
     let start = Instant::now();
     let (ran, events) = with_plugin(&wasm).events(&["-j2"]);
     assert!(start.elapsed() < BOUND);
     let ran = ran.expect_code(6);
     assert!(ran.stdout.contains("plugin foreign failed in hm_executor_run: "), "{}", ran.stdout);
-    assert_eq!(exits(&events), [("ours".to_owned(), 0), ("theirs".to_owned(), 70)].into(), "its neighbour is unharmed");
+    assert_eq!(
+        exits(&events),
+        [("ours".to_owned(), 0), ("theirs".to_owned(), 70)].into(),
+        "its neighbour is unharmed"
+    );
 }
 
 #[test]
 fn a_loop_in_a_step_ends_at_the_steps_timeout_too() {
-    let wasm = module(&manifest(&[], &executor()), "", r#"(func (export "hm_executor_run") (result i32) (loop $l (br $l)) (i32.const 0))"#);
+    let wasm = module(
+        &manifest(&[], &executor()),
+        "",
+        r#"(func (export "hm_executor_run") (result i32) (loop $l (br $l)) (i32.const 0))"#,
+    );
     let project = with_plugin(&wasm);
     let mut theirs = step("theirs", "true");
     theirs["runner"] = json!("foreign");
@@ -106,15 +126,23 @@ fn what_was_not_granted_or_not_asked_for_is_a_denial() {
         let ran = ran.expect_code(6);
         assert!(ran.stdout.contains("hm_sandbox_exists"), "{}", ran.stdout);
     }
-    let info = with_plugin(&module(&manifest(&["hm_sandbox_exists", "hm_log"], &executor()), import, run)).run(&["plugin", "info", "foreign"]).expect_code(0);
-    assert!(info.stdout.contains("hm_sandbox_exists (not granted)") && info.stdout.contains("hm_log (granted)"), "{}", info.stdout);
+    let info = with_plugin(&module(&manifest(&["hm_sandbox_exists", "hm_log"], &executor()), import, run))
+        .run(&["plugin", "info", "foreign"])
+        .expect_code(0);
+    assert!(
+        info.stdout.contains("hm_sandbox_exists (not granted)") && info.stdout.contains("hm_log (granted)"),
+        "{}",
+        info.stdout
+    );
 }
 
 #[test]
 fn an_executor_cannot_write_to_the_terminal() {
     let import = r#"(import "extism:host/user" "hm_write_stdout" (func $write (param i64)))"#;
     let run = r#"(func (export "hm_executor_run") (result i32) (call $write (i64.const 0)) (i32.const 0))"#;
-    let ran = with_plugin(&module(&manifest(&["hm_write_stdout"], &executor()), import, run)).run(&["build"]).expect_code(6);
+    let ran = with_plugin(&module(&manifest(&["hm_write_stdout"], &executor()), import, run))
+        .run(&["build"])
+        .expect_code(6);
     assert!(ran.stdout.contains("writing to the terminal as step executor"), "{}", ran.stdout);
 }
 
@@ -124,21 +152,37 @@ fn files_that_are_no_plugins_are_named_and_harm_nobody() {
         (b"not wasm", "is not a module that can be loaded"),
         (b"\0asm\x01\0\0\0", "exports no function `hm_manifest`"),
         (&module("{", "", ""), "has a manifest that cannot be read"),
-        (&module(&manifest(&["hm_rule_the_world"], &json!([])), "", ""), "asks for host function \"hm_rule_the_world\""),
+        (
+            &module(&manifest(&["hm_rule_the_world"], &json!([])), "", ""),
+            "asks for host function \"hm_rule_the_world\"",
+        ),
     ];
     for (wasm, expected) in cases {
         let project = with_plugin(wasm);
         let list = project.run(&["plugin", "list"]).expect_code(0);
-        assert!(list.stderr.starts_with("warning: plugin ") && list.stderr.contains(expected), "{}", list.stderr);
+        assert!(
+            list.stderr.starts_with("warning: plugin ") && list.stderr.contains(expected),
+            "{}",
+            list.stderr
+        );
         assert_eq!(list.stdout.lines().count(), 3);
     }
 }
 
 #[test]
 fn two_plugins_that_claim_the_same_are_both_named() {
-    let capabilities = json!([{"kind": "step_executor", "runner": "local", "default": false, "step_schema": null}]);
+    let capabilities =
+        json!([{"kind": "step_executor", "runner": "local", "default": false, "step_schema": null}]);
     let run = r#"(func (export "hm_executor_run") (result i32) (i32.const 0))"#;
     let ran = with_plugin(&module(&manifest(&[], &capabilities), "", run)).run(&["build"]).expect_code(5);
-    assert!(ran.stderr.starts_with("error: runner `local` is claimed by two plugins: local (built in, sha256 "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("and foreign (") && ran.stderr.contains("foreign.wasm, sha256 "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("error: runner `local` is claimed by two plugins: local (built in, sha256 "),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("and foreign (") && ran.stderr.contains("foreign.wasm, sha256 "),
+        "{}",
+        ran.stderr
+    );
 }

@@ -1,20 +1,14 @@
 //! Ctrl-C and worse: everything stops at once, and nothing is left behind.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Project, child, ended, process_with, step, wait_until};
+use crate::support::{Project, Running, child, process_with, step, wait_until};
 
-/// A build that has started two steps which would run for ever, with a marker that is in their command lines.
-fn running_build(project: &Project, marker: &str) -> Child {
-    let hm = project.hm(&["build", "-j2", "--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hm");
-    wait_until("both steps run", || process_with(&format!("sleep {marker}1")) && process_with(&format!("sleep {marker}2")));
-    hm
-}
+const BOTH: &str = "both steps run";
 
 fn project(marker: &str) -> Project {
     Project::with_steps(&json!([
@@ -24,19 +18,21 @@ fn project(marker: &str) -> Project {
     ]))
 }
 
-fn signal(hm: &Child, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(hm.id()).expect("a pid")).expect("a pid");
-    kill_process(pid, signal).expect("the process is there");
+/// Whether both steps of [`project`] run.
+fn both_run(marker: &str) -> bool {
+    process_with(&format!("sleep {marker}1")) && process_with(&format!("sleep {marker}2"))
 }
 
-fn layers_of(project: &Project) -> usize {
-    // The private cache of this project only, since others are building meanwhile.
-    fs::read_dir(project.path().join("../cache/harmont/layers")).map_or(0, Iterator::count)
+/// The runs whose layers are in the cache of this project alone, since others are building meanwhile.
+fn runs_with_layers(project: &Project) -> usize {
+    let entries = fs::read_dir(project.home().join("cache/harmont/layers")).into_iter().flatten();
+    entries.filter(|e| e.as_ref().is_ok_and(|e| e.path().is_dir())).count()
 }
 
-/// The same command with a cache of its own.
-fn with_own_cache(project: &Project, mut command: std::process::Command) -> std::process::Command {
-    command.env("XDG_CACHE_HOME", project.path().join("../cache"));
+/// `hm` with a cache of this project alone.
+fn hm(project: &Project, args: &[&str]) -> Command {
+    let mut command = project.hm(args);
+    command.env("XDG_CACHE_HOME", project.home().join("cache"));
     command
 }
 
@@ -44,11 +40,15 @@ fn with_own_cache(project: &Project, mut command: std::process::Command) -> std:
 fn the_first_signal_stops_everything_and_cleans_up() {
     for (kind, marker) in [(Signal::INT, "77001"), (Signal::TERM, "77002"), (Signal::HUP, "77003")] {
         let project = project(marker);
-        let mut hm = running_build(&project, marker);
-        signal(&hm, kind);
-        assert_eq!(ended(&mut hm), Some(130), "{kind:?}");
+        let mut command = hm(&project, &["build", "-j2", "--format", "json"]);
+        command.stdout(Stdio::piped());
+        let mut build = Running::start(command);
+        wait_until(BOTH, || both_run(marker));
+        build.signal(kind);
+        assert_eq!(build.ended(), Some(130), "{kind:?}");
         assert!(!process_with(&format!("sleep {marker}")), "{kind:?}");
-        let output = std::io::read_to_string(hm.stdout.take().expect("a pipe")).expect("text");
+        assert_eq!(runs_with_layers(&project), 0);
+        let output = std::io::read_to_string(build.0.stdout.take().expect("a pipe")).expect("text");
         let last = output.lines().last().expect("events");
         assert!(last.contains(r#""kind":"build_end""#) && last.contains(r#""exit_code":130"#), "{last}");
     }
@@ -58,29 +58,33 @@ fn the_first_signal_stops_everything_and_cleans_up() {
 fn a_killed_hm_leaves_no_process_and_the_next_run_removes_its_layers() {
     let marker = "77004";
     let project = project(marker);
-    let mut hm = with_own_cache(&project, project.hm(&["build", "-j2"])).stdout(Stdio::null()).spawn().expect("hm");
-    wait_until("both steps run", || process_with(&format!("sleep {marker}1")) && process_with(&format!("sleep {marker}2")));
-    assert_eq!(layers_of(&project), 1);
-    signal(&hm, Signal::KILL);
-    ended(&mut hm);
+    let mut command = hm(&project, &["build", "-j2"]);
+    command.stdout(Stdio::null());
+    let mut build = Running::start(command);
+    wait_until(BOTH, || both_run(marker));
+    assert_eq!(runs_with_layers(&project), 1);
+    build.signal(Signal::KILL);
+    build.ended();
     wait_until("the steps are gone", || !process_with(&format!("sleep {marker}")));
     project.write("next.json", r#"{"version":"0","steps":[{"type":"command","key":"k","cmd":"true"}]}"#);
-    let status = with_own_cache(&project, project.hm(&["build", "--file", "next.json"])).stdout(Stdio::null()).status().expect("hm");
+    let status = hm(&project, &["build", "--file", "next.json"]).stdout(Stdio::null()).status().expect("hm");
     assert_eq!(status.code(), Some(0));
-    assert_eq!(layers_of(&project), 0);
+    assert_eq!(runs_with_layers(&project), 0);
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    assert!(!mounts.contains(&*project.path().parent().map(Path::to_string_lossy).expect("a parent")));
+    assert!(!mounts.contains(&*project.home().to_string_lossy()));
 }
 
 #[test]
 fn a_build_whose_output_nobody_takes_can_still_be_stopped() {
     let project = Project::with_steps(&json!([step("a", "yes; sleep 77005")]));
     // The pipe is full after a moment, and stays full.
-    let mut hm = project.hm(&["build"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hm");
-    wait_until("the step runs", || process_with("yes"));
+    let mut command = project.hm(&["build"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut build = Running::start(command);
+    wait_until("the step runs", || process_with("sh -c yes; sleep 77005"));
     std::thread::sleep(std::time::Duration::from_secs(2));
-    signal(&hm, Signal::INT);
+    build.signal(Signal::INT);
     wait_until("the step is gone", || !process_with("sh -c yes; sleep 77005"));
-    signal(&hm, Signal::INT);
-    assert_eq!(ended(&mut hm), Some(130));
+    build.signal(Signal::INT);
+    assert_eq!(build.ended(), Some(130));
 }

@@ -171,10 +171,16 @@ async fn until_there(marker: &str, count: usize) {
 async fn a_child_sees_what_its_parent_did_and_forks_do_not_see_each_other() {
     let lab = Lab::new();
     let Some(backend) = lab.open().await else { return };
-    let (parent, text) = step(&backend, None, "cat src/main.txt; echo parent > made; echo changed > src/main.txt").await;
+    let (parent, text) =
+        step(&backend, None, "cat src/main.txt; echo parent > made; echo changed > src/main.txt").await;
     assert_eq!(text, "original");
-    let left = step(&backend, Some(&parent), "cat made src/main.txt; echo left > side; sleep 0.2; cat side; ls /workspace");
-    let right = step(&backend, Some(&parent), "cat made src/main.txt; echo right > side; sleep 0.2; cat side");
+    let left = step(
+        &backend,
+        Some(&parent),
+        "cat made src/main.txt; echo left > side; sleep 0.2; cat side; ls /workspace",
+    );
+    let right =
+        step(&backend, Some(&parent), "cat made src/main.txt; echo right > side; sleep 0.2; cat side");
     let ((left, left_text), (_, right_text)) = tokio::join!(left, right);
     assert_eq!(left_text, "parent\nchanged\nleft\ngone.txt\nmade\nside\nsrc");
     assert_eq!(right_text, "parent\nchanged\nright");
@@ -191,7 +197,12 @@ async fn deleting_and_renaming_what_lies_below_works_and_reaches_the_child() {
     fs::create_dir_all(lab.project().join("tree/deep")).unwrap();
     fs::write(lab.project().join("tree/deep/file"), "x").unwrap();
     let Some(backend) = lab.open().await else { return };
-    let (first, _) = step(&backend, None, "rm gone.txt && mv src renamed && rm -r tree && mkdir tree && echo new > tree/own").await;
+    let (first, _) = step(
+        &backend,
+        None,
+        "rm gone.txt && mv src renamed && rm -r tree && mkdir tree && echo new > tree/own",
+    )
+    .await;
     let (_, text) = step(&backend, Some(&first), "find . | sort").await;
     assert_eq!(text, ".\n./renamed\n./renamed/main.txt\n./tree\n./tree/own");
     backend.close().await.unwrap();
@@ -204,7 +215,8 @@ async fn a_chain_may_be_deep() {
     let (mut snapshot, _) = step(&backend, None, "mkdir chain && rm gone.txt").await;
     let fork = snapshot.clone();
     for number in 0..120 {
-        let script = format!("touch chain/{number} && echo {number} > src/main.txt && rm -f chain/{}", number - 10);
+        let script =
+            format!("touch chain/{number} && echo {number} > src/main.txt && rm -f chain/{}", number - 10);
         (snapshot, _) = step(&backend, Some(&snapshot), &script).await;
     }
     let (_, text) = step(&backend, Some(&snapshot), "ls chain | sort -n | xargs; cat src/main.txt; ls").await;
@@ -250,13 +262,17 @@ async fn exit_codes_signals_and_bytes_come_through() {
     let mut astray = shell(":");
     astray.workdir = "/workspace/nowhere".to_owned();
     let error = exec(&backend, &id, astray).await.unwrap_err();
-    assert!(matches!(&error, SandboxError::Command(reason) if reason.contains("/workspace/nowhere")), "{error}");
+    assert!(
+        matches!(&error, SandboxError::Command(reason) if reason.contains("/workspace/nowhere")),
+        "{error}"
+    );
     for odd in [vec![], vec![String::new()], vec!["sh\0".to_owned()]] {
         let command = ExecSpec { argv: odd, ..shell(":") };
         assert!(matches!(exec(&backend, &id, command).await, Err(SandboxError::Command(_))));
     }
     let env = BTreeMap::from([("STEP".to_owned(), "a b".to_owned()), ("PWD".to_owned(), "/".to_owned())]);
-    let command = ExecSpec { env, workdir: "/workspace/src".to_owned(), ..shell("pwd; echo $STEP $CI $HOME") };
+    let command =
+        ExecSpec { env, workdir: "/workspace/src".to_owned(), ..shell("pwd; echo $STEP $CI $HOME") };
     assert_eq!(exec(&backend, &id, command).await.unwrap().text(), "/workspace/src\na b true /home/step");
     backend.close().await.unwrap();
 }
@@ -268,7 +284,9 @@ async fn the_rest_of_the_machine_is_not_there() {
     config.host_env.insert("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned());
     let Some(backend) = open(config).await else { return };
     let id = backend.start(None).await.unwrap();
-    for path in ["/etc/shadow", "/etc/gshadow", "/etc/ssl/private", "/etc/sudoers", "/etc/ssh/ssh_host_ed25519_key"] {
+    for path in
+        ["/etc/shadow", "/etc/gshadow", "/etc/ssl/private", "/etc/sudoers", "/etc/ssh/ssh_host_ed25519_key"]
+    {
         if Path::new(path).exists() {
             let outcome = run(&backend, &id, &format!("test -s {path} && cat {path}/* {path}")).await;
             assert!(outcome.code != 0 && outcome.out.is_empty(), "{path}: {outcome:?}");
@@ -277,21 +295,37 @@ async fn the_rest_of_the_machine_is_not_there() {
     for path in [lab.home().join("canary"), lab.project(), lab.cache(), PathBuf::from("/root/.bashrc")] {
         assert_ne!(run(&backend, &id, &format!("ls {}", path.display())).await.code, 0, "{path:?}");
     }
-    for target in ["/usr/bin/x", "/etc/x", "/x", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger"] {
+    for target in
+        ["/usr/bin/x", "/etc/x", "/x", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/self/comm"]
+    {
         assert_ne!(run(&backend, &id, &format!("echo x > {target}")).await.code, 0, "{target}");
     }
-    for target in ["/tmp/x", "/var/tmp/y", "$HOME/x", "/dev/null", "/dev/shm/x", "/workspace/x"] {
+    for target in
+        ["/tmp/x", "/var/tmp/y", "$HOME/x", "/dev/null", "/dev/stderr", "/dev/shm/x", "/workspace/x"]
+    {
         assert_eq!(run(&backend, &id, &format!("echo x > {target}")).await.code, 0, "{target}");
     }
     let status = run(&backend, &id, "cat /proc/self/status").await.text();
-    for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"] {
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
         assert!(status.contains(line), "{line}: {status}");
     }
-    for deed in ["mount -t tmpfs x /tmp", "umount /etc/shadow", "mount -o remount,bind,rw /usr", "chroot / true"] {
+    for deed in
+        ["mount -t tmpfs x /tmp", "umount /etc/shadow", "mount -o remount,bind,rw /usr", "chroot / true"]
+    {
         assert_ne!(run(&backend, &id, deed).await.code, 0, "{deed}");
     }
     assert!(!run(&backend, &id, "env; cat /proc/1/environ").await.text().contains("secret"));
-    assert_eq!(run(&backend, &id, "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c [l]ocal_backend").await.text(), "0");
+    assert_eq!(
+        run(&backend, &id, "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c [l]ocal_backend")
+            .await
+            .text(),
+        "0"
+    );
     assert_eq!(run(&backend, &id, "ulimit -c; ls /proc/self/fd | wc -l").await.text(), "0\n4");
     assert_ne!(run(&backend, &id, "ls -l /proc/1/fd/ && cat /proc/1/maps").await.code, 0);
     backend.close().await.unwrap();
@@ -301,7 +335,12 @@ async fn the_rest_of_the_machine_is_not_there() {
 async fn the_developers_tools_are_there_read_only_and_their_secrets_are_not() {
     let lab = Lab::new();
     let home = lab.home();
-    for file in [".cargo/bin/fake", ".nvm/versions/v1/bin/node", "apps/thing/bin/thing", ".local/share/pipx/venvs/a/bin/a"] {
+    for file in [
+        ".cargo/bin/fake",
+        ".nvm/versions/v1/bin/node",
+        "apps/thing/bin/thing",
+        ".local/share/pipx/venvs/a/bin/a",
+    ] {
         let path = home.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, format!("#!/bin/sh\necho ran {file}\n")).unwrap();
@@ -322,7 +361,9 @@ async fn the_developers_tools_are_there_read_only_and_their_secrets_are_not() {
         .map(|directory| home.join(directory).display().to_string())
         .join(":");
     config.host_env.insert("PATH".to_owned(), format!("{path}:relative::/nowhere:/usr/bin:/bin"));
-    config.host_env.insert("SSL_CERT_FILE".to_owned(), lab.directory.path().join("ca.pem").display().to_string());
+    config
+        .host_env
+        .insert("SSL_CERT_FILE".to_owned(), lab.directory.path().join("ca.pem").display().to_string());
     let Some(backend) = open(config).await else { return };
     let id = backend.start(None).await.unwrap();
     let outcome = run(&backend, &id, "fake; node; thing; a; cat $SSL_CERT_FILE").await;
@@ -353,9 +394,19 @@ async fn the_real_cargo_runs() {
     };
     let Some(backend) = open(config).await else { return };
     let id = backend.start(None).await.unwrap();
-    let outcome = run(&backend, &id, "cargo --version && cargo init -q --name hello . && cargo build --offline -q && target/debug/hello").await;
+    let outcome = run(
+        &backend,
+        &id,
+        "cargo --version && cargo init -q --name hello . && cargo build --offline -q && target/debug/hello",
+    )
+    .await;
     let version = String::from_utf8(expected.stdout).unwrap();
-    assert_eq!(outcome.text(), format!("{version}Hello, world!"), "{}", String::from_utf8_lossy(&outcome.err));
+    assert_eq!(
+        outcome.text(),
+        format!("{version}Hello, world!"),
+        "{}",
+        String::from_utf8_lossy(&outcome.err)
+    );
     backend.close().await.unwrap();
 }
 
@@ -367,11 +418,14 @@ async fn offline_means_loopback_only_and_online_reaches_the_host() {
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let Some(backend) = lab.open().await else { return };
     let id = backend.start(None).await.unwrap();
-    let Some(python) = ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|path| Path::new(path).exists()) else {
+    let Some(python) =
+        ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|path| Path::new(path).exists())
+    else {
         println!("SKIPPED: no python");
         return;
     };
-    let connect = format!("{python} -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 5)'");
+    let connect =
+        format!("{python} -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 5)'");
     let online = ExecSpec { network: true, ..shell(&connect) };
     assert_eq!(exec(&backend, &id, online.clone()).await.unwrap().code, 0);
     assert_ne!(run(&backend, &id, &connect).await.code, 0);
@@ -394,7 +448,9 @@ async fn dropping_a_command_kills_all_it_started() {
     let Some(backend) = lab.open().await else { return };
     let id = backend.start(None).await.unwrap();
     let marker = marker();
-    let script = format!("trap '' TERM INT HUP; setsid sleep {marker} & sleep {marker} & (setsid sleep {marker} &) ; sleep {marker}");
+    let script = format!(
+        "trap '' TERM INT HUP; setsid sleep {marker} & sleep {marker} & (setsid sleep {marker} &) ; sleep {marker}"
+    );
     let (sender, _output) = mpsc::channel(1);
     {
         let command = backend.exec(&id, shell(&script), sender);
@@ -410,12 +466,46 @@ async fn dropping_a_command_kills_all_it_started() {
 }
 
 #[tokio::test]
+async fn a_killed_supervisor_takes_all_with_it() {
+    let lab = Lab::new();
+    let Some(backend) = lab.open().await else { return };
+    let id = backend.start(None).await.unwrap();
+    let marker = marker();
+    let (sender, _output) = mpsc::channel(1);
+    let supervisor = async {
+        until_there(&marker, 2).await;
+        let ours = format!("PPid:\t{}\n", std::process::id());
+        let is_it = |status: &str| status.contains(&ours) && status.contains("Threads:\t1\n");
+        let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        // Up from the command: its shell, the first process, the supervisor.
+        let mut pid = Command::new("pgrep")
+            .args(["-f", &format!("^sleep {marker}")])
+            .output()
+            .map_or(String::new(), |found| {
+                String::from_utf8(found.stdout).unwrap().lines().next().unwrap_or_default().to_owned()
+            });
+        while !pid.is_empty() && !is_it(&status(&pid)) {
+            let above = status(&pid);
+            pid = above.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap_or_default().to_owned();
+        }
+        assert!(!pid.is_empty(), "no supervisor");
+        Command::new("kill").args(["-9", &pid]).status().unwrap();
+    };
+    let script = format!("setsid sleep {marker} & sleep {marker}");
+    let (outcome, ()) = tokio::join!(backend.exec(&id, shell(&script), sender), supervisor);
+    assert!(matches!(outcome, Err(SandboxError::SupervisorDied)), "{outcome:?}");
+    until_gone(&marker).await;
+    backend.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_outlives_the_command_neither_holds_it_up_nor_survives_it() {
     let lab = Lab::new();
     let Some(backend) = lab.open().await else { return };
     let id = backend.start(None).await.unwrap();
     let marker = marker();
-    let outcome = run(&backend, &id, &format!("setsid sleep {marker} & sleep {marker} & echo done; exit 3")).await;
+    let outcome =
+        run(&backend, &id, &format!("setsid sleep {marker} & sleep {marker} & echo done; exit 3")).await;
     assert_eq!((outcome.code, outcome.text().as_str()), (3, "done"));
     assert_eq!(processes(&marker), Vec::<String>::new());
     backend.close().await.unwrap();
@@ -427,10 +517,12 @@ async fn output_waits_for_whoever_reads_it_and_none_is_lost() {
     let Some(backend) = lab.open().await else { return };
     let id = backend.start(None).await.unwrap();
     let (sender, mut output) = mpsc::channel(1);
-    let mut command = Box::pin(backend.exec(&id, shell("head -c 3000000 /dev/zero; echo > ~/written"), sender));
+    let mut command =
+        Box::pin(backend.exec(&id, shell("head -c 3000000 /dev/zero; echo > ~/written"), sender));
     // Nobody reads, so it cannot get ahead by more than some pipes.
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut command).await.is_err());
-    let written = fs::read_dir(lab.cache().join("home")).unwrap().next().unwrap().unwrap().path().join("written");
+    let written =
+        fs::read_dir(lab.cache().join("home")).unwrap().next().unwrap().unwrap().path().join("written");
     assert!(!written.exists());
     let collect = async {
         let mut length = 0;
@@ -453,7 +545,9 @@ async fn with_nobody_listening_the_command_still_ends() {
     let id = backend.start(None).await.unwrap();
     let (sender, output) = mpsc::channel(1);
     drop(output);
-    let code = tokio::time::timeout(HANG, backend.exec(&id, shell("head -c 3000000 /dev/zero; exit 5"), sender)).await;
+    let code =
+        tokio::time::timeout(HANG, backend.exec(&id, shell("head -c 3000000 /dev/zero; exit 5"), sender))
+            .await;
     assert_eq!(code.unwrap().unwrap(), 5);
     backend.close().await.unwrap();
 }
@@ -469,7 +563,8 @@ async fn nothing_stays_behind() {
     backend.discard(&discarded).await.unwrap();
     assert!(matches!(backend.discard(&discarded).await, Err(SandboxError::UnknownSandbox(_))));
     backend.close().await.unwrap();
-    let left: Vec<_> = fs::read_dir(lab.cache().join("layers")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(lab.cache().join("layers")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lock"]);
     let here = lab.directory.path().display().to_string();
     assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&here));
@@ -484,7 +579,8 @@ async fn nothing_stays_behind() {
 async fn two_at_once_on_one_project_do_not_disturb_each_other() {
     let lab = Lab::new();
     let (Some(one), Some(two)) = (lab.open().await, lab.open().await) else { return };
-    let ((first, text), _) = tokio::join!(step(&one, None, "cat src/main.txt"), step(&two, None, "cat src/main.txt"));
+    let ((first, text), _) =
+        tokio::join!(step(&one, None, "cat src/main.txt"), step(&two, None, "cat src/main.txt"));
     assert_eq!(text, "original");
     fs::write(lab.project().join("src/main.txt"), "edited").unwrap();
     let Some(three) = lab.open().await else { return };
@@ -492,7 +588,11 @@ async fn two_at_once_on_one_project_do_not_disturb_each_other() {
     three.close().await.unwrap();
     two.close().await.unwrap();
     assert_eq!(step(&one, Some(&first), "cat src/main.txt").await.1, "original");
-    assert_eq!(step(&one, None, "cat src/main.txt").await.1, "original", "one run sees one state of the project");
+    assert_eq!(
+        step(&one, None, "cat src/main.txt").await.1,
+        "original",
+        "one run sees one state of the project"
+    );
     one.close().await.unwrap();
 }
 
@@ -522,7 +622,7 @@ async fn a_file_we_may_not_read_is_named() {
     let lab = Lab::new();
     let closed = lab.project().join("src/closed");
     fs::write(&closed, "").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&closed).is_ok() {
         println!("SKIPPED: root may read everything");
         return;
@@ -551,7 +651,8 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
     assert_eq!((left.as_str(), right.as_str()), ("in-place\nleft", "1"));
     assert_eq!(fs::read_to_string(lab.project().join("src/main.txt")).unwrap(), "original");
     let id = backend.start(Some(&parent)).await.unwrap();
-    for path in [lab.home().join("canary"), lab.project().join("src/main.txt"), PathBuf::from("/etc/shadow")] {
+    for path in [lab.home().join("canary"), lab.project().join("src/main.txt"), PathBuf::from("/etc/shadow")]
+    {
         assert_ne!(run(&backend, &id, &format!("cat {}", path.display())).await.code, 0, "{path:?}");
     }
     for path in [lab.home().join("x"), PathBuf::from("/tmp/x"), PathBuf::from("/etc/x")] {
@@ -562,7 +663,9 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
     let command = ExecSpec { workdir: "/workspace/src".to_owned(), ..shell("cat main.txt") };
     assert_eq!(exec(&backend, &id, command).await.unwrap().text(), "in-place");
     let marker = marker();
-    let outcome = run(&backend, &id, &format!("setsid sleep {marker} & (setsid setsid sleep {marker} &); echo done")).await;
+    let outcome =
+        run(&backend, &id, &format!("setsid sleep {marker} & (setsid setsid sleep {marker} &); echo done"))
+            .await;
     assert_eq!(outcome.text(), "done");
     assert_eq!(processes(&marker), Vec::<String>::new());
     let (sender, _output) = mpsc::channel(1);
@@ -583,7 +686,10 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
 #[tokio::test]
 #[ignore = "a program for another test"]
 async fn victim() {
-    let (Ok(directory), Ok(marker)) = (std::env::var("VICTIM_DIRECTORY"), std::env::var("VICTIM_MARKER")) else { return };
+    let (Ok(directory), Ok(marker)) = (std::env::var("VICTIM_DIRECTORY"), std::env::var("VICTIM_MARKER"))
+    else {
+        return;
+    };
     let directory = PathBuf::from(directory);
     let config = LocalConfig {
         project: directory.join("project"),
@@ -596,7 +702,8 @@ async fn victim() {
     let (one, two) = (backend.start(None).await.unwrap(), backend.start(None).await.unwrap());
     let script = format!("setsid sleep {marker} & sleep {marker}");
     let ((first, _kept), (second, _kept_too)) = (mpsc::channel(1), mpsc::channel(1));
-    let _ = tokio::join!(backend.exec(&one, shell(&script), first), backend.exec(&two, shell(&script), second));
+    let _ =
+        tokio::join!(backend.exec(&one, shell(&script), first), backend.exec(&two, shell(&script), second));
 }
 
 #[tokio::test]
@@ -617,7 +724,7 @@ async fn killing_hm_leaves_nothing() {
                 .unwrap();
             let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
             if !lines.any(|line| line.unwrap().contains("OPEN")) {
-                println!("SKIPPED: no sandbox on this machine");
+                println!("SKIPPED: no sandbox on this machine: {}", victim.wait().unwrap());
                 return;
             }
             until_there(&marker, running).await;
@@ -626,7 +733,8 @@ async fn killing_hm_leaves_nothing() {
             until_gone(&marker).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert_eq!(processes(&marker), Vec::<String>::new());
-            let survivor = LocalBackend::open(LocalConfig { mode: Mode::Auto, ..lab.config() }).await.unwrap();
+            let survivor =
+                LocalBackend::open(LocalConfig { mode: Mode::Auto, ..lab.config() }).await.unwrap();
             survivor.close().await.unwrap();
             let runs = || fs::read_dir(lab.cache().join("layers")).unwrap().count();
             let start = Instant::now();
@@ -649,7 +757,12 @@ fn all_of_this_works_for_an_ordinary_user() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--skip", "ordinary_user", "--nocapture", "--test-threads=2"]);
     command.env("TMPDIR", scratch.path()).env("HOME", "/nonexistent").env_remove("CARGO_HOME");
-    command.env("PATH", "/usr/local/bin:/usr/bin:/bin").uid(12345).gid(12345).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .uid(12345)
+        .gid(12345)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return println!("SKIPPED: another user cannot run this test: {error}"),

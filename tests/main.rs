@@ -1,11 +1,13 @@
 //! End-to-end tests: the real `hm` binary, real plugins, real sandboxes, in an environment of their own.
 //! Unit tests are beside the code they test.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when something is wrong")]
 
 mod bad_input;
 mod builds;
 mod events;
 mod foreign_plugins;
 mod interrupts;
+mod local_backend;
 mod real_pipelines;
 mod support;
 mod surface;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, exits, logs, repository};
+use crate::support::{Project, exits, logs, repository, skipped};
 
 const PIPELINE: &str = r#"
 import harmont as hm
@@ -28,22 +28,33 @@ fn harmont() -> Option<(PathBuf, PathBuf)> {
 #[test]
 fn what_harmont_renders_runs() {
     let Some((python, packages)) = harmont() else {
-        println!("SKIPPED: HM_TEST_HARMONT names no folder with harmont 0.0.1 (cargo xtask test installs it with pip)");
+        skipped("HM_TEST_HARMONT names no folder with harmont 0.0.1 (cargo xtask test installs it with pip)");
         return;
     };
     let project = Project::new();
     project.write(".hm/pipelines.py", PIPELINE);
-    let render = "import runpy, harmont; runpy.run_path('.hm/pipelines.py'); print(harmont.dump_registry_json())";
-    let rendered = Command::new(python).args(["-c", render]).env("PYTHONPATH", packages).current_dir(project.path()).output().expect("python");
+    let render =
+        "import runpy, harmont; runpy.run_path('.hm/pipelines.py'); print(harmont.dump_registry_json())";
+    let rendered = Command::new(python)
+        .args(["-c", render])
+        .env("PYTHONPATH", packages)
+        .current_dir(project.path())
+        .output()
+        .expect("python");
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
 
-    let ran = project.run_with_input(&["build", "--format", "json", "--file", "-"], &rendered.stdout).expect_code(0);
+    let ran = project
+        .run_with_input(&["build", "--format", "json", "--file", "-"], &rendered.stdout)
+        .expect_code(0);
     let events: Vec<_> = ran.stdout.lines().map(|l| serde_json::from_str(l).expect("an event")).collect();
     let exits = exits(&events);
     assert_eq!(exits.len(), 4, "{exits:?}");
     assert!(exits.values().all(|&code| code == 0));
     let logs = logs(&events);
-    assert_eq!((logs["left"].as_slice(), logs["right"].as_slice()), (&["base".to_owned()][..], &["base".to_owned()][..]));
+    assert_eq!(
+        (logs["left"].as_slice(), logs["right"].as_slice()),
+        (&["base".to_owned()][..], &["base".to_owned()][..])
+    );
     assert_eq!(ran.stdout.lines().last().map(|l| l.contains("build_end")), Some(true));
 }
 
@@ -60,7 +71,9 @@ fn every_collected_pipeline_loads_or_is_refused_for_a_reason_that_is_in_it() {
         project.write("p.json", &pipeline.to_string());
         let ran = project.run(&["build", "--format", "json", "--file", "p.json", "--runner", "local"]);
         if name == "dup_keys" {
-            assert!(ran.expect_code(7).stderr.contains("step key `x` is used twice, by steps[0] and steps[1]"));
+            assert!(
+                ran.expect_code(7).stderr.contains("step key `x` is used twice, by steps[0] and steps[1]")
+            );
             continue;
         }
         assert!(matches!(ran.code, Some(0 | 1)), "{name}: {ran:?}");
@@ -76,7 +89,8 @@ fn the_collected_envelope_loads() {
     let image = project.run(&["build", "--file", "p.json"]).expect_code(5);
     assert!(image.stderr.contains("step `apk` wants image `alpine:3.20`"), "{}", image.stderr);
     // `apk` is not a program of this machine, but `report` comes after a wait that continues.
-    let ran = project.run(&["build", "--format", "json", "--file", "p.json", "--runner", "local"]).expect_code(1);
+    let ran =
+        project.run(&["build", "--format", "json", "--file", "p.json", "--runner", "local"]).expect_code(1);
     let events: Vec<_> = ran.stdout.lines().map(|l| serde_json::from_str(l).expect("an event")).collect();
     assert_eq!(exits(&events).get("report"), Some(&0), "{:?}", exits(&events));
     let graph = {
@@ -90,7 +104,15 @@ fn the_collected_envelope_loads() {
 fn hm_builds_hm() {
     let project = Project::new();
     let mut command = project.hm(&["build", "--format", "json", "--dir"]);
-    for name in ["HOME", "RUSTUP_HOME", "CARGO_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "https_proxy"] {
+    for name in [
+        "HOME",
+        "RUSTUP_HOME",
+        "CARGO_HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "CURL_CA_BUNDLE",
+        "https_proxy",
+    ] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -8,23 +8,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hm_plugin_protocol::BuildEvent;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// A project in a temporary directory, and a home to go with it.
-pub struct Project {
+pub(crate) struct Project {
     dir: tempfile::TempDir,
 }
 
 /// What a run of `hm` gave.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Project {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("hm-test-").tempdir().expect("a temporary directory");
         for part in ["project", "home", "config/harmont"] {
             fs::create_dir_all(dir.path().join(part)).expect("a directory");
@@ -33,56 +34,71 @@ impl Project {
     }
 
     /// A project whose only pipeline has these steps.
-    pub fn with_steps(steps: &Value) -> Self {
+    pub(crate) fn with_steps(steps: &Value) -> Self {
         let project = Self::new();
         project.write(".hm/ci.json", &json!({"version": "0", "steps": steps}).to_string());
         project
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("project")
     }
 
+    /// The home directory.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
     /// `$XDG_CONFIG_HOME/harmont`
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.path().join("config/harmont")
     }
 
-    pub fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         fs::write(path, content).expect("a file");
     }
 
     /// A command that is not started yet.
-    pub fn hm(&self, args: &[&str]) -> Command {
+    pub(crate) fn hm(&self, args: &[&str]) -> Command {
         let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_hm"));
         command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").expect("PATH"));
-        command.env("HOME", self.dir.path().join("home"));
+        command.env("HOME", self.home());
         command.env("XDG_CONFIG_HOME", self.dir.path().join("config"));
         command.env("XDG_CACHE_HOME", shared.join("cache")).env("XDG_STATE_HOME", shared.join("state"));
         command
     }
 
     /// Runs `hm` to its end.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         ran(self.hm(args).output().expect("hm starts"))
     }
 
     /// Runs `hm` to its end with this on its standard input.
-    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ran {
-        let mut child = self.hm(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hm starts");
+    pub(crate) fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ran {
+        let mut child = self
+            .hm(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("hm starts");
         // hm may refuse what it reads before it has read everything.
         let _ = child.stdin.take().expect("a pipe").write_all(input);
         ran(child.wait_with_output().expect("hm ends"))
     }
 
     /// Runs `hm build --format json` and reads its events.
-    pub fn events(&self, args: &[&str]) -> (Ran, Vec<BuildEvent>) {
+    pub(crate) fn events(&self, args: &[&str]) -> (Ran, Vec<BuildEvent>) {
         let ran = self.run(&[&["build", "--format", "json"], args].concat());
-        let events = ran.stdout.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e} in {l}"))).collect();
+        let events = ran
+            .stdout
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e} in {l}")))
+            .collect();
         (ran, events)
     }
 }
@@ -94,30 +110,34 @@ fn ran(output: Output) -> Ran {
 
 impl Ran {
     #[track_caller]
-    pub fn expect_code(self, code: i32) -> Self {
+    pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 }
 
 /// A command step.
-pub fn step(key: &str, cmd: &str) -> Value {
+pub(crate) fn step(key: &str, cmd: &str) -> Value {
     json!({"type": "command", "key": key, "cmd": cmd})
 }
 
 /// A command step that builds in another.
-pub fn child(key: &str, parent: &str, cmd: &str) -> Value {
+pub(crate) fn child(key: &str, parent: &str, cmd: &str) -> Value {
     json!({"type": "command", "key": key, "cmd": cmd, "builds_in": parent})
 }
 
 /// What each step wrote, by key, both streams, in the order of the events.
-pub fn logs(events: &[BuildEvent]) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn logs(events: &[BuildEvent]) -> BTreeMap<String, Vec<String>> {
     let mut keys = BTreeMap::new();
     let mut logs: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in events {
         match event {
-            BuildEvent::StepQueued { step_id, key, .. } => drop(keys.insert(*step_id, key.clone())),
-            BuildEvent::StepLog { step_id, line, .. } => logs.entry(keys[step_id].clone()).or_default().push(line.clone()),
+            BuildEvent::StepQueued { step_id, key, .. } => {
+                keys.insert(*step_id, key.clone());
+            }
+            BuildEvent::StepLog { step_id, line, .. } => {
+                logs.entry(keys[step_id].clone()).or_default().push(line.clone());
+            }
             _ => {}
         }
     }
@@ -125,13 +145,17 @@ pub fn logs(events: &[BuildEvent]) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The exit code of each step that came to an end, by key.
-pub fn exits(events: &[BuildEvent]) -> BTreeMap<String, i32> {
+pub(crate) fn exits(events: &[BuildEvent]) -> BTreeMap<String, i32> {
     let mut keys = BTreeMap::new();
     let mut exits = BTreeMap::new();
     for event in events {
         match event {
-            BuildEvent::StepQueued { step_id, key, .. } => drop(keys.insert(*step_id, key.clone())),
-            BuildEvent::StepEnd { step_id, exit_code, .. } => drop(exits.insert(keys[step_id].clone(), *exit_code)),
+            BuildEvent::StepQueued { step_id, key, .. } => {
+                keys.insert(*step_id, key.clone());
+            }
+            BuildEvent::StepEnd { step_id, exit_code, .. } => {
+                exits.insert(keys[step_id].clone(), *exit_code);
+            }
             _ => {}
         }
     }
@@ -139,12 +163,12 @@ pub fn exits(events: &[BuildEvent]) -> BTreeMap<String, i32> {
 }
 
 /// The repository.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host is in a folder").to_owned()
 }
 
 /// Whether a process whose command line contains this is there.
-pub fn process_with(marker: &str) -> bool {
+pub(crate) fn process_with(marker: &str) -> bool {
     fs::read_dir("/proc").expect("/proc").filter_map(|e| Some(e.ok()?.path().join("cmdline"))).any(|path| {
         let line = fs::read(path).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ").contains(marker)
@@ -153,7 +177,7 @@ pub fn process_with(marker: &str) -> bool {
 
 /// Waits, with a bound that is only there so that a test does not hang.
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..600 {
         if condition() {
             return;
@@ -163,13 +187,42 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     panic!("waited for a minute, but not: {what}");
 }
 
-/// Waits for a child with the same bound.
+/// A running `hm` that does not outlive its test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        Self(command.spawn().expect("hm starts"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Waits for its end, with a bound.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the process ends", || {
+            status = self.0.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.and_then(|s| s.code())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Says that a test cannot run here, and why. Where everything should be there, that is a failure.
 #[track_caller]
-pub fn ended(child: &mut Child) -> Option<i32> {
-    let mut status = None;
-    wait_until("the process ends", || {
-        status = child.try_wait().expect("a child");
-        status.is_some()
-    });
-    status.and_then(|s| s.code())
+pub(crate) fn skipped(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "nothing may be skipped here: {why}");
+    println!("SKIPPED: {why}");
 }

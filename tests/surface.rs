@@ -6,7 +6,8 @@ use crate::support::{Project, child, step};
 
 #[test]
 fn help_fits_a_small_terminal() {
-    for args in [&["--help"][..], &["build", "--help"], &["plugin", "--help"], &["plugin", "info", "--help"]] {
+    for args in [&["--help"][..], &["build", "--help"], &["plugin", "--help"], &["plugin", "info", "--help"]]
+    {
         let ran = Project::new().run(args).expect_code(0);
         assert!(ran.stdout.lines().all(|l| l.chars().count() <= 100), "{}", ran.stdout);
         assert!(ran.stdout.contains("Usage: hm"), "{}", ran.stdout);
@@ -29,7 +30,12 @@ fn plugins_are_listed_and_described() {
     let provides: Vec<(&str, String)> = list
         .stdout
         .lines()
-        .map(|l| (l.split_whitespace().next().expect("a name"), l.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")))
+        .map(|l| {
+            (
+                l.split_whitespace().next().expect("a name"),
+                l.split_whitespace().skip(2).collect::<Vec<_>>().join(" "),
+            )
+        })
         .collect();
     assert_eq!(
         provides,
@@ -40,11 +46,19 @@ fn plugins_are_listed_and_described() {
         ]
     );
     let info = Project::new().run(&["plugin", "info", "local"]).expect_code(0);
-    for part in ["name:        local\n", "origin:      built in\n", "hm_sandbox_exec (granted)\n", "hosts:       nothing\n"] {
+    for part in [
+        "name:        local\n",
+        "origin:      built in\n",
+        "hm_sandbox_exec (granted)\n",
+        "hosts:       nothing\n",
+    ] {
         assert!(info.stdout.contains(part), "{part:?} is not in\n{}", info.stdout);
     }
     let none = Project::new().run(&["plugin", "info", "nobody"]).expect_code(5);
-    assert_eq!(none.stderr, "error: there is no plugin `nobody`; there is: human, json, local\nhint: see what there is: hm plugin list\n");
+    assert_eq!(
+        none.stderr,
+        "error: there is no plugin `nobody`; there is: human, json, local\nhint: see what there is: hm plugin list\n"
+    );
 }
 
 /// Durations differ from run to run.

@@ -105,18 +105,13 @@ impl Blocks {
     /// Checks that `length` more bytes fit, dropping kept ones of freed blocks if they are in the way.
     fn make_room(&mut self, length: u64) -> Result<usize, Fault> {
         let room = self.max_bytes.saturating_sub(self.live_bytes);
-        let size = usize::try_from(length).ok().filter(|size| *size <= room).ok_or_else(|| {
-            let live: u64 = self.live_bytes.try_into().unwrap_or(u64::MAX);
-            let allowed = self.max_bytes.try_into().unwrap_or(u64::MAX);
-            Fault::Limit { which: "bytes of Extism memory", asked: live.saturating_add(length), allowed }
-        })?;
+        let size = usize::try_from(length).unwrap_or(usize::MAX);
+        if size > room {
+            let asked = self.live_bytes.saturating_add(size);
+            return Err(Fault::limit("bytes of Extism memory", asked, self.max_bytes));
+        }
         if self.live >= self.max_blocks {
-            let allowed = self.max_blocks.try_into().unwrap_or(u64::MAX);
-            return Err(Fault::Limit {
-                which: "blocks of Extism memory",
-                asked: allowed.saturating_add(1),
-                allowed,
-            });
+            return Err(Fault::limit("blocks of Extism memory", self.live + 1, self.max_blocks));
         }
         self.keep_freed(KEPT_BLOCKS, (room - size).min(KEPT_BYTES));
         Ok(size)
@@ -259,7 +254,7 @@ mod tests {
         let mut end = 0;
         for length in [1, 15, 16, 17, 100, 8] {
             let offset = blocks.alloc(length).unwrap();
-            assert!(offset > end && offset % ALIGNMENT == 0, "{offset} after {end}");
+            assert!(offset > end && offset.is_multiple_of(ALIGNMENT), "{offset} after {end}");
             end = offset + length;
             assert_eq!(blocks.load_u8(end), 0);
             assert!(blocks.range(offset, length + 1).is_none());

@@ -27,6 +27,12 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// More of `which` was asked for than is allowed.
+    pub(crate) fn limit(which: &'static str, asked: usize, allowed: usize) -> Self {
+        let number = |size: usize| size.try_into().unwrap_or(u64::MAX);
+        Self::Limit { which, asked: number(asked), allowed: number(allowed) }
+    }
+
     /// The guest handed `function` an offset at which no live block starts.
     pub(crate) fn bad_offset(function: &str, offset: u64) -> Self {
         Self::Misuse(format!("`{function}` was given offset {offset}, where no block starts"))

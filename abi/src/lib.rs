@@ -1,4 +1,118 @@
 //! The Extism plug-in ABI on wasmtime, for hosts that trust no plug-in.
+//!
+//! A plug-in is a core WebAssembly module written with any Extism PDK. It gets bytes, gives bytes, and reaches
+//! nothing but what its host hands it. This crate runs it: memory that the guest cannot forge its way out of,
+//! ceilings on everything it can grow, fuel and a deadline for every moment it runs, and errors that say who is
+//! at fault. [`spec`] states the ABI in full, as this crate implements it.
+//!
+//! # A first call
+//!
+//! [`Engine`], one per process; [`Module`], the compiled code; [`Instance`], the plug-in itself.
+//!
+//! ```
+//! use std::time::Duration;
+//! use hm_abi::{CallLimits, Engine, HostFunctions, InstanceOptions, Module, ModuleLimits};
+//!
+//! # let wasm = wat::parse_str(r#"(module
+//! #     (import "extism:host/env" "input_offset" (func $offset (result i64)))
+//! #     (import "extism:host/env" "input_length" (func $length (result i64)))
+//! #     (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+//! #     (func (export "echo") (call $output (call $offset) (call $length))))"#)?;
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! let engine = Engine::new()?;
+//! let module = Module::load(&engine, &wasm, &HostFunctions::new(), &ModuleLimits::standard())?;
+//! let mut plugin = module.instance((), InstanceOptions::standard());
+//!
+//! let limits = CallLimits { fuel: 10_000_000, deadline: Duration::from_secs(5) };
+//! let output = plugin.call("echo", b"hello", &limits).await?;
+//! assert_eq!(output.bytes, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Compiling blocks and takes time in proportion to the module. [`Module::serialize`] and
+//! [`Module::load_precompiled`] let a host keep the result; [`Engine::fingerprint`] belongs into the key.
+//!
+//! # Host functions
+//!
+//! A host function gets the data of the instance that calls it and the bytes of its arguments. It is a future,
+//! so it may wait; the deadline and the cancellation of the call reach it at each `.await`.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use hm_abi::{CallLimits, Engine, InstanceOptions, Module, ModuleLimits};
+//! use hm_abi::{CallError, HostError, HostFunction, HostFunctions, USER_MODULE};
+//!
+//! struct Plugin {
+//!     greeted: Vec<String>,
+//! }
+//!
+//! let mut host = HostFunctions::new();
+//! host.define(
+//!     HostFunction {
+//!         module: USER_MODULE, name: "greet", params: 1, returns: true, fuel: 1000, fuel_per_byte: 1,
+//!     },
+//!     |plugin: &mut Plugin, arguments| {
+//!         Box::pin(async move {
+//!             let name = String::from_utf8(arguments.concat())
+//!                 .map_err(|_| HostError::InvalidArgument("a name is UTF-8".to_owned()))?;
+//!             if name == "root" {
+//!                 return Err(HostError::Denied { capability: "greet:root".to_owned() });
+//!             }
+//!             plugin.greeted.push(name.clone());
+//!             Ok(format!("hello {name}").into_bytes())
+//!         })
+//!     },
+//! );
+//! # let wasm = wat::parse_str(r#"(module
+//! #     (import "extism:host/env" "input_offset" (func $input (result i64)))
+//! #     (import "extism:host/env" "length" (func $length (param i64) (result i64)))
+//! #     (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+//! #     (import "extism:host/user" "greet" (func $greet (param i64) (result i64)))
+//! #     (func (export "run") (local $result i64)
+//! #       (local.set $result (call $greet (call $input)))
+//! #       (call $output (local.get $result) (call $length (local.get $result)))))"#)?;
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! # let module = Module::load(&Engine::new()?, &wasm, &host, &ModuleLimits::standard())?;
+//! # let limits = CallLimits { fuel: 10_000_000, deadline: Duration::from_secs(5) };
+//!
+//! let mut plugin = module.instance(Plugin { greeted: Vec::new() }, InstanceOptions::standard());
+//! assert_eq!(plugin.call("run", b"Ada", &limits).await?.bytes, b"hello Ada");
+//!
+//! let denied = plugin.call("run", b"root", &limits).await;
+//! assert!(matches!(denied, Err(CallError::Denied { capability, .. }) if capability == "greet:root"));
+//! assert_eq!(plugin.data().greeted, ["Ada"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Limits, deadlines, cancellation
+//!
+//! Each call brings its own fuel and deadline. They cover all that runs for it: making the wasm instance, its
+//! start function and initialisers, the function itself, host functions, WASI. Dropping the future of a call
+//! cancels it. However a call ends, other instances of the engine run on.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use hm_abi::{CallError, CallLimits, Engine, HostFunctions, InstanceOptions, Module, ModuleLimits};
+//! # let wasm = wat::parse_str(r#"(module (func (export "spin") (loop $again (br $again))) (func (export "ok")))"#)?;
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! # let module = Module::load(&Engine::new()?, &wasm, &HostFunctions::new(), &ModuleLimits::standard())?;
+//! # let mut plugin = module.instance((), InstanceOptions::standard());
+//! let limits = CallLimits { fuel: u64::MAX, deadline: Duration::from_millis(50) };
+//! assert!(matches!(plugin.call("spin", b"", &limits).await, Err(CallError::TimedOut { .. })));
+//!
+//! let limits = CallLimits { fuel: 100_000, deadline: Duration::from_secs(5) };
+//! assert!(matches!(plugin.call("spin", b"", &limits).await, Err(CallError::OutOfFuel { .. })));
+//! assert!(plugin.call("ok", b"", &limits).await.is_ok(), "a fresh instance, after the end of the old one");
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What this crate leaves to its host
+//!
+//! Where plug-ins come from and which of them may do what; the meaning of their bytes; showing texts of theirs,
+//! which may hold anything, safely; and keeping blocking work out of host functions and log sinks.
 
 mod assembly_script;
 mod blocks;
@@ -17,6 +131,9 @@ mod precompiled;
 mod state;
 mod vars;
 mod wasi;
+
+#[doc = include_str!("spec.md")]
+pub mod spec {}
 
 pub use call_error::CallError;
 pub use engine::{Engine, EngineError};

@@ -6,7 +6,7 @@ use wasmtime::ResourceLimiter;
 use crate::fault::Fault;
 
 /// Size of a wasm page in bytes.
-pub(crate) const PAGE_BYTES: usize = 64 * 1024;
+const PAGE_BYTES: usize = 64 * 1024;
 
 /// What one instance may hold. All are ceilings on totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +88,7 @@ impl Growth {
     }
 
     fn refuse(&mut self, which: &'static str, asked: usize, allowed: usize) -> bool {
-        let number = |size: usize| size.try_into().unwrap_or(u64::MAX);
-        self.refused = Some(Fault::Limit { which, asked: number(asked), allowed: number(allowed) });
+        self.refused = Some(Fault::limit(which, asked, allowed));
         false
     }
 }

@@ -10,7 +10,6 @@ use crate::call_error::CallError;
 use crate::engine::Engine;
 use crate::host_function::{HostFunctions, USER_MODULE};
 use crate::instance::{Instance, InstanceOptions};
-use crate::limits::PAGE_BYTES;
 use crate::state::State;
 use crate::{assembly_script, env, wasi};
 
@@ -298,24 +297,26 @@ fn check_start(module: &wasmtime::Module, limits: &ModuleLimits) -> Result<(), L
 }
 
 fn functions_of(module: &wasmtime::Module) -> BTreeMap<String, Function> {
-    let function = |name: &str, ty: &FuncType| {
-        let code =
-            |mut results: Box<dyn Iterator<Item = ValType> + '_>| match (results.next(), results.next()) {
-                (None, _) => CallResult::Nothing,
-                (Some(ValType::I32), None) => CallResult::Code,
-                _ => CallResult::NotCallable,
-            };
-        let result =
-            if ty.params().len() > 0 { CallResult::NotCallable } else { code(Box::new(ty.results())) };
-        Some((name.to_owned(), Function { export: module.get_export_index(name)?, result }))
-    };
     module
         .exports()
-        .filter_map(|export| match export.ty() {
-            ExternType::Func(ty) => function(export.name(), &ty),
-            _ => None,
+        .filter_map(|export| {
+            let ExternType::Func(ty) = export.ty() else { return None };
+            let function =
+                Function { export: module.get_export_index(export.name())?, result: CallResult::of(&ty) };
+            Some((export.name().to_owned(), function))
         })
         .collect()
+}
+
+impl CallResult {
+    fn of(ty: &FuncType) -> Self {
+        let mut results = ty.results();
+        match (ty.params().len(), results.next(), results.next()) {
+            (0, None, _) => Self::Nothing,
+            (0, Some(ValType::I32), None) => Self::Code,
+            _ => Self::NotCallable,
+        }
+    }
 }
 
 impl Initialisers {
@@ -333,5 +334,3 @@ impl Initialisers {
         Self { reactor, haskell: is("hs_init", 2) }
     }
 }
-
-const _: () = assert!(PAGE_BYTES == 65_536);

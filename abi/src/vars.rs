@@ -52,11 +52,7 @@ fn charged(key: &str, value: &[u8]) -> usize {
 }
 
 fn within(which: &'static str, asked: usize, allowed: usize) -> Result<(), Fault> {
-    if asked <= allowed {
-        return Ok(());
-    }
-    let number = |size: usize| size.try_into().unwrap_or(u64::MAX);
-    Err(Fault::Limit { which, asked: number(asked), allowed: number(allowed) })
+    if asked <= allowed { Ok(()) } else { Err(Fault::limit(which, asked, allowed)) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Developer commands of this repository: `cargo xtask COMMAND`.
 //! Each command is a module; this only finds the one that was asked for.
 
+mod bench;
+mod demo;
 mod plugins;
+mod run;
 mod setup;
+mod test;
 mod wasm;
 
 use std::path::Path;
@@ -19,6 +23,13 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "demo", about: "set up, and run a real pipeline on examples/hello", run: demo::demo },
+    Command { name: "test", about: "set up, and run every test", run: test::test },
+    Command {
+        name: "bench",
+        about: "measure what a step costs, beside a plain shell loop",
+        run: bench::bench,
+    },
     Command {
         name: "plugins",
         about: "build the plugins for wasm32-wasip1, and print where they are",

@@ -50,17 +50,34 @@ fn add_rustup_target() -> Result<()> {
 }
 
 fn install_debian_packages() -> Result<Vec<String>> {
-    let mut root = privileged("apt-get")?;
-    succeeded(root.arg("update").stdout(Stdio::null()).status().context("apt-get update")?)?;
+    update_packages()?;
     let known = Command::new("apt-cache").args(["search", "--names-only", "^lld-[0-9]+$"]).output()?;
     let known = String::from_utf8_lossy(&known.stdout);
     let names = known.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned);
-    let linker = wasm::newest_version("lld-", names).context("no package lld-NN is known to apt")?;
-    let packages: Vec<String> = DEBIAN_PACKAGES.into_iter().map(str::to_owned).chain([linker]).collect();
-    let mut root = privileged("apt-get")?;
-    root.args(["install", "--yes", "--no-install-recommends"]).args(&packages).stdout(Stdio::null());
-    succeeded(root.status().context("apt-get install")?)?;
+    let mut packages: Vec<String> = DEBIAN_PACKAGES.map(str::to_owned).into();
+    packages.push(wasm::newest_version("lld-", names).context("no package lld-NN is known to apt")?);
+    install(&packages)?;
     Ok(packages)
+}
+
+/// Installs packages of Debian, as far as we may.
+///
+/// # Errors
+/// When there is no apt-get, or no right to use it, or it fails.
+pub(crate) fn install_debian(packages: &[String]) -> Result<()> {
+    update_packages()?;
+    install(packages)
+}
+
+fn update_packages() -> Result<()> {
+    let mut root = privileged("apt-get")?;
+    succeeded(root.arg("update").stdout(Stdio::null()).status().context("apt-get update")?)
+}
+
+fn install(packages: &[String]) -> Result<()> {
+    let mut root = privileged("apt-get")?;
+    root.args(["install", "--yes", "--no-install-recommends"]).args(packages).stdout(Stdio::null());
+    succeeded(root.status().context("apt-get install")?)
 }
 
 /// The program as root: directly, or by a sudo that does not ask.

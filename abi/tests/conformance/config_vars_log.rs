@@ -100,7 +100,15 @@ async fn variables() {
             ],
         ),
         case(
-            "the host frees key and value; they may be one block",
+            "the host frees key and value",
+            r#"(func (export "f") (local $key i64)
+                (local.set $key (call $fill (i32.const 1)))
+                (call $var_set (local.get $key) (call $input_offset))
+                (call $number (i64.add (call $length (local.get $key)) (call $input_length))))"#,
+            &[("f", "value", "number 0")],
+        ),
+        case(
+            "key and value may be one block",
             r#"(func (export "f") (call $var_set (call $input_offset) (call $input_offset))
                 (call $number (call $input_length)))"#,
             &[("f", "twice", "number 0")],

@@ -77,7 +77,7 @@ pub(crate) struct Case {
     pub calls: &'static [Call],
 }
 
-/// A row with one call of the export `f`, without input.
+/// A row of a table.
 pub(crate) const fn case(rule: &'static str, guest: &'static str, calls: &'static [Call]) -> Case {
     Case { rule, guest, calls }
 }
@@ -91,8 +91,8 @@ pub(crate) struct Rig<T: Send + 'static = ()> {
 /// Limits under which no well-behaved guest of these tests ends.
 pub(crate) const CALL: CallLimits = CallLimits { fuel: 50_000_000, deadline: Duration::from_secs(60) };
 
-/// The binary of a guest that uses the prelude. Its own imports go first, behind `;; imports` lines no sooner
-/// than its first field that is none.
+/// The binary of a guest that uses the prelude. If it has imports of its own, they come first, and `;; body`
+/// ends them.
 pub(crate) fn assemble(guest: &str) -> Vec<u8> {
     let (imports, body) = guest.split_once(";; body").unwrap_or(("", guest));
     wat::parse_str(format!("(module {PRELUDE} {imports} {HELPERS} {body})")).expect(guest)

@@ -1,8 +1,8 @@
 //! Ceilings: linear memory, tables, Extism memory, fuel.
 
-use hm_abi::{CallLimits, InstanceLimits};
+use hm_abi::{CallLimits, HostFunctions, InstanceLimits, LogLevel};
 
-use crate::guest::{CALL, describe, rig};
+use crate::guest::{CALL, describe, rig, rig_with};
 
 #[tokio::test]
 async fn linear_memory_has_a_ceiling_on_its_total() {
@@ -43,14 +43,46 @@ async fn tables_have_a_ceiling_on_their_total() {
           (table.grow $a (ref.null func) (i32.wrap_i64 (call $input_length))))))
         (func (export "b") (call $number (i64.extend_i32_s
           (table.grow $b (ref.null func) (i32.wrap_i64 (call $input_length))))))"#;
-    let mut rig = rig(guest, InstanceLimits { table_elements: 10, ..InstanceLimits::standard() });
+    let mut rig = rig(guest, InstanceLimits { table_elements: 12, ..InstanceLimits::standard() });
+    // The fourth element is one too many for table `b` itself, and does not count for the total.
     for (table, elements, answer) in [
         ("a", "...", "number 2"),
         ("b", "....", "number -1"),
         ("b", "...", "number 2"),
-        ("a", ".", "number -1"),
+        ("a", "...", "number -1"),
+        ("a", "..", "number 5"),
     ] {
         assert_eq!(rig.call(table, elements).await, answer);
+    }
+}
+
+#[tokio::test]
+async fn memory_grows_up_to_its_declared_maximum() {
+    let wasm = wat::parse_str(
+        r#"(module (memory 1 3)
+            (func (export "one") (result i32) (i32.add (memory.grow (i32.const 1)) (i32.const 100)))
+            (func (export "three") (result i32) (i32.add (memory.grow (i32.const 3)) (i32.const 100))))"#,
+    )
+    .unwrap();
+    // What the memory's own maximum refuses does not count for the total.
+    let limits = InstanceLimits { memory_pages: 4, ..InstanceLimits::standard() };
+    let mut rig = rig_with(&wasm, &HostFunctions::new(), (), limits, LogLevel::Info);
+    for (export, answer) in
+        [("three", "guest 99"), ("one", "guest 101"), ("one", "guest 102"), ("one", "guest 99")]
+    {
+        assert_eq!(rig.call(export, "").await, answer);
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_instance_has_the_whole_ceiling() {
+    let guest = r#"(func (export "grow") (call $number (i64.extend_i32_s (memory.grow (i32.const 3)))))
+        (func (export "trap") unreachable)"#;
+    let mut rig = rig(guest, InstanceLimits { memory_pages: 4, ..InstanceLimits::standard() });
+    for _ in 0..2 {
+        assert_eq!(rig.call("grow", "").await, "number 1");
+        assert_eq!(rig.call("grow", "").await, "number -1");
+        rig.call("trap", "").await;
     }
 }
 

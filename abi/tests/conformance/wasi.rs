@@ -1,6 +1,8 @@
 //! WASI preview 1, and that there is nothing in it.
 
-use crate::guest::{case, check};
+use hm_abi::{HostFunctions, InstanceLimits, LogLevel};
+
+use crate::guest::{case, check, rig_with};
 
 #[tokio::test]
 async fn wasi_is_there_and_empty() {
@@ -67,4 +69,18 @@ async fn wasi_is_there_and_empty() {
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn without_an_exported_memory_the_first_wasi_call_is_a_trap() {
+    let wasm = wat::parse_str(
+        r#"(module
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (memory 1)
+            (func (export "f") (drop (call $random (i32.const 0) (i32.const 1)))))"#,
+    )
+    .unwrap();
+    let limits = InstanceLimits::standard();
+    let mut rig = rig_with(&wasm, &HostFunctions::new(), (), limits, LogLevel::Info);
+    assert_eq!(rig.call("f", "").await, "trap missing required memory export");
 }

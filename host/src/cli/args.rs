@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Run CI pipelines on your own machine, each step by a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
-#[command(name = "hm", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "hm", version, max_term_width = 100, arg_required_else_help = true)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,

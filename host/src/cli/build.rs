@@ -99,7 +99,11 @@ fn environment(typed: &[String], system: &System) -> Result<BTreeMap<String, Str
             Some((name, value)) => (name, value.to_owned()),
             None => match system.env.get(entry) {
                 Some(value) => (entry.as_str(), value.clone()),
-                None => return Err(CliError::Usage(format!("--env {entry}: no such variable in your environment"))),
+                None => {
+                    return Err(CliError::Usage(format!(
+                        "--env {entry}: no such variable in your environment"
+                    )));
+                }
             },
         };
         if name.is_empty() {
@@ -117,12 +121,14 @@ fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Liv
         return Err(CliError::NoSuchFormat { format: args.format.clone(), known });
     };
     let terminal = std::io::stdout().is_terminal();
-    let plain = system.env.get("NO_COLOR").is_some_and(|v| !v.is_empty()) || system.env.get("TERM").is_some_and(|t| t == "dumb");
+    let plain = system.env.get("NO_COLOR").is_some_and(|v| !v.is_empty())
+        || system.env.get("TERM").is_some_and(|t| t == "dumb");
     let streams = Output::new(
         (Box::pin(tokio::io::stdout()), terminal),
         (Box::pin(tokio::io::stderr()), std::io::stderr().is_terminal()),
     );
-    let config = [("color", terminal && !plain), ("verbose", args.verbose)].map(|(k, v)| (k.to_owned(), v.to_string()));
+    let config = [("color", terminal && !plain), ("verbose", args.verbose)]
+        .map(|(k, v)| (k.to_owned(), v.to_string()));
     Ok(plugin.instance(Role::Formatter(streams), config.into()))
 }
 

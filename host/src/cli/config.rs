@@ -18,7 +18,8 @@ pub(super) struct Config {
 impl Config {
     /// Reads both files, as far as they exist.
     pub(super) fn read(user: &Path, project: &Path) -> Result<Self, CliError> {
-        let files = [user.join("config.toml"), project.join(".hm/config.toml"), project.join(".harmont/config.toml")];
+        let files =
+            [user.join("config.toml"), project.join(".hm/config.toml"), project.join(".harmont/config.toml")];
         let mut merged = Self::default();
         for path in files {
             let config = read(&path)?;

@@ -24,10 +24,7 @@ pub(super) enum CliError {
     #[error("{0}")]
     Usage(String),
     #[error("cannot read the configuration {}", path.display())]
-    Config {
-        path: std::path::PathBuf,
-        source: Box<dyn Error + Send + Sync>,
-    },
+    Config { path: std::path::PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error(transparent)]
     System(#[from] SystemError),
     #[error(transparent)]
@@ -56,7 +53,11 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config { .. } | Self::System(_) | Self::NoSuchFormat { .. } => USAGE,
-            Self::Pipeline(PipelineError::NoProject { .. } | PipelineError::Ambiguous { .. } | PipelineError::UnknownPipeline { .. }) => USAGE,
+            Self::Pipeline(
+                PipelineError::NoProject { .. }
+                | PipelineError::Ambiguous { .. }
+                | PipelineError::UnknownPipeline { .. },
+            ) => USAGE,
             Self::Pipeline(PipelineError::Read { .. } | PipelineError::OnlyPython { .. }) => USAGE,
             Self::Pipeline(PipelineError::NoImageRunner { .. }) => PLUGIN_LOAD,
             Self::Pipeline(_) => PIPELINE,
@@ -79,10 +80,12 @@ impl CliError {
             Self::Pipeline(PipelineError::NoImageRunner { .. }) => {
                 Some("run such steps without their image, in the local sandbox: hm build --runner local")
             }
-            Self::Pipeline(PipelineError::UnknownRunner { .. }) | Self::NoSuchPlugin { .. } | Self::NoSuchFormat { .. } => {
-                Some("see what there is: hm plugin list")
+            Self::Pipeline(PipelineError::UnknownRunner { .. })
+            | Self::NoSuchPlugin { .. }
+            | Self::NoSuchFormat { .. } => Some("see what there is: hm plugin list"),
+            Self::Sandbox(_) => {
+                Some("steps need user namespaces or Landlock; docs/local-sandbox.md says how to allow them")
             }
-            Self::Sandbox(_) => Some("steps need user namespaces or Landlock; docs/local-sandbox.md says how to allow them"),
             _ => None,
         }
     }
@@ -91,7 +94,10 @@ impl CliError {
     fn is_broken_pipe(&self) -> bool {
         let mut cause: Option<&(dyn Error + 'static)> = Some(self);
         while let Some(error) = cause {
-            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            {
                 return true;
             }
             cause = error.source();

@@ -16,7 +16,14 @@ pub(super) async fn list() -> Result<u8, CliError> {
     for plugin in &plugins.loaded {
         let provides: Vec<String> = plugin.manifest.capabilities.iter().map(provides).collect();
         let version = plugin.manifest.version.to_string();
-        let _ = writeln!(text, "{:<12} {:<8} {:<28} {}", plugin.name, version, provides.join(", "), plugin.origin);
+        let _ = writeln!(
+            text,
+            "{:<12} {:<8} {:<28} {}",
+            plugin.name,
+            version,
+            provides.join(", "),
+            plugin.origin
+        );
     }
     print(&text)?;
     for broken in &plugins.broken {
@@ -52,9 +59,15 @@ fn provides(capability: &Capability) -> String {
 
 fn describe(plugin: &Plugin) -> String {
     let manifest = &plugin.manifest;
-    let list = |items: Vec<String>| if items.is_empty() { "nothing".to_owned() } else { items.join("\n             ") };
+    let list = |items: Vec<String>| {
+        if items.is_empty() { "nothing".to_owned() } else { items.join("\n             ") }
+    };
     let asked = manifest.required_host_fns.iter().map(|name| {
-        if plugin.granted.contains(name) { format!("{name} (granted)") } else { format!("{name} (not granted)") }
+        if plugin.granted.contains(name) {
+            format!("{name} (granted)")
+        } else {
+            format!("{name} (not granted)")
+        }
     });
     [
         ("name", manifest.name.clone()),

@@ -283,7 +283,8 @@ mod tests {
 
     fn dispatcher(steps: &str, jobs: usize) -> (Dispatcher, String) {
         let text = format!(r#"{{"version":"0","steps":[{steps}]}}"#);
-        let (_, pipeline) = choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
+        let (_, pipeline) =
+            choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
         let runners = Runners { known: ["l".to_owned()].into(), default: "l".into(), for_images: "d".into() };
         let plan = Plan::new(pipeline, &Overrides::default(), &runners).expect("a plan");
         let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), jobs);
@@ -298,7 +299,9 @@ mod tests {
             .map(|word| match word.split_once('<') {
                 _ if word == "|" => r#"{"type":"wait"}"#.to_owned(),
                 _ if word == "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
-                Some((key, parent)) => format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#),
+                Some((key, parent)) => {
+                    format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#)
+                }
                 None => format!(r#"{{"type":"command","key":"{word}","cmd":":"}}"#),
             })
             .collect();
@@ -312,7 +315,9 @@ mod tests {
             .filter_map(|action| match action {
                 Action::Queue { .. } | Action::End { .. } => None,
                 Action::Start { step, parent: None } => Some(format!("start {}", key(step))),
-                Action::Start { step, parent: Some(SnapshotRef(parent)) } => Some(format!("start {} in {parent}", key(step))),
+                Action::Start { step, parent: Some(SnapshotRef(parent)) } => {
+                    Some(format!("start {} in {parent}", key(step)))
+                }
                 Action::Fail { step, exit_code, .. } => Some(format!("fail {} {exit_code}", key(step))),
                 Action::StopRunning => Some("stop".into()),
                 Action::Finish { exit_code } => Some(format!("finish {exit_code}")),
@@ -334,7 +339,10 @@ mod tests {
                 "?" => Input::Ended { step, outcome: Outcome::PluginFailed { message } },
                 "^" if key.is_empty() => Input::Cancel,
                 "^" => Input::Ended { step, outcome: Outcome::Cancelled },
-                _ => Input::Ended { step, outcome: Outcome::Succeeded { snapshot: Some(SnapshotRef(format!("[{key}]"))) } },
+                _ => Input::Ended {
+                    step,
+                    outcome: Outcome::Succeeded { snapshot: Some(SnapshotRef(format!("[{key}]"))) },
+                },
             };
             let actions = dispatcher.handle(input);
             shown.push(show(&dispatcher, &actions));
@@ -344,8 +352,14 @@ mod tests {
 
     #[test]
     fn forks_start_together_up_to_the_number_of_jobs() {
-        assert_eq!(after("a b<a c<a d", 2, "a b c d"), ["start a, start d", "start b in [a]", "start c in [a]", "", "finish 0"]);
-        assert_eq!(after("a b<a c<a d", 1, "a b c d"), ["start a", "start b in [a]", "start c in [a]", "start d", "finish 0"]);
+        assert_eq!(
+            after("a b<a c<a d", 2, "a b c d"),
+            ["start a, start d", "start b in [a]", "start c in [a]", "", "finish 0"]
+        );
+        assert_eq!(
+            after("a b<a c<a d", 1, "a b c d"),
+            ["start a", "start b in [a]", "start c in [a]", "start d", "finish 0"]
+        );
     }
 
     #[test]
@@ -358,16 +372,30 @@ mod tests {
 
     #[test]
     fn waits_hold_back_all_that_follows() {
-        assert_eq!(after("a b | c<a | | d", 9, "a b c d"), ["start a, start b", "", "start c in [a]", "start d", "finish 0"]);
+        assert_eq!(
+            after("a b | c<a | | d", 9, "a b c d"),
+            ["start a, start b", "", "start c in [a]", "start d", "finish 0"]
+        );
         assert_eq!(after("| x | |", 1, "x"), ["start x", "finish 0"]);
     }
 
     #[test]
     fn a_wait_that_continues_runs_what_can_still_run() {
-        assert_eq!(after("t1 t2 |! report child<t1 grand<child", 1, "t1! report"), ["start t1", "fail t1 3, start report", "finish 1"]);
+        assert_eq!(
+            after("t1 t2 |! report child<t1 grand<child", 1, "t1! report"),
+            ["start t1", "fail t1 3, start report", "finish 1"]
+        );
         assert_eq!(after("a |! b | c", 1, "a! b"), ["start a", "fail a 3, start b", "finish 1"]);
-        assert_eq!(after("a | b |! c", 1, "a!"), ["start a", "fail a 3, finish 1"], "each wait speaks for itself");
-        assert_eq!(after("a |! b<a", 1, "a!"), ["start a", "fail a 3, finish 1"], "nothing is left that could run");
+        assert_eq!(
+            after("a | b |! c", 1, "a!"),
+            ["start a", "fail a 3, finish 1"],
+            "each wait speaks for itself"
+        );
+        assert_eq!(
+            after("a |! b<a", 1, "a!"),
+            ["start a", "fail a 3, finish 1"],
+            "nothing is left that could run"
+        );
     }
 
     #[test]
@@ -384,7 +412,8 @@ mod tests {
 
     #[test]
     fn a_fork_of_10_000_is_dispatched_in_order() {
-        let text: Vec<String> = (0..10_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s0") }).collect();
+        let text: Vec<String> =
+            (0..10_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s0") }).collect();
         let (mut dispatcher, _) = build(&text.join(" "), 1);
         let mut last = 0;
         for step in 0..10_000 {

@@ -45,7 +45,10 @@ pub(super) async fn show(
     result
 }
 
-async fn show_all(formatter: &mut Live, events: &mut mpsc::Receiver<BuildEvent>) -> Result<(), FormatterError> {
+async fn show_all(
+    formatter: &mut Live,
+    events: &mut mpsc::Receiver<BuildEvent>,
+) -> Result<(), FormatterError> {
     while let Some(event) = events.recv().await {
         formatter.call("hm_output_on_event", &event, &EVENT_CALL).await?;
         if events.is_empty() {

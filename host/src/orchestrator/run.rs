@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use hm_abi::CallError;
 use chrono::Utc;
-use uuid::Uuid;
+use hm_abi::CallError;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, ExecutorInput, SnapshotRef, StepResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
+use uuid::Uuid;
 
 use super::dispatcher::{Action, Dispatcher, Input, Outcome};
 use super::formatter::{FormatterError, show};
@@ -55,7 +55,9 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, R
     let (unheard, nobody_listens) = oneshot::channel();
     let formatter = tokio::spawn(show(build.formatter, receiver, unheard));
     let run = Run {
-        steps: (0..build.plan.steps().len()).map(|_| StepRun { id: Uuid::new_v4(), started: Instant::now() }).collect(),
+        steps: (0..build.plan.steps().len())
+            .map(|_| StepRun { id: Uuid::new_v4(), started: Instant::now() })
+            .collect(),
         archive: ArchiveId(Uuid::new_v4()),
         started: Instant::now(),
         plan: build.plan,
@@ -68,7 +70,7 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, R
         stop: Stop { interrupts, nobody_listens: Some(nobody_listens), requested: false },
         events,
     };
-    let exit_code = run.to_end(build.jobs).await;
+    let exit_code = run.finish(build.jobs).await;
     let shown = match formatter.await {
         Ok(shown) => shown,
         Err(e) => Err(FormatterError::Write(std::io::Error::other(e))),
@@ -128,8 +130,9 @@ impl Stop {
 }
 
 impl Run {
-    async fn to_end(mut self, jobs: usize) -> i32 {
-        let start = BuildEvent::BuildStart { run_id: self.run_id, plan: self.plan.summary(), started_at: Utc::now() };
+    async fn finish(mut self, jobs: usize) -> i32 {
+        let start =
+            BuildEvent::BuildStart { run_id: self.run_id, plan: self.plan.summary(), started_at: Utc::now() };
         self.emit(start).await;
         let (mut dispatcher, actions) = Dispatcher::new(self.plan.clone(), jobs);
         let mut actions = VecDeque::from(actions);
@@ -231,12 +234,17 @@ impl Run {
     }
 
     /// The task that runs one step.
-    fn step(&self, index: usize, parent_snapshot: Option<SnapshotRef>) -> impl Future<Output = Outcome> + Send + 'static {
+    fn step(
+        &self,
+        index: usize,
+        parent_snapshot: Option<SnapshotRef>,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
         let planned = &self.plan.steps()[index];
         let plugin = self.plugins.runner(&planned.runner).cloned();
         let step_id = self.steps[index].id;
         let (archive, backend) = (self.archive, self.backend.clone());
-        let context = StepContext::new(step_id, archive, backend, self.cancelled.clone(), self.events.clone());
+        let context =
+            StepContext::new(step_id, archive, backend, self.cancelled.clone(), self.events.clone());
         let input = ExecutorInput {
             step: planned.step.clone(),
             workspace_archive_id: archive,
@@ -257,17 +265,30 @@ impl Run {
     }
 }
 
-async fn execute(plugin: &Plugin, context: StepContext, input: ExecutorInput, timeout: Option<std::time::Duration>) -> Outcome {
+async fn execute(
+    plugin: &Plugin,
+    context: StepContext,
+    input: ExecutorInput,
+    timeout: Option<std::time::Duration>,
+) -> Outcome {
     let mut live = plugin.instance(Role::Executor(Box::new(context)), std::collections::BTreeMap::new());
-    let result: Result<StepResult, PluginFailure> = live.ask("hm_executor_run", &input, &executor_call(timeout)).await;
+    let result: Result<StepResult, PluginFailure> =
+        live.ask("hm_executor_run", &input, &executor_call(timeout)).await;
     if let Role::Executor(step) = live.role() {
         step.end_of_output().await;
     }
     match (result, timeout) {
-        (Ok(result), _) if result.exit_code == 0 => Outcome::Succeeded { snapshot: result.committed_snapshot },
-        (Ok(StepResult { exit_code, .. }), _) => Outcome::Failed { exit_code, message: format!("exited with code {exit_code}") },
+        (Ok(result), _) if result.exit_code == 0 => {
+            Outcome::Succeeded { snapshot: result.committed_snapshot }
+        }
+        (Ok(StepResult { exit_code, .. }), _) => {
+            Outcome::Failed { exit_code, message: format!("exited with code {exit_code}") }
+        }
         (Err(PluginFailure::Call { source: CallError::TimedOut { .. }, .. }), Some(limit)) => {
-            Outcome::Failed { exit_code: TIMED_OUT, message: format!("timed out after {} s", limit.as_secs()) }
+            Outcome::Failed {
+                exit_code: TIMED_OUT,
+                message: format!("timed out after {} s", limit.as_secs()),
+            }
         }
         (Err(failure), _) => Outcome::PluginFailed { message: one_line(&failure) },
     }

@@ -30,7 +30,8 @@ pub struct NamedPipeline {
 pub fn parse(bytes: &[u8], origin: &str, name: &str) -> Result<Vec<NamedPipeline>, PipelineError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| PipelineError::NotUtf8 { origin: origin.into(), offset: e.valid_up_to() })?;
-    let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| syntax(origin, &e))?;
+    let value: Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| syntax(origin, &e))?;
     let document = object(value, origin, "the document")?;
 
     let Some(pipelines) = document.get("pipelines") else {
@@ -47,10 +48,15 @@ pub fn parse(bytes: &[u8], origin: &str, name: &str) -> Result<Vec<NamedPipeline
         let Some(Value::String(slug)) = entry.remove("slug") else {
             return Err(shape(origin, &at, "expected a string field `slug`"));
         };
-        let definition = entry.remove("definition").ok_or_else(|| shape(origin, &at, "missing field `definition`"))?;
+        let definition =
+            entry.remove("definition").ok_or_else(|| shape(origin, &at, "missing field `definition`"))?;
         let definition = object(definition, origin, &format!("{at}.definition"))?;
         if named.iter().any(|p| p.slug == slug) {
-            return Err(PipelineError::DuplicatePipeline { slug, first: origin.into(), second: origin.into() });
+            return Err(PipelineError::DuplicatePipeline {
+                slug,
+                first: origin.into(),
+                second: origin.into(),
+            });
         }
         named.push(NamedPipeline { slug, origin: origin.into(), definition });
     }
@@ -106,10 +112,20 @@ fn object(value: Value, origin: &str, at: &str) -> Result<Map<String, Value>, Pi
     }
 }
 
-fn version(map: &Map<String, Value>, field: &'static str, known: &'static str, origin: &str) -> Result<(), PipelineError> {
+fn version(
+    map: &Map<String, Value>,
+    field: &'static str,
+    known: &'static str,
+    origin: &str,
+) -> Result<(), PipelineError> {
     match map.get(field) {
         Some(Value::String(found)) if found == known => Ok(()),
-        Some(found) => Err(PipelineError::UnknownVersion { origin: origin.into(), field, found: found.to_string(), known }),
+        Some(found) => Err(PipelineError::UnknownVersion {
+            origin: origin.into(),
+            field,
+            found: found.to_string(),
+            known,
+        }),
         None => Err(shape(origin, "the document", format!("missing field `{field}`"))),
     }
 }
@@ -137,13 +153,19 @@ mod tests {
     #[test]
     fn bad_documents_name_the_place() {
         for (text, expected) in [
-            ("{\"version\": \"0\",\n \"steps\": [}", "p.json is not valid JSON at line 2, column 12: expected value"),
+            (
+                "{\"version\": \"0\",\n \"steps\": [}",
+                "p.json is not valid JSON at line 2, column 12: expected value",
+            ),
             ("", "p.json is not valid JSON at line 1, column 0: EOF while parsing a value"),
             ("[]", "p.json: the document is not valid: expected a JSON object"),
             ("{}", "p.json: the document is not valid: missing field `version`"),
             (r#"{"version":"7","steps":[]}"#, r#"p.json: version is "7", and only "0" is known"#),
             (r#"{"version":0,"steps":[]}"#, r#"p.json: version is 0, and only "0" is known"#),
-            (r#"{"schema_version":"2","pipelines":[]}"#, r#"p.json: schema_version is "2", and only "1" is known"#),
+            (
+                r#"{"schema_version":"2","pipelines":[]}"#,
+                r#"p.json: schema_version is "2", and only "1" is known"#,
+            ),
             (r#"{"version":"0"}"#, "p.json: the pipeline is not valid: missing field `steps`"),
             (r#"{"version":"0","steps":{}}"#, "p.json: steps is not valid: expected an array"),
             (
@@ -154,8 +176,14 @@ mod tests {
                 r#"{"version":"0","steps":[{"type":"dance","key":"a"}]}"#,
                 "p.json: steps[0] (key `a`) is not valid: unknown variant `dance`, expected `command` or `wait`",
             ),
-            (r#"{"version":"0","graph":{}}"#, "p.json: pipeline `p` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read"),
-            (r#"{"schema_version":"1","pipelines":[{"slug":"x"}]}"#, "p.json: pipelines[0] is not valid: missing field `definition`"),
+            (
+                r#"{"version":"0","graph":{}}"#,
+                "p.json: pipeline `p` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read",
+            ),
+            (
+                r#"{"schema_version":"1","pipelines":[{"slug":"x"}]}"#,
+                "p.json: pipelines[0] is not valid: missing field `definition`",
+            ),
         ] {
             assert_eq!(error(text), expected, "for {text}");
         }

@@ -87,7 +87,9 @@ pub enum PipelineError {
         known: &'static str,
     },
     /// The `graph` form, which this version does not read.
-    #[error("{origin}: pipeline `{pipeline}` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read")]
+    #[error(
+        "{origin}: pipeline `{pipeline}` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read"
+    )]
     GraphForm {
         /// The file, or standard input.
         origin: String,
@@ -175,7 +177,9 @@ pub enum PipelineError {
         known: Vec<String>,
     },
     /// A step wants an image, and there is nothing to run images with.
-    #[error("step `{key}` wants image `{image}`, which needs the `{runner}` runner, and no plugin provides it")]
+    #[error(
+        "step `{key}` wants image `{image}`, which needs the `{runner}` runner, and no plugin provides it"
+    )]
     NoImageRunner {
         /// The step.
         key: String,
@@ -185,7 +189,9 @@ pub enum PipelineError {
         runner: String,
     },
     /// A snapshot would have to move from one runner to another.
-    #[error("step `{key}` runs on `{runner}` but builds in `{parent}`, which runs on `{parent_runner}`: a snapshot cannot move between runners")]
+    #[error(
+        "step `{key}` runs on `{runner}` but builds in `{parent}`, which runs on `{parent_runner}`: a snapshot cannot move between runners"
+    )]
     RunnerChange {
         /// The step.
         key: String,
@@ -202,7 +208,10 @@ pub enum PipelineError {
 ///
 /// # Errors
 /// [`PipelineError::UnknownPipeline`] and [`PipelineError::Ambiguous`] list what there is; [`PipelineError::Empty`] if there is none.
-pub fn choose(mut pipelines: Vec<NamedPipeline>, wanted: Option<&str>) -> Result<(String, Pipeline), PipelineError> {
+pub fn choose(
+    mut pipelines: Vec<NamedPipeline>,
+    wanted: Option<&str>,
+) -> Result<(String, Pipeline), PipelineError> {
     let known = || pipelines.iter().map(|p| p.slug.clone()).collect::<Vec<_>>();
     let index = match wanted {
         Some(wanted) => pipelines

@@ -95,7 +95,17 @@ impl Plan {
             let timeout = step.timeout_seconds.map(|s| Duration::from_secs(s.into()));
             let segment = waits.len();
             let (runner, image) = (String::new(), None);
-            steps.push(PlannedStep { step, parent: None, children: Vec::new(), segment, chain: 0, runner, image, env, timeout });
+            steps.push(PlannedStep {
+                step,
+                parent: None,
+                children: Vec::new(),
+                segment,
+                chain: 0,
+                runner,
+                image,
+                env,
+                timeout,
+            });
         }
         if steps.is_empty() {
             return Err(PipelineError::Empty { what: "the pipeline".into() });
@@ -138,7 +148,11 @@ impl Plan {
         for step in &self.steps {
             let key = || step.step.key.clone();
             if let (false, Some(image)) = (runners.known.contains(&step.runner), &step.image) {
-                return Err(PipelineError::NoImageRunner { key: key(), image: image.clone(), runner: step.runner.clone() });
+                return Err(PipelineError::NoImageRunner {
+                    key: key(),
+                    image: image.clone(),
+                    runner: step.runner.clone(),
+                });
             }
         }
         for step in &self.steps {
@@ -174,7 +188,8 @@ impl Plan {
     /// All steps, each after its parent; or the circle that makes this impossible. Without recursion, since chains
     /// may be 100,000 steps deep.
     fn parents_first(&self) -> Result<Vec<usize>, PipelineError> {
-        let mut order: Vec<usize> = (0..self.steps.len()).filter(|&i| self.steps[i].parent.is_none()).collect();
+        let mut order: Vec<usize> =
+            (0..self.steps.len()).filter(|&i| self.steps[i].parent.is_none()).collect();
         let mut next = 0;
         while let Some(&index) = order.get(next) {
             order.extend(&self.steps[index].children);
@@ -198,7 +213,9 @@ impl Plan {
             at = self.steps[index].parent;
         }
         path.extend(path.first().copied());
-        Err(PipelineError::Cycle { cycle: path.into_iter().map(|i| self.steps[i].step.key.clone()).collect() })
+        Err(PipelineError::Cycle {
+            cycle: path.into_iter().map(|i| self.steps[i].step.key.clone()).collect(),
+        })
     }
 
     fn number_chains(&mut self) {
@@ -274,7 +291,9 @@ fn check(step: &CommandStep, env: &BTreeMap<String, String>, position: usize) ->
     }
     if step.cmd.len() > MAX_ARGUMENT {
         let len = step.cmd.len();
-        return bad(format!("its command is {len} bytes long, and a shell takes at most {MAX_ARGUMENT}; put it in a script"));
+        return bad(format!(
+            "its command is {len} bytes long, and a shell takes at most {MAX_ARGUMENT}; put it in a script"
+        ));
     }
     for (name, value) in env {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -304,7 +323,8 @@ mod tests {
 
     fn plan_with(steps: &str, overrides: &Overrides) -> Result<Plan, String> {
         let text = format!(r#"{{"version":"0","env":{{"A":"pipeline","B":"pipeline"}},"steps":[{steps}]}}"#);
-        let (_, pipeline) = choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
+        let (_, pipeline) =
+            choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
         Plan::new(pipeline, overrides, &runners()).map_err(|e| e.to_string())
     }
 
@@ -315,7 +335,9 @@ mod tests {
             .map(|word| match word.split_once('<') {
                 _ if word == "|" => r#"{"type":"wait"}"#.to_owned(),
                 _ if word == "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
-                Some((key, parent)) => format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#),
+                Some((key, parent)) => {
+                    format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#)
+                }
                 None => format!(r#"{{"type":"command","key":"{word}","cmd":":"}}"#),
             })
             .collect();
@@ -357,7 +379,8 @@ mod tests {
         let step = r#"{"type":"command","key":"k","cmd":"c","env":{"B":"step","C":"step","D":""}}"#;
         let overrides = Overrides { env: [("C".to_owned(), "typed".to_owned())].into(), runner: None };
         let plan = plan_with(step, &overrides).expect("valid");
-        let env: Vec<(&str, &str)> = plan.steps()[0].env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let env: Vec<(&str, &str)> =
+            plan.steps()[0].env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(env, [("A", "pipeline"), ("B", "step"), ("C", "typed"), ("D", "")]);
     }
 
@@ -371,12 +394,18 @@ mod tests {
             (r#""cmd":"c","env":{"A":"\u0000"}"#.to_owned(), "variable A contains a NUL character"),
             (format!(r#""cmd":"c","env":{{"A":"{long}"}}"#), "variable A is longer than"),
             (r#""cmd":"c","timeout_seconds":0"#.to_owned(), "timeout_seconds is 0"),
-            (r#""cmd":"c","runner":"mars""#.to_owned(), "asks for runner `mars`, which no plugin provides; there is: local"),
+            (
+                r#""cmd":"c","runner":"mars""#.to_owned(),
+                "asks for runner `mars`, which no plugin provides; there is: local",
+            ),
         ] {
-            let error = plan_with(&format!(r#"{{"type":"command","key":"k",{field}}}"#), &Overrides::default()).expect_err("refused");
+            let error =
+                plan_with(&format!(r#"{{"type":"command","key":"k",{field}}}"#), &Overrides::default())
+                    .expect_err("refused");
             assert!(error.starts_with("step `k`") && error.contains(expected), "{error}");
         }
-        let error = plan_with(r#"{"type":"command","key":"","cmd":"c"}"#, &Overrides::default()).expect_err("refused");
+        let error = plan_with(r#"{"type":"command","key":"","cmd":"c"}"#, &Overrides::default())
+            .expect_err("refused");
         assert_eq!(error, "step `steps[0]`: its key is empty");
     }
 
@@ -389,10 +418,16 @@ mod tests {
         let shown: Vec<_> = plan.steps().iter().map(|s| (s.runner.as_str(), s.image.as_deref())).collect();
         assert_eq!(shown, [("docker", Some("alpine")), ("docker", None), ("local", None)]);
         let message = |r: &Runners| plan.check_runners(r).expect_err("not runnable").to_string();
-        assert_eq!(message(&runners()), "step `root` wants image `alpine`, which needs the `docker` runner, and no plugin provides it");
+        assert_eq!(
+            message(&runners()),
+            "step `root` wants image `alpine`, which needs the `docker` runner, and no plugin provides it"
+        );
         let mut both = runners();
         both.known.insert("docker".into());
-        assert!(message(&both).starts_with("step `lint` runs on `local` but builds in `root`, which runs on `docker`"));
+        assert!(
+            message(&both)
+                .starts_with("step `lint` runs on `local` but builds in `root`, which runs on `docker`")
+        );
 
         let forced = Overrides { runner: Some("local".into()), ..Overrides::default() };
         let plan = plan_with(steps, &forced).expect("valid");
@@ -401,7 +436,8 @@ mod tests {
 
     #[test]
     fn a_chain_of_100_000_steps_is_planned() {
-        let text: Vec<String> = (0..100_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s{}", i - 1) }).collect();
+        let text: Vec<String> =
+            (0..100_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s{}", i - 1) }).collect();
         assert_eq!(plan(&text.join(" ")).expect("valid").summary().chain_count, 1);
     }
 }

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::document::{NamedPipeline, parse};
 use super::PipelineError;
+use super::document::{NamedPipeline, parse};
 
 /// A document larger than this is not a pipeline: 100,000 steps of real size take about 30 MB.
 const MAX_BYTES: usize = 128 << 20;

@@ -99,7 +99,10 @@ fn private_dir(dir: &Path) -> io::Result<()> {
 fn private(metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
     let owner = rustix::process::geteuid().as_raw();
     if metadata.uid() != owner || metadata.mode() & 0o077 != 0 || metadata.is_symlink() {
-        return Err(io::Error::other(format!("{} must belong to the user alone (mode 0700 or 0600)", path.display())));
+        return Err(io::Error::other(format!(
+            "{} must belong to the user alone (mode 0700 or 0600)",
+            path.display()
+        )));
     }
     Ok(())
 }
@@ -108,7 +111,11 @@ fn read_or_make_key(path: &Path) -> io::Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         private(&fs::symlink_metadata(path)?, path)?;
         let key = fs::read(path)?;
-        if key.len() == KEY_LEN { Ok(key) } else { Err(io::Error::other(format!("{} is not a key", path.display()))) }
+        if key.len() == KEY_LEN {
+            Ok(key)
+        } else {
+            Err(io::Error::other(format!("{} is not a key", path.display())))
+        }
     };
     match read() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -153,7 +160,9 @@ mod tests {
     use super::*;
 
     fn module(cache: &ModuleCache, engine: &Engine, answer: i32) -> Result<Module<()>, hm_abi::LoadError> {
-        let wasm = wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#)).expect("WAT");
+        let wasm =
+            wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#))
+                .expect("WAT");
         ModuleCache::module(Some(cache), engine, &wasm, &HostFunctions::new(), &ModuleLimits::standard())
     }
 
@@ -167,7 +176,8 @@ mod tests {
     }
 
     fn files(dir: &Path) -> Vec<PathBuf> {
-        let mut files: Vec<_> = fs::read_dir(dir).expect("directory").map(|e| e.expect("entry").path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(dir).expect("directory").map(|e| e.expect("entry").path()).collect();
         files.sort();
         files
     }

@@ -71,7 +71,13 @@ impl Plugins {
         let mut by_name: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
         let mut verbs = BTreeMap::new();
         let mut defaults = BTreeMap::new();
-        let mut this = Self { loaded: Vec::new(), broken, runners: BTreeMap::new(), formats: BTreeMap::new(), default_runner: None };
+        let mut this = Self {
+            loaded: Vec::new(),
+            broken,
+            runners: BTreeMap::new(),
+            formats: BTreeMap::new(),
+            default_runner: None,
+        };
         for plugin in &loaded {
             claim("plugin name", &plugin.name, plugin, &mut by_name)?;
             for capability in &plugin.manifest.capabilities {
@@ -130,10 +136,17 @@ impl Plugins {
     }
 }
 
-fn claim(what: &'static str, name: &str, plugin: &Arc<Plugin>, taken: &mut BTreeMap<String, Arc<Plugin>>) -> Result<(), Conflict> {
+fn claim(
+    what: &'static str,
+    name: &str,
+    plugin: &Arc<Plugin>,
+    taken: &mut BTreeMap<String, Arc<Plugin>>,
+) -> Result<(), Conflict> {
     match taken.insert(name.to_owned(), plugin.clone()) {
         None => Ok(()),
-        Some(first) => Err(Conflict { what, name: name.into(), first: described(&first), second: described(plugin) }),
+        Some(first) => {
+            Err(Conflict { what, name: name.into(), first: described(&first), second: described(plugin) })
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hm_abi::{CallLimits, Engine, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
+use hm_abi::{
+    CallLimits, Engine, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
+};
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,13 +71,20 @@ impl Loader {
     /// [`LoadError`], which names the plugin.
     pub async fn load(&self, label: &str, wasm: &[u8], origin: Origin) -> Result<Plugin, LoadError> {
         let label: Arc<str> = label.into();
-        let module = ModuleCache::module(self.cache.as_ref(), &self.engine, wasm, &self.functions, &ModuleLimits::standard())
-            .map_err(|source| LoadError::Module { plugin: label.clone(), source })?;
+        let module = ModuleCache::module(
+            self.cache.as_ref(),
+            &self.engine,
+            wasm,
+            &self.functions,
+            &ModuleLimits::standard(),
+        )
+        .map_err(|source| LoadError::Module { plugin: label.clone(), source })?;
         if !module.has_function("hm_manifest") {
             return Err(LoadError::NoManifest { plugin: label });
         }
         let nothing = Arc::new(BTreeSet::new());
-        let mut instance = instance(&module, &label, &nothing, Role::Manifest, &self.diagnostics, BTreeMap::new());
+        let mut instance =
+            instance(&module, &label, &nothing, Role::Manifest, &self.diagnostics, BTreeMap::new());
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
         let manifest: PluginManifest = serde_json::from_slice(&answer.bytes)
@@ -106,7 +115,12 @@ fn instance(
     diagnostics: &Diagnostics,
     config: BTreeMap<String, String>,
 ) -> Instance<PluginState> {
-    let state = PluginState { plugin: plugin.clone(), granted: granted.clone(), role, diagnostics: diagnostics.clone() };
+    let state = PluginState {
+        plugin: plugin.clone(),
+        granted: granted.clone(),
+        role,
+        diagnostics: diagnostics.clone(),
+    };
     let (name, sink) = (plugin.clone(), diagnostics.clone());
     let log = LogSink::new(LogLevel::Debug, move |level, text| sink(protocol_level(level), &name, text));
     module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
@@ -142,9 +156,18 @@ impl Live {
     ///
     /// # Errors
     /// [`PluginFailure`], which names the plugin and the export.
-    pub async fn call(&mut self, export: &'static str, input: &impl Serialize, limits: &CallLimits) -> Result<Vec<u8>, PluginFailure> {
+    pub async fn call(
+        &mut self,
+        export: &'static str,
+        input: &impl Serialize,
+        limits: &CallLimits,
+    ) -> Result<Vec<u8>, PluginFailure> {
         let plugin = || self.plugin.clone();
-        let input = serde_json::to_vec(input).map_err(|source| PluginFailure::Input { plugin: plugin(), export, source })?;
+        let input = serde_json::to_vec(input).map_err(|source| PluginFailure::Input {
+            plugin: plugin(),
+            export,
+            source,
+        })?;
         self.call_bytes(export, &input, limits).await
     }
 
@@ -159,14 +182,23 @@ impl Live {
         limits: &CallLimits,
     ) -> Result<A, PluginFailure> {
         let answer = self.call(export, input, limits).await?;
-        serde_json::from_slice(&answer).map_err(|source| PluginFailure::Answer { plugin: self.plugin.clone(), export, source })
+        serde_json::from_slice(&answer).map_err(|source| PluginFailure::Answer {
+            plugin: self.plugin.clone(),
+            export,
+            source,
+        })
     }
 
     /// Calls an export with these bytes.
     ///
     /// # Errors
     /// [`PluginFailure`], which names the plugin and the export.
-    pub async fn call_bytes(&mut self, export: &'static str, input: &[u8], limits: &CallLimits) -> Result<Vec<u8>, PluginFailure> {
+    pub async fn call_bytes(
+        &mut self,
+        export: &'static str,
+        input: &[u8],
+        limits: &CallLimits,
+    ) -> Result<Vec<u8>, PluginFailure> {
         match self.instance.call(export, input, limits).await {
             Ok(output) => Ok(output.bytes),
             Err(source) => Err(PluginFailure::from_call(self.plugin.clone(), export, source)),

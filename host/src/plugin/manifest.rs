@@ -16,7 +16,10 @@ pub(super) fn is_name(name: &str) -> bool {
 /// Checks a manifest. `has_export` says whether the module has a function of that name.
 pub(super) fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Result<(), String> {
     if manifest.api_version != HM_PLUGIN_API_VERSION {
-        return Err(format!("it is of API version {}, and this hm knows {HM_PLUGIN_API_VERSION}", manifest.api_version));
+        return Err(format!(
+            "it is of API version {}, and this hm knows {HM_PLUGIN_API_VERSION}",
+            manifest.api_version
+        ));
     }
     name("name", &manifest.name)?;
     if let Some(unknown) = required_but_unknown(&manifest.required_host_fns) {
@@ -73,7 +76,9 @@ mod tests {
         assert_eq!(manifest(|_| ()), Ok(()));
         let error = |change: fn(&mut serde_json::Value)| manifest(change).expect_err("refused");
         assert_eq!(error(|m| m["api_version"] = 2.into()), "it is of API version 2, and this hm knows 1");
-        assert!(error(|m| m["name"] = "../../x".into()).starts_with(r#"its name "../../x" is not of the form"#));
+        assert!(
+            error(|m| m["name"] = "../../x".into()).starts_with(r#"its name "../../x" is not of the form"#)
+        );
         assert!(error(|m| m["name"] = "x".repeat(65).into()).contains("is not of the form"));
         assert!(error(|m| m["name"] = "".into()).contains("is not of the form"));
         assert!(error(|m| m["capabilities"][0]["runner"] = "A".into()).starts_with(r#"its runner "A""#));
@@ -82,7 +87,8 @@ mod tests {
             r#"it asks for host function "hm_root", which this hm does not have"#
         );
         assert_eq!(
-            error(|m| m["capabilities"] = serde_json::json!([{"kind": "output_formatter", "name": "x", "mime": ""}])),
+            error(|m| m["capabilities"] =
+                serde_json::json!([{"kind": "output_formatter", "name": "x", "mime": ""}])),
             "it claims to be an output formatter but exports no function hm_output_on_event"
         );
     }

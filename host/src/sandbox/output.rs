@@ -33,8 +33,15 @@ struct Sink {
 impl Output {
     /// Streams, each with whether it is a terminal.
     #[must_use]
-    pub fn new((stdout, stdout_is_terminal): (Stream, bool), (stderr, stderr_is_terminal): (Stream, bool)) -> Self {
-        let sink = |stream, terminal: bool| Sink { stream, buffer: Vec::new(), sanitizer: terminal.then(Sanitizer::default) };
+    pub fn new(
+        (stdout, stdout_is_terminal): (Stream, bool),
+        (stderr, stderr_is_terminal): (Stream, bool),
+    ) -> Self {
+        let sink = |stream, terminal: bool| Sink {
+            stream,
+            buffer: Vec::new(),
+            sanitizer: terminal.then(Sanitizer::default),
+        };
         Self { stdout: sink(stdout, stdout_is_terminal), stderr: sink(stderr, stderr_is_terminal) }
     }
 
@@ -90,6 +97,8 @@ async fn write(sink: &mut Sink, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
 fn formatter(state: &mut PluginState) -> Result<&mut Output, HostError> {
     match &mut state.role {
         Role::Formatter(output) => Ok(output),
-        other => Err(HostError::Denied { capability: format!("writing to the terminal as {}", other.name()) }),
+        other => {
+            Err(HostError::Denied { capability: format!("writing to the terminal as {}", other.name()) })
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use chrono::Utc;
-use uuid::Uuid;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, StdStream};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::LineSplitter;
 use crate::backend::local::LocalBackend;
@@ -35,7 +35,13 @@ pub struct StepContext {
 impl StepContext {
     /// A step whose output goes to `events`.
     #[must_use]
-    pub fn new(step_id: Uuid, archive: ArchiveId, backend: Arc<LocalBackend>, cancelled: Arc<AtomicBool>, events: EventSender) -> Self {
+    pub fn new(
+        step_id: Uuid,
+        archive: ArchiveId,
+        backend: Arc<LocalBackend>,
+        cancelled: Arc<AtomicBool>,
+        events: EventSender,
+    ) -> Self {
         let (stdout, stderr) = (LineSplitter::default(), LineSplitter::default());
         Self { step_id, archive, backend, sandboxes: BTreeSet::new(), cancelled, events, stdout, stderr }
     }

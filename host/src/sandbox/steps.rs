@@ -56,8 +56,8 @@ fn truth(value: bool) -> Vec<u8> {
 }
 
 /// A sandbox's id as an argument, if the sandbox belongs to this step.
-fn own_sandbox(step: &StepContext, id: Vec<u8>) -> Result<String, HostError> {
-    let id = String::from_utf8_lossy(&id).into_owned();
+fn own_sandbox(step: &StepContext, id: &[u8]) -> Result<String, HostError> {
+    let id = String::from_utf8_lossy(id).into_owned();
     if step.sandboxes.contains(&id) { Ok(id) } else { Err(failed(Misuse::NotItsSandbox(id))) }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
     Box::pin(async move {
         let SandboxExecArgs { sandbox_id, cmd, env, workdir, network } = json("hm_sandbox_exec", &args[0])?;
         let step = step(state)?;
-        let id = own_sandbox(step, sandbox_id.into_bytes())?;
+        let id = own_sandbox(step, sandbox_id.as_bytes())?;
         let spec = ExecSpec { argv: cmd, env, workdir, network };
         let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
         let backend = step.backend.clone();
@@ -101,10 +101,10 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
 }
 
 /// `hm_sandbox_commit`: the sandbox becomes a snapshot.
-pub(super) fn sandbox_commit(state: &mut PluginState, mut args: Args) -> HostFuture<'_> {
+pub(super) fn sandbox_commit(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let step = step(state)?;
-        let id = own_sandbox(step, std::mem::take(&mut args[0]))?;
+        let id = own_sandbox(step, &args[0])?;
         let snapshot = step.backend.commit(&id).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         serde_json::to_vec(&snapshot).map_err(failed)
@@ -112,10 +112,10 @@ pub(super) fn sandbox_commit(state: &mut PluginState, mut args: Args) -> HostFut
 }
 
 /// `hm_sandbox_discard`: the sandbox and all that was written in it go away.
-pub(super) fn sandbox_discard(state: &mut PluginState, mut args: Args) -> HostFuture<'_> {
+pub(super) fn sandbox_discard(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let step = step(state)?;
-        let id = own_sandbox(step, std::mem::take(&mut args[0]))?;
+        let id = own_sandbox(step, &args[0])?;
         step.backend.discard(&id).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         Ok(Vec::new())

@@ -109,6 +109,9 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert_eq!(required_but_unknown(&["hm_log".into(), "hm_rule_the_world".into()]), Some("hm_rule_the_world"));
+        assert_eq!(
+            required_but_unknown(&["hm_log".into(), "hm_rule_the_world".into()]),
+            Some("hm_rule_the_world")
+        );
     }
 }

@@ -35,7 +35,9 @@ pub enum SystemError {
     #[error("cannot find the current directory")]
     CurrentDir(#[source] std::io::Error),
     /// Neither `HOME` nor the `XDG_*_HOME` variables say where files belong.
-    #[error("cannot tell where caches and configuration belong: neither HOME nor {0} is set to an absolute path")]
+    #[error(
+        "cannot tell where caches and configuration belong: neither HOME nor {0} is set to an absolute path"
+    )]
     NoHome(&'static str),
 }
 
@@ -45,8 +47,9 @@ impl System {
     /// # Errors
     /// [`SystemError`]
     pub fn read() -> Result<Self, SystemError> {
-        let env: BTreeMap<String, String> =
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
         let current_dir = std::env::current_dir().map_err(SystemError::CurrentDir)?;
         let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let home = absolute("HOME");

@@ -77,7 +77,9 @@ impl Sanitizer {
         match std::str::from_utf8(&self.pending) {
             Ok(text) => {
                 // C1 controls are escape sequences in disguise; directional overrides make a line read as another.
-                let hidden = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+                let hidden = |c: char| {
+                    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+                };
                 if !text.chars().any(hidden) {
                     out.extend_from_slice(text.as_bytes());
                 }
@@ -159,7 +161,11 @@ mod tests {
         while let Some(at) = rest.find('\x1b') {
             let sequence = &rest[at + 1..];
             let end = sequence.find('m').expect("a colour ends");
-            assert!(sequence[..end].strip_prefix('[').is_some_and(|s| s.chars().all(|c| c.is_ascii_digit() || ";:".contains(c))));
+            assert!(
+                sequence[..end]
+                    .strip_prefix('[')
+                    .is_some_and(|s| s.chars().all(|c| c.is_ascii_digit() || ";:".contains(c)))
+            );
             rest = &sequence[end + 1..];
         }
         assert!(text.chars().all(|c| !c.is_control() || "\n\t\x1b".contains(c)));

@@ -9,14 +9,14 @@ mod linux;
 #[path = "unsupported.rs"]
 mod linux;
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use uuid::Uuid;
 
-pub use self::{error::SandboxError, linux::{LocalBackend, helper_main}};
+pub use self::{
+    error::SandboxError,
+    linux::{LocalBackend, helper_main},
+};
 
 /// Where a command finds the project. Without namespaces it is elsewhere; a working directory below is translated.
 pub const WORKSPACE: &str = "/workspace";
@@ -25,7 +25,7 @@ pub const WORKSPACE: &str = "/workspace";
 pub const HOME: &str = "/home/step";
 
 /// What a [`LocalBackend`] has to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LocalConfig {
     /// This program, or another whose `main` begins with [`helper_main`].
     pub helper: PathBuf,

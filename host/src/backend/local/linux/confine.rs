@@ -2,14 +2,14 @@
 //! namespaces give is made elsewhere.
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use rustix::{
     io::Errno,
     thread::{
-        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-        set_no_new_privs,
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities, set_no_new_privs,
     },
 };
 
@@ -37,7 +37,8 @@ pub(super) fn drop_capabilities() -> rustix::io::Result<()> {
 /// Where the kernel can: no abstract unix sockets but our own. They belong to the network, so a step that has the
 /// host's would reach the desktop's, the display among them.
 pub(super) fn leave_abstract_sockets() {
-    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).scope(Scope::AbstractUnixSocket);
+    let rules =
+        Ruleset::default().set_compatibility(CompatLevel::BestEffort).scope(Scope::AbstractUnixSocket);
     // Best effort: it is one wall more, and older kernels do not have it.
     let _ = rules.and_then(Ruleset::create).and_then(landlock::RulesetCreated::restrict_self);
 }
@@ -60,7 +61,9 @@ fn rules(access: &Access) -> Result<RulesetStatus, RulesetError> {
         .handle_access(AccessFs::from_all(ABI::V5))?
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?;
     if !access.network {
-        rules = rules.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)?;
+        rules = rules
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)?;
     }
     let rules = rules
         .create()?

@@ -1,12 +1,7 @@
 //! hm's side of one command: starts the supervisor, passes on what the command prints, and ends it all when nobody
 //! waits for it any more. How the command is isolated is in the [`Spec`].
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    path::Path,
-    process::Stdio,
-};
+use std::{io, os::fd::OwnedFd, path::Path, process::Stdio};
 
 use hm_plugin_protocol::StdStream;
 use tokio::{
@@ -115,7 +110,11 @@ async fn pass_on(pipe: pipe::Receiver, stream: StdStream, output: Output, mut en
             }
         }
         // Once it is over the system has to be asked; the runtime may not know yet what came last.
-        let read = if over { rustix::io::read(&pipe, &mut buffer).map_err(io::Error::from) } else { pipe.try_read(&mut buffer) };
+        let read = if over {
+            rustix::io::read(&pipe, &mut buffer).map_err(io::Error::from)
+        } else {
+            pipe.try_read(&mut buffer)
+        };
         match read {
             Ok(0) => return,
             // With nobody to take it, it is thrown away: the command goes on.

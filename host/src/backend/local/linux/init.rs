@@ -3,16 +3,13 @@
 
 use std::{
     io::Write,
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream, process::CommandExt},
-    },
+    os::unix::{net::UnixStream, process::CommandExt},
     process::{Command, ExitCode, Stdio},
 };
 
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
-    setrlimit, setsid, umask, wait,
+    DumpableBehavior, Resource, Rlimit, Signal, WaitOptions, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid, umask, wait,
 };
 
 use super::{
@@ -23,14 +20,14 @@ use super::{
 /// Asks the supervisor on standard input, a socket, what to run, and runs it. Answers only if that cannot be done;
 /// else our exit code is the command's.
 pub(super) fn main() -> ExitCode {
-    let Ok(channel) = rustix::io::dup(rustix::stdio::stdin()).and_then(|fd| {
-        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
-        Ok(UnixStream::from(OwnedFd::from(fd)))
-    }) else {
+    let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(UnixStream::from) else {
         return ExitCode::FAILURE;
     };
+
     // From here on we die with the supervisor. Only then ask: no answer comes from one that died before.
-    if set_parent_process_death_signal(Some(Signal::KILL)).is_err() || (&channel).write_all(b"null\n").is_err() {
+    if set_parent_process_death_signal(Some(Signal::KILL)).is_err()
+        || (&channel).write_all(b"null\n").is_err()
+    {
         return ExitCode::FAILURE;
     }
     let Ok(Some(spec)) = wire::read::<Spec>(&channel) else { return ExitCode::FAILURE };
@@ -49,10 +46,12 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
     match spec.isolation {
         Isolation::Namespaces(place) => {
             if !place.network {
-                loopback::up().map_err(|error| Status::Setup(format!("bring up the loopback interface: {error}")))?;
+                loopback::up()
+                    .map_err(|error| Status::Setup(format!("bring up the loopback interface: {error}")))?;
             }
             root::enter(&place).map_err(Status::Setup)?;
-            confine::drop_capabilities().map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
+            confine::drop_capabilities()
+                .map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
             confine::leave_abstract_sockets();
             spec.program.map_or(Ok(ExitCode::SUCCESS), |program| attend(&program))
         }
@@ -83,7 +82,8 @@ fn attend(program: &Program) -> Result<ExitCode, Status> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if u32::try_from(pid.as_raw_nonzero().get()) == Ok(child.id()) => {
-                let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                let code =
+                    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
                 return Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)));
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -100,8 +100,11 @@ impl Manifest {
 
     /// None if it is damaged.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let records = bytes.strip_suffix(b"\0end").map_or_else(|| (bytes == b"end").then_some(None), |rest| Some(Some(rest)))?;
-        let entries: Option<Vec<_>> = records.into_iter().flat_map(|all| all.split(|&byte| byte == 0)).map(record).collect();
+        let records = bytes
+            .strip_suffix(b"\0end")
+            .map_or_else(|| (bytes == b"end").then_some(None), |rest| Some(Some(rest)))?;
+        let entries: Option<Vec<_>> =
+            records.into_iter().flat_map(|all| all.split(|&byte| byte == 0)).map(record).collect();
         entries.filter(|entries| entries.is_sorted()).map(|entries| Self { entries })
     }
 }

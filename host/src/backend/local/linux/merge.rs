@@ -83,7 +83,8 @@ fn is_whiteout(about: &Metadata) -> bool {
 /// How an overlay says "nothing of this directory comes from below".
 fn is_opaque(path: &Path) -> bool {
     let mut value = [0; 1];
-    rustix::fs::lgetxattr(path, "user.overlay.opaque", &mut value).is_ok_and(|length| value[..length] == *b"y")
+    rustix::fs::lgetxattr(path, "user.overlay.opaque", &mut value)
+        .is_ok_and(|length| value[..length] == *b"y")
 }
 
 fn link(source: &Path, target: &Path) -> Result<(), SandboxError> {
@@ -142,7 +143,8 @@ mod tests {
         assert_eq!(names("opaque"), ["new"]);
         assert_eq!(fs::read_to_string(target.join("over")).unwrap(), "middle");
         assert_eq!(fs::read_to_string(target.join("replaced")).unwrap(), "a file now");
-        let (link, file) = (fs::metadata(target.join("over")).unwrap(), fs::metadata(middle.join("over")).unwrap());
+        let (link, file) =
+            (fs::metadata(target.join("over")).unwrap(), fs::metadata(middle.join("over")).unwrap());
         assert_eq!(link.ino(), file.ino());
     }
 }

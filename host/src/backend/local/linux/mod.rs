@@ -59,7 +59,6 @@ pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<Exit
 }
 
 /// The sandboxes and snapshots of one run.
-#[derive(Debug)]
 pub struct LocalBackend {
     config: LocalConfig,
     place: Place,
@@ -175,12 +174,19 @@ impl LocalBackend {
         command: ExecSpec,
         output: mpsc::Sender<(StdStream, Vec<u8>)>,
     ) -> Result<i32, SandboxError> {
+        let busy = self.sandbox(id)?.busy.try_lock_owned().map_err(|_| SandboxError::Busy(id.to_owned()))?;
+        // Again: it may have been committed before we had the lock.
         let sandbox = self.sandbox(id)?;
-        let busy = Arc::clone(&sandbox.busy).try_lock_owned().map_err(|_| SandboxError::Busy(id.to_owned()))?;
         let directory = self.run.path().join(&sandbox.layer);
         let scratch = blocking(move || place::make_scratch(&directory)).await?;
         let network = self.config.network && command.network;
-        let spec = self.place.spec(self.run.path(), &sandbox.layer, &scratch, self.lower_names(&sandbox.below), network);
+        let spec = self.place.spec(
+            self.run.path(),
+            &sandbox.layer,
+            &scratch,
+            self.lower_names(&sandbox.below),
+            network,
+        );
         let program = self.place.program(command, &self.run.path().join(&sandbox.layer), &scratch);
         self.run_helper(Spec { isolation: spec, program: Some(program) }, output, busy).await
     }
@@ -255,8 +261,9 @@ impl LocalBackend {
     }
 
     async fn base(&self) -> Result<&Snapshot, SandboxError> {
-        let (project, cache) = (self.config.project.clone(), self.config.cache.join("base"));
-        self.base.get_or_try_init(|| blocking(move || snapshot::take(&project, &cache.join(key(&project))))).await
+        let (project, cache) = (self.config.project.clone(), self.config.cache.clone());
+        let take = move || snapshot::take(&project, &cache.join("base").join(key(&project)), &cache);
+        self.base.get_or_try_init(|| blocking(take)).await
     }
 
     /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
@@ -281,7 +288,12 @@ impl LocalBackend {
         Ok(Stack { layers: vec![layer], on_base: false })
     }
 
-    async fn run_helper(&self, spec: Spec, output: exec::Output, guard: impl Send + 'static) -> Result<i32, SandboxError> {
+    async fn run_helper(
+        &self,
+        spec: Spec,
+        output: exec::Output,
+        guard: impl Send + 'static,
+    ) -> Result<i32, SandboxError> {
         let permit = Arc::clone(&self.commands).acquire_owned().await;
         exec::run(&self.config.helper, &spec, output, (guard, permit)).await
     }
@@ -300,7 +312,9 @@ impl LocalBackend {
             .await?
         };
         let lower = vec![self.place.empty.clone()];
-        let isolation = self.place.spec(self.run.path(), &layer, &scratch, lower, false);
+        // What takes least in the fallback, and most otherwise: a namespace for the network is one more.
+        let network = kind == Kind::Landlock;
+        let isolation = self.place.spec(self.run.path(), &layer, &scratch, lower, network);
         let (output, _unread) = mpsc::channel(1);
         self.run_helper(Spec { isolation, program: None }, output, ()).await?;
         blocking(move || tree::remove(&directory)).await
@@ -342,4 +356,27 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
 ) -> Result<T, SandboxError> {
     tokio::task::spawn_blocking(work).await.map_err(SandboxError::Task)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_may_move_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        fn moved<T: Send>(_: impl FnOnce(&'static LocalBackend, ExecSpec) -> T) {}
+        shared::<LocalBackend>();
+        moved(|backend, _| backend.start(None));
+        moved(|backend, command| backend.exec("", command, mpsc::channel(1).0));
+        moved(|backend, _| backend.commit(""));
+        moved(|backend, _| backend.discard(""));
+    }
+
+    #[test]
+    fn other_arguments_are_left_to_the_program() {
+        for arguments in [&["hm"][..], &[], &["hm", "build"], &["__step-init"]] {
+            assert!(helper_main(arguments.iter().map(OsString::from)).is_none(), "{arguments:?}");
+        }
+    }
 }

@@ -28,7 +28,6 @@ pub(super) enum Kind {
 }
 
 /// What all commands of a run have in common.
-#[derive(Debug)]
 pub(super) struct Place {
     pub(super) kind: Kind,
     /// An empty directory.
@@ -54,7 +53,14 @@ impl Place {
     }
 
     /// How a command is isolated. `lower` are the trees below its layer's; they and `layer` count from `run`.
-    pub(super) fn spec(&self, run: &Path, layer: &str, scratch: &Path, lower: Vec<PathBuf>, network: bool) -> Isolation {
+    pub(super) fn spec(
+        &self,
+        run: &Path,
+        layer: &str,
+        scratch: &Path,
+        lower: Vec<PathBuf>,
+        network: bool,
+    ) -> Isolation {
         match self.kind {
             Kind::Namespaces => Isolation::Namespaces(Root {
                 mount_point: self.empty.clone(),
@@ -135,7 +141,8 @@ pub(super) fn seal_layer(directory: &Path) -> Result<(), SandboxError> {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), SandboxError> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(SandboxError::io("set the mode of", path))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(SandboxError::io("set the mode of", path))
 }
 
 /// The view in Landlock's terms, which cannot take back below what it gives above: what may be read, and directories on
@@ -150,7 +157,11 @@ fn readable(view: &View) -> (Vec<PathBuf>, Vec<PathBuf>) {
         if view.hidden.iter().any(|hidden| hidden.starts_with(&path)) {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
             // A rule for a link would be one for whatever it leads to.
-            open.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink())).map(|entry| entry.path()));
+            open.extend(
+                entries
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
+                    .map(|entry| entry.path()),
+            );
             list.push(path);
         } else {
             read.push(path);
@@ -178,7 +189,10 @@ mod tests {
         };
         let (mut read, _) = readable(&view);
         read.sort();
-        assert_eq!(read[1..], [root.join("etc/hosts"), root.join("etc/ssl/certs"), root.join("usr")].map(|path| path)[..]);
+        assert_eq!(
+            read[1..],
+            [root.join("etc/hosts"), root.join("etc/ssl/certs"), root.join("usr")].map(|path| path)[..]
+        );
         assert_eq!(read[0], Path::new("/proc"));
     }
 

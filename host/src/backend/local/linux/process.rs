@@ -26,7 +26,9 @@ pub(super) fn unshare(namespaces: UnshareFlags) -> rustix::io::Result<()> {
 /// `/proc` is not there.
 pub(super) fn keep_descriptors() -> io::Result<()> {
     for entry in fs::read_dir("/proc/self/fd")? {
-        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         if number > 2 {
             // SAFETY: not -1, and listed, so open. Should it be closed meanwhile, which takes another thread, the one call
             // that is made with it fails.

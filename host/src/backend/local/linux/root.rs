@@ -11,19 +11,19 @@ use std::{
 
 use rustix::{
     mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount,
-        unmount,
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+        mount_change, mount_remount, unmount,
     },
     process::{chdir, pivot_root},
 };
 
-use super::{HOME, WORKSPACE, wire::{Overlay, Root}};
+use super::{
+    HOME, WORKSPACE,
+    wire::{Overlay, Root},
+};
 
 /// What most programs expect of `/dev`, shared with the host.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-
-/// Parts of `/proc` that act on the whole machine. For the real root they would be writable, or say too much.
-const PROC_OF_THE_MACHINE: [&str; 7] = ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
 
 /// A directory that nobody reads, to cover other directories with. It is gone before the command starts.
 const NOTHING: &str = ".nothing";
@@ -34,20 +34,29 @@ const NOTHING: &str = ".nothing";
 /// A sentence: which mount failed, and the system's answer.
 pub(super) fn enter(place: &Root) -> Result<(), String> {
     let root = &place.mount_point;
-    let nothing = MountFlags::NOSUID | MountFlags::NODEV;
-    at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
-    at("mount the root", mount("tmpfs", root, "tmpfs", nothing, options(b"size=4m,mode=755")?.as_c_str()))?;
+    let harmless = MountFlags::NOSUID | MountFlags::NODEV;
+    at(
+        "make mounts private",
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE),
+    )?;
+    at("mount the root", mount("tmpfs", root, "tmpfs", harmless, options(b"size=4m,mode=755")?.as_c_str()))?;
     for directory in ["proc", "dev/pts", "dev/shm", "run", "tmp", "var", HOME, WORKSPACE, NOTHING] {
         let path = inside(root, Path::new(directory));
-        at("make a directory", fs::create_dir_all(&path)).map_err(|error| format!("{error} ({directory})"))?;
+        at("make a directory", fs::create_dir_all(&path))
+            .map_err(|error| format!("{error} ({directory})"))?;
     }
-    at("mount /run", mount("tmpfs", root.join("run"), "tmpfs", nothing, options(b"size=16m,mode=755")?.as_c_str()))?;
+    at(
+        "mount /run",
+        mount("tmpfs", root.join("run"), "tmpfs", harmless, options(b"size=16m,mode=755")?.as_c_str()),
+    )?;
     at("mount /tmp", mount_bind(&place.tmp, root.join("tmp")))?;
     at("link /var/tmp", symlink("/tmp", root.join("var/tmp")))?;
     at("link /var/run", symlink("/run", root.join("var/run")))?;
     at("mount the home directory", mount_bind(&place.home, inside(root, Path::new(HOME))))?;
     devices(root)?;
-    proc(root)?;
+    // Read-only: much in there acts on the whole machine, and the real root may write it without any capability.
+    let unchanging = harmless | MountFlags::NOEXEC | MountFlags::RDONLY;
+    at("mount /proc", mount("proc", root.join("proc"), "proc", unchanging, None))?;
     for (link, target) in &place.links {
         let link = inside(root, link);
         let made = make_parent(&link).and_then(|()| symlink(target, &link));
@@ -62,7 +71,10 @@ pub(super) fn enter(place: &Root) -> Result<(), String> {
     read_only(root, &place.binds)?;
     overlay(&place.workspace, &inside(root, Path::new(WORKSPACE)))?;
     at("tidy up", fs::remove_dir(root.join(NOTHING)))?;
-    at("make the root read-only", mount_remount(root, MountFlags::BIND | MountFlags::RDONLY | nothing, c""))?;
+    at(
+        "make the root read-only",
+        mount_remount(root, MountFlags::BIND | MountFlags::RDONLY | harmless, c""),
+    )?;
     at("enter the root", chdir(root))?;
     at("enter the root", pivot_root(".", "."))?;
     at("leave the old root", unmount(".", UnmountFlags::DETACH))?;
@@ -96,7 +108,10 @@ fn devices(root: &Path) -> Result<(), String> {
     let terminals = options(b"newinstance,ptmxmode=0666,mode=0620")?;
     at("mount /dev/pts", mount("devpts", dev.join("pts"), "devpts", quiet, terminals.as_c_str()))?;
     let shared = options(b"mode=1777")?;
-    at("mount /dev/shm", mount("tmpfs", dev.join("shm"), "tmpfs", quiet | MountFlags::NODEV, shared.as_c_str()))?;
+    at(
+        "mount /dev/shm",
+        mount("tmpfs", dev.join("shm"), "tmpfs", quiet | MountFlags::NODEV, shared.as_c_str()),
+    )?;
     for (name, target) in [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -105,19 +120,6 @@ fn devices(root: &Path) -> Result<(), String> {
         ("stderr", "/proc/self/fd/2"),
     ] {
         at("fill /dev", symlink(target, dev.join(name)))?;
-    }
-    Ok(())
-}
-
-fn proc(root: &Path) -> Result<(), String> {
-    let proc = root.join("proc");
-    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    at("mount /proc", mount("proc", &proc, "proc", quiet, None))?;
-    for path in PROC_OF_THE_MACHINE.map(|name| proc.join(name)) {
-        if path.exists() {
-            at("guard /proc", mount_bind(&path, &path))?;
-            at("guard /proc", mount_remount(&path, MountFlags::BIND | MountFlags::RDONLY | quiet, c""))?;
-        }
     }
     Ok(())
 }
@@ -177,7 +179,8 @@ fn mount_point(line: &[u8]) -> Option<(PathBuf, bool)> {
     let mut rest = point.iter().copied();
     while let Some(byte) = rest.next() {
         // Blanks and the like are written as a backslash and three octal digits.
-        let digits = (byte == b'\\').then(|| rest.by_ref().take(3).fold(0_u8, |sum, digit| sum.wrapping_mul(8) | (digit & 7)));
+        let digits = (byte == b'\\')
+            .then(|| rest.by_ref().take(3).fold(0_u8, |sum, digit| sum.wrapping_mul(8) | (digit & 7)));
         path.push(digits.unwrap_or(byte));
     }
     let noexec = options.split(|&byte| byte == b',').any(|option| option == b"noexec");
@@ -205,7 +208,16 @@ fn overlay(layers: &Overlay, target: &Path) -> Result<(), String> {
             }
         }
     }
-    at("mount the workspace", mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options(&text)?.as_c_str()))
+    at(
+        "mount the workspace",
+        mount(
+            "overlay",
+            target,
+            "overlay",
+            MountFlags::NOSUID | MountFlags::NODEV,
+            options(&text)?.as_c_str(),
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -32,11 +32,12 @@ pub(super) struct Snapshot {
     _in_use: File,
 }
 
-/// Takes a snapshot of `project` in `store`, a directory for this project alone that several hm may share.
+/// Takes a snapshot of `project` in `store`, a directory for this project alone that several hm may share. What is
+/// at `except` is none of the project's, should it lie in there.
 ///
 /// # Errors
 /// Something in the project cannot be read, or something in the store cannot be written.
-pub(super) fn take(project: &Path, store: &Path) -> Result<Snapshot, SandboxError> {
+pub(super) fn take(project: &Path, store: &Path, except: &Path) -> Result<Snapshot, SandboxError> {
     tree::make_directory(store)?;
     let lock = open_lock(&store.join("lock"))?;
     lock.lock().map_err(SandboxError::io("lock", store.join("lock")))?;
@@ -44,24 +45,27 @@ pub(super) fn take(project: &Path, store: &Path) -> Result<Snapshot, SandboxErro
     let boot = boot();
     let previous = fs::read_to_string(&current).ok().and_then(|text| Previous::open(store, &text, &boot));
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);
-    let found = walk::walk(project)?;
+    let found = walk::walk(project, except)?;
 
     if let Some(previous) = previous.as_ref().filter(|previous| previous.manifest.entries == found) {
         return previous.use_it();
     }
     let name = format!("snapshot-{}", Uuid::new_v4().simple());
     let directory = store.join(&name);
-    let made = fill(project, found, settled, &directory.join("tree"), previous.as_ref()).and_then(|manifest| {
-        let path = directory.join("manifest");
-        fs::write(&path, manifest.encode()).map_err(SandboxError::io("write", &path))
-    });
+    let made =
+        fill(project, found, settled, &directory.join("tree"), previous.as_ref()).and_then(|manifest| {
+            let path = directory.join("manifest");
+            fs::write(&path, manifest.encode()).map_err(SandboxError::io("write", &path))
+        });
     if let Err(error) = made {
         let _ = tree::remove(&directory);
         return Err(error);
     }
     let snapshot = use_snapshot(&directory)?;
     let next = store.join("current.new");
-    fs::write(&next, format!("{name} {boot}")).and_then(|()| fs::rename(&next, &current)).map_err(SandboxError::io("write", &current))?;
+    fs::write(&next, format!("{name} {boot}"))
+        .and_then(|()| fs::rename(&next, &current))
+        .map_err(SandboxError::io("write", &current))?;
     discard_others(store, &name);
     Ok(snapshot)
 }
@@ -118,7 +122,8 @@ fn fill(
     previous: Option<&Previous>,
 ) -> Result<Manifest, SandboxError> {
     tree::make_directory(target)?;
-    let (directories, mut files): (Vec<_>, Vec<_>) = found.into_iter().partition(|entry| entry.kind == Kind::Directory);
+    let (directories, mut files): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|entry| entry.kind == Kind::Directory);
     // A directory comes before what is in it.
     for entry in &directories {
         tree::make_directory(&target.join(&entry.path))?;
@@ -134,7 +139,9 @@ fn fill(
                 })
             })
             .collect();
-        copiers.into_iter().try_for_each(|copier| copier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        copiers
+            .into_iter()
+            .try_for_each(|copier| copier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     for entry in directories.iter().rev() {
         let source = project.join(&entry.path);
@@ -159,7 +166,8 @@ fn bring(
     previous: Option<&Previous>,
 ) -> Result<(), SandboxError> {
     let (source, target) = (project.join(&entry.path), target.join(&entry.path));
-    if let Some(previous) = previous.filter(|previous| previous.manifest.entries.binary_search(entry).is_ok()) {
+    if let Some(previous) = previous.filter(|previous| previous.manifest.entries.binary_search(entry).is_ok())
+    {
         // Too many links, say: then it is copied.
         if fs::hard_link(previous.directory.join("tree").join(&entry.path), &target).is_ok() {
             return Ok(());
@@ -171,13 +179,16 @@ fn bring(
     };
     match copied {
         // It was deleted since we looked.
-        Err(SandboxError::Io { source: error, path, .. }) if error.kind() == io::ErrorKind::NotFound && path == source => {
+        Err(SandboxError::Io { source: error, path, .. })
+            if error.kind() == io::ErrorKind::NotFound && path == source =>
+        {
             entry.distrust();
             return Ok(());
         }
         other => other?,
     }
-    let unchanged = fs::symlink_metadata(&source).is_ok_and(|about| Entry::new(&entry.path, &about).as_ref() == Some(&*entry));
+    let unchanged = fs::symlink_metadata(&source)
+        .is_ok_and(|about| Entry::new(&entry.path, &about).as_ref() == Some(&*entry));
     if !unchanged || entry.changed_after(settled) {
         entry.distrust();
     }
@@ -223,6 +234,18 @@ mod tests {
         (scratch, project, store)
     }
 
+    #[test]
+    fn the_store_may_lie_in_the_project() {
+        let (_scratch, project, _) = project();
+        let store = project.join("cache/store");
+        for _ in 0..3 {
+            let snapshot = take(&project, &store, &store).unwrap();
+            assert!(snapshot.tree.join("cache").exists());
+            assert!(!snapshot.tree.join("cache/store").exists());
+            fs::write(project.join("src/a"), Uuid::new_v4().as_bytes()).unwrap();
+        }
+    }
+
     fn wait_for_the_clock() {
         thread::sleep(CLOCK_TICK * 2);
     }
@@ -235,19 +258,19 @@ mod tests {
     fn what_did_not_change_is_linked_and_what_did_is_copied() {
         let (_scratch, project, store) = project();
         wait_for_the_clock();
-        let first = take(&project, &store).unwrap();
+        let first = take(&project, &store, &store).unwrap();
         assert_ne!(inode(&first, "src/a"), fs::metadata(project.join("src/a")).unwrap().ino());
         // In place, same length, and with the time put back: the worst case.
         let before = fs::metadata(project.join("src/b")).unwrap().modified().unwrap();
         fs::write(project.join("src/b"), "BBBB").unwrap();
         File::options().append(true).open(project.join("src/b")).unwrap().set_modified(before).unwrap();
         wait_for_the_clock();
-        let second = take(&project, &store).unwrap();
+        let second = take(&project, &store, &store).unwrap();
         assert_eq!(inode(&first, "src/a"), inode(&second, "src/a"));
         assert_ne!(inode(&first, "src/b"), inode(&second, "src/b"));
         assert_eq!(fs::read_to_string(first.tree.join("src/b")).unwrap(), "bbbb");
         assert_eq!(fs::read_to_string(second.tree.join("src/b")).unwrap(), "BBBB");
-        let third = take(&project, &store).unwrap();
+        let third = take(&project, &store, &store).unwrap();
         assert_eq!(second.tree, third.tree, "nothing changed, so there is nothing to make");
     }
 
@@ -257,7 +280,8 @@ mod tests {
         let future = SystemTime::now() + Duration::from_secs(60);
         File::open(project.join("src/a")).unwrap().set_modified(future).unwrap();
         wait_for_the_clock();
-        let (first, second) = (take(&project, &store).unwrap(), take(&project, &store).unwrap());
+        let (first, second) =
+            (take(&project, &store, &store).unwrap(), take(&project, &store, &store).unwrap());
         assert_ne!(inode(&first, "src/a"), inode(&second, "src/a"));
         assert_eq!(inode(&first, "src/b"), inode(&second, "src/b"));
     }
@@ -265,11 +289,11 @@ mod tests {
     #[test]
     fn deleted_files_go_and_modes_and_links_come_along() {
         let (_scratch, project, store) = project();
-        take(&project, &store).unwrap();
+        take(&project, &store, &store).unwrap();
         fs::remove_file(project.join("src/a")).unwrap();
         fs::set_permissions(project.join("src/b"), fs::Permissions::from_mode(0o755)).unwrap();
         symlink("b", project.join("src/link")).unwrap();
-        let snapshot = take(&project, &store).unwrap();
+        let snapshot = take(&project, &store, &store).unwrap();
         assert!(!snapshot.tree.join("src/a").exists());
         assert_eq!(fs::metadata(snapshot.tree.join("src/b")).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_link(snapshot.tree.join("src/link")).unwrap(), Path::new("b"));
@@ -278,14 +302,14 @@ mod tests {
     #[test]
     fn a_snapshot_lasts_while_somebody_uses_it() {
         let (_scratch, project, store) = project();
-        let first = take(&project, &store).unwrap();
+        let first = take(&project, &store, &store).unwrap();
         fs::write(project.join("src/new"), "").unwrap();
-        let second = take(&project, &store).unwrap();
+        let second = take(&project, &store, &store).unwrap();
         assert!(first.tree.join("src/a").exists());
         let gone = first.tree.clone();
         drop(first);
         fs::write(project.join("src/newer"), "").unwrap();
-        let _third = take(&project, &store).unwrap();
+        let _third = take(&project, &store, &store).unwrap();
         assert!(!gone.exists());
         assert!(second.tree.exists());
     }
@@ -294,11 +318,14 @@ mod tests {
     fn a_broken_manifest_means_a_full_copy() {
         let (_scratch, project, store) = project();
         wait_for_the_clock();
-        let first = take(&project, &store).unwrap();
+        let first = take(&project, &store, &store).unwrap();
         fs::write(first.tree.parent().unwrap().join("manifest"), b"\xff nonsense").unwrap();
-        let second = take(&project, &store).unwrap();
+        let second = take(&project, &store, &store).unwrap();
         assert_ne!(inode(&first, "src/a"), inode(&second, "src/a"));
         fs::write(store.join("current"), "../../elsewhere").unwrap();
-        assert_eq!(fs::read_to_string(take(&project, &store).unwrap().tree.join("src/b")).unwrap(), "bbbb");
+        assert_eq!(
+            fs::read_to_string(take(&project, &store, &store).unwrap().tree.join("src/b")).unwrap(),
+            "bbbb"
+        );
     }
 }

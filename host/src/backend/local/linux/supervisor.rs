@@ -11,10 +11,10 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{
-        Pid, PidfdFlags, Signal, WaitOptions, getgid, getpid, getuid, kill_process, pidfd_open, pidfd_send_signal,
-        set_child_subreaper, wait,
+        Pid, PidfdFlags, Signal, WaitOptions, getgid, getpid, getuid, kill_process, pidfd_open,
+        pidfd_send_signal, set_child_subreaper, wait,
     },
-    thread::{CapabilitySet, UnshareFlags, capabilities, configure_capability_in_ambient_set, set_capabilities},
+    thread::{UnshareFlags, capabilities, configure_capability_in_ambient_set, set_capabilities},
 };
 
 use super::{
@@ -25,7 +25,9 @@ use super::{
 /// Runs the one command that comes in on standard input, a socket, and answers there. That socket's other end
 /// belongs to hm alone: when it closes, hm is gone or wants the command gone.
 pub(super) fn main() -> ExitCode {
-    let Ok(socket) = rustix::io::dup(rustix::stdio::stdin()).map(UnixStream::from) else { return ExitCode::FAILURE };
+    let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(UnixStream::from) else {
+        return ExitCode::FAILURE;
+    };
     // Nobody there to tell.
     let Ok(Some(spec)) = wire::read(&socket) else { return ExitCode::FAILURE };
     let status = supervise(&spec, &socket).unwrap_or_else(|error| Some(Status::Setup(error)));
@@ -70,17 +72,16 @@ fn supervise(spec: &Spec, socket: &UnixStream) -> Result<Option<Status>, String>
 fn attend(spec: &Spec, hm: &UnixStream, init: &Child, channel: &UnixStream) -> Result<bool, String> {
     // It asks for the spec when it is sure to die with us: killing us in between leaves nothing behind.
     let asked = wire::read::<()>(channel).map_err(|error| format!("hear from the first process: {error}"))?;
-    if asked.is_some() {
-        let line = wire::encode(spec).map_err(|error| format!("encode the spec: {error}"))?;
-        if let Err(error) = (&*channel).write_all(&line) {
-            return Err(format!("instruct the first process: {error}"));
-        }
-    }
+    asked.ok_or("the first process died before it began")?;
+    let line = wire::encode(spec).map_err(|error| format!("encode the spec: {error}"))?;
+    (&*channel).write_all(&line).map_err(|error| format!("instruct the first process: {error}"))?;
     let failed = |error| format!("watch the first process: {error}");
     let end = pidfd_open(pid(init)?, PidfdFlags::empty()).map_err(failed)?;
     loop {
-        let mut events =
-            [PollFd::new(&end, PollFlags::IN), PollFd::new(hm, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)];
+        let mut events = [
+            PollFd::new(&end, PollFlags::IN),
+            PollFd::new(hm, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+        ];
         match poll(&mut events, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(failed(error)),
@@ -117,10 +118,13 @@ fn enter_namespaces(network: bool) -> Result<(), String> {
         namespaces |= UnshareFlags::NEWNET;
     }
     process::unshare(namespaces).map_err(|error| format!("make namespaces: {error}"))?;
-    for (file, map) in
-        [("setgroups", "deny".to_owned()), ("uid_map", format!("{uid} {uid} 1")), ("gid_map", format!("{gid} {gid} 1"))]
-    {
-        fs::write(format!("/proc/self/{file}"), map).map_err(|error| format!("map our user ({file}): {error}"))?;
+    for (file, map) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{uid} {uid} 1")),
+        ("gid_map", format!("{gid} {gid} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), map)
+            .map_err(|error| format!("map our user ({file}): {error}"))?;
     }
     keep_capabilities().map_err(|error| format!("keep capabilities: {error}"))
 }
@@ -130,11 +134,10 @@ fn keep_capabilities() -> io::Result<()> {
     let mut sets = capabilities(None)?;
     sets.inheritable = sets.permitted;
     set_capabilities(None, sets)?;
-    for capability in sets.permitted.iter() {
+    // Those without a name here are newer than anything we need.
+    for (_, capability) in sets.permitted.iter_names() {
         configure_capability_in_ambient_set(capability, true)?;
     }
-    // What the kernel has beyond the names known here is not needed to set up a sandbox.
-    debug_assert!(sets.permitted.contains(CapabilitySet::SYS_ADMIN));
     Ok(())
 }
 

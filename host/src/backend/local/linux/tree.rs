@@ -111,7 +111,11 @@ fn unlock(path: &Path) {
         // Removing says what is wrong if this does not help.
         let _ = fs::set_permissions(&directory, Permissions::from_mode(0o700));
         let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        open.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        open.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
     }
 }
 
@@ -125,7 +129,7 @@ mod tests {
         let tree = scratch.path().join("tree");
         fs::create_dir_all(tree.join("work/work")).unwrap();
         fs::write(tree.join("work/work/file"), "").unwrap();
-        fs::set_permissions(tree.join("work/work"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("work/work"), Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(tree.join("work"), Permissions::from_mode(0o500)).unwrap();
         remove(&tree).unwrap();
         assert!(!tree.exists());
@@ -143,7 +147,8 @@ mod tests {
         File::open(from.join("closed/run")).unwrap().set_modified(long_ago).unwrap();
         symlink("nowhere", from.join("link")).unwrap();
         fs::set_permissions(from.join("closed"), Permissions::from_mode(0o555)).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, from.join("pipe"), rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, from.join("pipe"), rustix::fs::Mode::from_raw_mode(0o644))
+            .unwrap();
         copy_tree(&from, &to).unwrap();
         let about = fs::metadata(to.join("closed/run")).unwrap();
         assert_eq!(about.permissions().mode() & 0o7777, 0o755);

@@ -16,9 +16,21 @@ use super::{
 
 /// The system itself; those that are links are shown as links.
 const SYSTEM: &[&str] = &[
-    "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+    "/usr",
+    "/etc",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
     // What files in /etc lead to on some distributions.
-    "/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf", "/etc/ssl/certs", "/etc/static",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/ssl/certs",
+    "/etc/static",
     "/var/lib/ca-certificates",
     // How many processors there are.
     "/sys/devices/system/cpu",
@@ -33,7 +45,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const LINKS_MAX: usize = 40;
 
 /// What a step sees of the host.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct View {
     /// Read-only, at their own paths; none lies in another.
     pub(super) binds: Vec<PathBuf>,
@@ -71,7 +83,10 @@ impl View {
             found.commands(Path::new(directory));
         }
         let user = host.get("USER").or_else(|| host.get("LOGNAME")).map_or("user", String::as_str);
-        env.extend([("PATH", path), ("HOME", HOME), ("USER", user), ("CI", "true")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        env.extend(
+            [("PATH", path), ("HOME", HOME), ("USER", user), ("CI", "true")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
         found.finish(env)
     }
 }
@@ -129,6 +144,7 @@ impl Found<'_> {
         if !directory.is_absolute() {
             return;
         }
+        self.show(directory);
         self.installation(directory);
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
@@ -136,31 +152,31 @@ impl Found<'_> {
             }
             let path = entry.path();
             // Most lead to a neighbour.
-            if fs::read_link(&path).is_ok_and(|target| target.components().count() == 1 && target.is_relative()) {
+            if fs::read_link(&path)
+                .is_ok_and(|target| target.components().count() == 1 && target.is_relative())
+            {
                 continue;
             }
             let Some((real, _)) = resolve(&path) else { continue };
             if !self.covers(&real) {
                 self.show(&path);
-                match real.parent() {
-                    Some(parent) if !self.covers(&real) || is_commands(parent) => self.installation(parent),
-                    _ => {}
-                }
+                real.parent().into_iter().for_each(|parent| self.installation(parent));
             }
         }
     }
 
-    /// Shows a directory of programs and the rest of their installation: outside of the home directory the whole
-    /// prefix, inside what installations consist of and nothing that happens to lie beside.
+    /// Shows the rest of the installation that a directory of programs belongs to: what installations consist of,
+    /// and nothing that happens to lie beside. Only packages in `/opt` are known to have a directory for themselves.
     fn installation(&mut self, directory: &Path) {
-        self.show(directory);
-        let Some(prefix) = directory.parent().filter(|_| is_commands(directory)) else { return };
-        if self.home.is_some_and(|home| directory.starts_with(home)) {
+        if let Some(Component::Normal(package)) =
+            directory.strip_prefix("/opt").ok().and_then(|below| below.components().next())
+        {
+            self.show(&Path::new("/opt").join(package));
+        } else if let Some(prefix) = directory.parent().filter(|_| is_commands(directory)) {
+            self.show(directory);
             for part in ["lib", "lib64", "libexec", "include"] {
                 self.show(&prefix.join(part));
             }
-        } else if prefix.components().count() > 2 {
-            self.show(prefix);
         }
     }
 
@@ -179,7 +195,9 @@ impl Found<'_> {
         let within = |path: &Path| binds.iter().any(|bind| path.starts_with(bind));
         let links = self.links.into_iter().filter(|(link, _)| !within(link)).collect();
         let mut hidden = secrets(Path::new("/etc"));
-        for directory in self.shown.iter().filter(|path| !SYSTEM.iter().any(|system| path.starts_with(system))) {
+        for directory in
+            self.shown.iter().filter(|path| !SYSTEM.iter().any(|system| path.starts_with(system)))
+        {
             hidden.extend(CREDENTIALS.iter().map(|name| directory.join(name)).filter(|path| path.exists()));
         }
         View { binds, links, hidden, env }
@@ -196,6 +214,7 @@ fn resolve(path: &Path) -> Option<(PathBuf, BTreeMap<PathBuf, PathBuf>)> {
         return None;
     }
     let mut links = BTreeMap::new();
+    let mut hops = 0;
     let mut real = PathBuf::from("/");
     // Last first.
     let mut rest: Vec<_> = components(path);
@@ -209,6 +228,10 @@ fn resolve(path: &Path) -> Option<(PathBuf, BTreeMap<PathBuf, PathBuf>)> {
             real = next;
             continue;
         }
+        hops += 1;
+        if hops > LINKS_MAX {
+            return None;
+        }
         let target = fs::read_link(&next).ok()?;
         if target.is_absolute() {
             real = PathBuf::from("/");
@@ -217,9 +240,6 @@ fn resolve(path: &Path) -> Option<(PathBuf, BTreeMap<PathBuf, PathBuf>)> {
         // A path of the wire is UTF-8.
         target.to_str()?;
         links.insert(next, target);
-        if links.len() > LINKS_MAX {
-            return None;
-        }
     }
     Some((real, links))
 }
@@ -251,4 +271,102 @@ fn secrets(directory: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn view(variables: &[(&str, &Path)], home: &Path) -> View {
+        let host =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), value.display().to_string())).collect();
+        View::new(&host, Some(home))
+    }
+
+    #[test]
+    fn the_environment_is_made_and_not_inherited() {
+        let scratch = tempfile::tempdir().unwrap();
+        let host = [
+            ("LC_ALL", "C"),
+            ("http_proxy", "http://p"),
+            ("GITHUB_TOKEN", "t"),
+            ("CARGO_HOME", "/c"),
+            ("USER", "u"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let env = View::new(&host, Some(scratch.path())).env;
+        let expected = [
+            ("CI", "true"),
+            ("HOME", HOME),
+            ("LC_ALL", "C"),
+            ("PATH", DEFAULT_PATH),
+            ("USER", "u"),
+            ("http_proxy", "http://p"),
+        ];
+        assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn neither_the_home_directory_nor_what_contains_it_is_ever_shown() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        let home = root.join("home");
+        fs::create_dir_all(home.join("bin")).unwrap();
+        symlink(&home, root.join("link")).unwrap();
+        let shown =
+            |path: &Path| view(&[("PATH", path), ("JAVA_HOME", path), ("SSL_CERT_DIR", path)], &home).binds;
+        for path in [
+            &root,
+            &home,
+            &root.join("link"),
+            &home.join("bin/.."),
+            Path::new("/"),
+            Path::new("/proc/self/root"),
+        ] {
+            assert!(!shown(path).iter().any(|bind| home.starts_with(bind)), "{}", path.display());
+        }
+        assert!(shown(&home.join("bin")).contains(&home.join("bin")));
+    }
+
+    #[test]
+    fn nothing_is_shown_within_something_shown() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path().canonicalize().unwrap();
+        fs::create_dir_all(home.join(".nvm/v1/bin")).unwrap();
+        fs::write(home.join(".nvm/.npmrc"), "").unwrap();
+        symlink("v1", home.join(".nvm/current")).unwrap();
+        symlink(".nvm/current", home.join("node")).unwrap();
+        let view = view(&[("PATH", &home.join("node/bin"))], &home);
+        for (number, one) in view.binds.iter().enumerate() {
+            assert!(
+                !view.binds.iter().skip(number + 1).any(|other| other.starts_with(one)),
+                "{}",
+                one.display()
+            );
+        }
+        assert!(view.binds.contains(&home.join(".nvm")));
+        assert!(view.hidden.contains(&home.join(".nvm/.npmrc")));
+        assert!(view.links.contains(&(home.join("node"), PathBuf::from(".nvm/current"))));
+        assert!(!view.links.iter().any(|(link, _)| link.starts_with(home.join(".nvm"))));
+    }
+
+    #[test]
+    fn links_are_followed_like_the_kernel_does() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/file"), "").unwrap();
+        symlink("b/../file", root.join("a/one")).unwrap();
+        symlink(root.join("a/one"), root.join("two")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let (real, links) = resolve(&root.join("two")).unwrap();
+        assert_eq!(real, root.join("a/file"));
+        assert_eq!(links.into_keys().collect::<Vec<_>>(), [root.join("a/one"), root.join("two")]);
+        assert!(resolve(&root.join("loop")).is_none());
+        assert!(resolve(&root.join("missing")).is_none());
+        assert!(resolve(Path::new("relative")).is_none());
+    }
 }

@@ -1,26 +1,30 @@
 //! Which files of a project make up its snapshot: all that git would not ignore, and git's own directories whole,
 //! since steps use git. What becomes of them is decided elsewhere.
 
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use ignore::WalkBuilder;
 
 use super::{SandboxError, manifest::Entry};
 
-/// Lists the project, sorted; the project's own directory is not among the entries.
+/// Lists the project, sorted, without what is at `except`; the project's own directory is not among the entries.
 ///
 /// # Errors
 /// The first directory that cannot be read, or ignore file that makes no sense to us.
-pub(super) fn walk(project: &Path) -> Result<Vec<Entry>, SandboxError> {
+pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxError> {
     // Where there is a repository, ignore files count up to its top and no further; without one, those of the project.
     let in_repository = project.ancestors().any(|directory| directory.join(".git").exists());
+    let except = except.to_owned();
     let walker = WalkBuilder::new(project)
         .hidden(false)
         .ignore(false)
         .git_global(false)
         .require_git(in_repository)
         .parents(in_repository)
-        .filter_entry(|entry| entry.file_name() != ".git")
+        .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != except)
         .build();
     let mut entries = Vec::new();
     for found in walker {
@@ -89,7 +93,11 @@ mod tests {
     use super::*;
 
     fn listing(project: &Path) -> Vec<String> {
-        walk(project).unwrap().into_iter().map(|entry| entry.path.display().to_string()).collect()
+        walk(project, Path::new("/nowhere"))
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.path.display().to_string())
+            .collect()
     }
 
     fn fill(project: &Path, files: &[(&str, &str)]) {
@@ -143,7 +151,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         fill(
             scratch.path(),
-            &[(".gitignore", "*.txt\n"), ("repo/.git/HEAD", ""), ("repo/.gitignore", "*.log\n"), ("repo/sub/a.log", "")],
+            &[
+                (".gitignore", "*.txt\n"),
+                ("repo/.git/HEAD", ""),
+                ("repo/.gitignore", "*.log\n"),
+                ("repo/sub/a.log", ""),
+            ],
         );
         fill(scratch.path(), &[("repo/sub/b.txt", ""), ("bare/b.txt", "")]);
         assert_eq!(listing(&scratch.path().join("repo/sub")), ["b.txt"]);

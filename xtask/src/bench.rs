@@ -1,0 +1,110 @@
+//! `cargo xtask bench`: what a step costs. `hm build` on 1, 10 and 100 steps of `true` beside a plain shell loop, in one run.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{cargo, run};
+use crate::setup;
+
+/// Measured runs of each command; the median is what is shown.
+const RUNS: usize = 15;
+
+/// Builds `hm` optimised, runs it and the loop in turn, and prints a table.
+///
+/// # Errors
+/// When something cannot be built, or a measured command fails.
+pub(crate) fn bench(root: &Path) -> Result<()> {
+    eprintln!("setup: {}", setup::run()?);
+    run(cargo().current_dir(root).args(["build", "--release", "--locked", "--package", "hm"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let hm = target.join("release/hm");
+    let project = target.join("bench-project");
+    fs::create_dir_all(project.join(".hm"))?;
+
+    println!("`hm build` of N steps of `true`, medians of {RUNS} runs in turn, -j1\n");
+    println!(
+        "{:>5} {:>12} {:>12} {:>14} {:>14} {:>14}",
+        "N", "hm chain", "hm forks", "shell loop", "chain a step", "forks a step"
+    );
+    let mut one = None;
+    for steps in [1, 10, 100] {
+        for (name, parent) in [("chain", true), ("forks", false)] {
+            fs::write(project.join(format!(".hm/{name}.json")), pipeline(steps, parent))?;
+        }
+        let build = |pipeline: &str| {
+            let mut command = Command::new(&hm);
+            command.args(["build", "-j1", "--dir"]).arg(&project).arg(pipeline);
+            command
+        };
+        let shell = || {
+            let mut command = Command::new("sh");
+            command
+                .arg("-c")
+                .arg(format!("i=0; while [ $i -lt {steps} ]; do sh -c true || exit 1; i=$((i+1)); done"));
+            command
+        };
+        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        for measured in 0..=RUNS {
+            for (times, command) in times.iter_mut().zip([build("chain"), build("forks"), shell()]) {
+                let time = time(command)?;
+                // The first round fills caches.
+                if measured > 0 {
+                    times.push(time);
+                }
+            }
+        }
+        let [chain, forks, shell] = times.map(median);
+        let base = *one.get_or_insert(chain.min(forks));
+        let further = |time: Duration| match steps {
+            1 => "-".to_owned(),
+            _ => millis(time.saturating_sub(base) / (steps - 1)),
+        };
+        println!(
+            "{steps:>5} {:>12} {:>12} {:>14} {:>14} {:>14}",
+            millis(chain),
+            millis(forks),
+            millis(shell),
+            further(chain),
+            further(forks)
+        );
+    }
+    println!("\n\"a step\" is the cost of each step after the first.");
+    Ok(())
+}
+
+fn pipeline(steps: u32, chain: bool) -> String {
+    let steps: Vec<String> = (0..steps)
+        .map(|n| {
+            let parent = if chain && n > 0 { format!(r#","builds_in":"s{}""#, n - 1) } else { String::new() };
+            format!(r#"{{"type":"command","key":"s{n}","cmd":"true"{parent}}}"#)
+        })
+        .collect();
+    format!(r#"{{"version":"0","steps":[{}]}}"#, steps.join(","))
+}
+
+fn time(mut command: Command) -> Result<Duration> {
+    let start = Instant::now();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start a measured command")?;
+    let time = start.elapsed();
+    if !status.success() {
+        bail!("a measured command ended with {status}");
+    }
+    Ok(time)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
