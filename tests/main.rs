@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod builds;
+mod corpora;
 mod events;
 mod foreign_plugins;
 mod interrupts;

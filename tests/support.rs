@@ -103,7 +103,8 @@ impl Project {
     }
 }
 
-fn ran(output: Output) -> Ran {
+/// What a finished run gave.
+pub(crate) fn ran(output: Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).expect("hm writes UTF-8");
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -176,12 +176,12 @@ impl Log {
         let mut text = String::from("\n");
         for (index, failure) in self.failures.iter().enumerate() {
             let Failure { key, exit_code, message, tail, .. } = failure;
-            let title = format!("✗ {key} {}", how_it_ended(*exit_code));
+            let title = match message {
+                Some(message) => format!("✗ {key}: {message}"),
+                None => format!("✗ {key} {}", how_it_ended(*exit_code)),
+            };
             text += &self.paint(Color::Red, &title);
             text += "\n";
-            if let Some(message) = message {
-                text += &format!("  {message}\n");
-            }
             for line in tail.iter().filter(|_| index < TAILS_SHOWN) {
                 text += &format!("  {} {line}\n", self.paint(Color::Dim, "│"));
             }

@@ -22,7 +22,7 @@ pub use self::{
 pub const WORKSPACE: &str = "/workspace";
 
 /// The home directory of every step, kept per project. Without namespaces it is elsewhere; `HOME` always says where.
-pub const HOME: &str = "/home/step";
+pub const HOME: &str = "/step";
 
 /// What a [`LocalBackend`] has to know.
 #[derive(Clone)]

@@ -86,8 +86,7 @@ Building 4 steps in 4 chains
 ✗ b failed with exit code 2 (400ms)
 ✓ c (1m 30s)
 
-✗ b failed with exit code 2
-  the command failed
+✗ b: the command failed
   │ from b
 Build failed in 1m 01s: 1 of 4 steps failed, 1 did not run
 ";
@@ -139,8 +138,7 @@ fn a_step_that_failed_before_it_ran_is_counted_once() {
 Building 1 step
 ✗ a failed with exit code 1
 
-✗ a failed with exit code 1
-  no such runner
+✗ a: no such runner
 Build failed in 1m 01s: 1 of 1 step failed
 ";
     assert_eq!(log(Style::default(), 1, events), expected);

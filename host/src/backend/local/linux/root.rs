@@ -50,8 +50,9 @@ pub(super) fn enter(place: &Root) -> Result<(), String> {
         mount("tmpfs", root.join("run"), "tmpfs", harmless, options(b"size=16m,mode=755")?.as_c_str()),
     )?;
     at("mount /tmp", mount_bind(&place.tmp, root.join("tmp")))?;
-    at("link /var/tmp", symlink("/tmp", root.join("var/tmp")))?;
-    at("link /var/run", symlink("/run", root.join("var/run")))?;
+    // Relative, as every link that we may follow before we have moved in: others lead out of the new root.
+    at("link /var/tmp", symlink("../tmp", root.join("var/tmp")))?;
+    at("link /var/run", symlink("../run", root.join("var/run")))?;
     at("mount the home directory", mount_bind(&place.home, inside(root, Path::new(HOME))))?;
     devices(root)?;
     // Read-only: much in there acts on the whole machine, and the real root may write it without any capability.
@@ -59,8 +60,12 @@ pub(super) fn enter(place: &Root) -> Result<(), String> {
     at("mount /proc", mount("proc", root.join("proc"), "proc", unchanging, None))?;
     for (link, target) in &place.links {
         let link = inside(root, link);
-        let made = make_parent(&link).and_then(|()| symlink(target, &link));
-        at("link", made).map_err(|error| format!("{error} ({})", link.display()))?;
+        match make_parent(&link).and_then(|()| symlink(target, &link)) {
+            Ok(()) => {}
+            // Of ours there may be one already, which does as well.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(format!("link {}: {error}", link.display())),
+        }
     }
     for path in &place.binds {
         bind(path, &inside(root, path)).map_err(|error| format!("show {}: {error}", path.display()))?;

@@ -60,7 +60,9 @@ pub(super) struct View {
 impl View {
     /// Works it out from the developer's environment and home directory.
     pub(super) fn new(host: &BTreeMap<String, String>, home: Option<&Path>) -> Self {
-        let mut found = Found { home: home.filter(|home| home.is_absolute()), ..Found::default() };
+        let home = home.filter(|home| home.is_absolute());
+        let real_home = home.and_then(|home| home.canonicalize().ok());
+        let mut found = Found { home, real_home, ..Found::default() };
         let mut env = BTreeMap::new();
         for path in SYSTEM {
             found.show(Path::new(path));
@@ -94,6 +96,8 @@ impl View {
 #[derive(Default)]
 struct Found<'a> {
     home: Option<&'a Path>,
+    /// Without links in it.
+    real_home: Option<PathBuf>,
     /// Without links in them.
     shown: BTreeSet<PathBuf>,
     links: BTreeMap<PathBuf, PathBuf>,
@@ -114,9 +118,11 @@ impl Found<'_> {
     /// Whether showing it would show the home directory too, or things that a sandbox has its own of.
     fn too_much(&self, path: &Path) -> bool {
         path.parent().is_none()
-            || self.home.is_some_and(|home| home.starts_with(path))
-            || path == Path::new("/home")
-            || path.parent() == Some(Path::new("/home"))
+            || self.real_home.as_ref().is_some_and(|home| home.starts_with(path))
+            || ["/home", "/var/home"]
+                .map(Path::new)
+                .iter()
+                .any(|homes| path == *homes || path.parent() == Some(homes))
             || OURS.iter().any(|ours| path.starts_with(ours) || Path::new(ours).starts_with(path))
     }
 
@@ -316,6 +322,8 @@ mod tests {
         let home = root.join("home");
         fs::create_dir_all(home.join("bin")).unwrap();
         symlink(&home, root.join("link")).unwrap();
+        let linked = view(&[("PATH", &home), ("JAVA_HOME", &home)], &root.join("link")).binds;
+        assert!(!linked.iter().any(|bind| home.starts_with(bind)), "however the home directory is called");
         let shown =
             |path: &Path| view(&[("PATH", path), ("JAVA_HOME", path), ("SSL_CERT_DIR", path)], &home).binds;
         for path in [
