@@ -1,12 +1,14 @@
 //! The local sandbox as a step and as an attacker sees it, with real namespaces, mounts and processes. The helper is
 //! the real `hm`. What needs neither is tested beside the code.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when something is wrong")]
+
+mod lab;
+mod processes;
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::Read,
     net::TcpListener,
     os::unix::{
         fs::{MetadataExt, PermissionsExt, symlink},
@@ -14,158 +16,14 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
-use hm_plugin_protocol::{SnapshotRef, StdStream};
+use hm_plugin_protocol::SnapshotRef;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
-/// Nothing here takes this long unless it hangs.
-const HANG: Duration = Duration::from_secs(60);
-
-/// A developer's machine in a directory: a project, a cache and a home directory.
-struct Lab {
-    directory: tempfile::TempDir,
-}
-
-/// What a command came to.
-#[derive(Debug)]
-struct Outcome {
-    code: i32,
-    out: Vec<u8>,
-    err: Vec<u8>,
-}
-
-impl Outcome {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.out).trim().to_owned()
-    }
-}
-
-impl Lab {
-    fn new() -> Self {
-        let lab = Self { directory: tempfile::tempdir().unwrap() };
-        for directory in [lab.project().join("src"), lab.home()] {
-            fs::create_dir_all(directory).unwrap();
-        }
-        fs::write(lab.project().join("src/main.txt"), "original").unwrap();
-        fs::write(lab.project().join("gone.txt"), "delete me").unwrap();
-        fs::write(lab.home().join("canary"), "secret").unwrap();
-        lab
-    }
-
-    fn project(&self) -> PathBuf {
-        self.directory.path().join("project")
-    }
-
-    fn home(&self) -> PathBuf {
-        self.directory.path().join("home")
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.directory.path().join("cache")
-    }
-
-    fn config(&self) -> LocalConfig {
-        LocalConfig {
-            helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-            project: self.project(),
-            cache: self.cache(),
-            run_id: Uuid::new_v4(),
-            host_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
-            home: Some(self.home()),
-            network: true,
-            mode: Mode::Namespaces,
-        }
-    }
-
-    /// None, with a word, on a machine without namespaces.
-    async fn open(&self) -> Option<LocalBackend> {
-        open(self.config()).await
-    }
-}
-
-async fn open(config: LocalConfig) -> Option<LocalBackend> {
-    match LocalBackend::open(config).await {
-        Ok(backend) => Some(backend),
-        Err(SandboxError::Setup(reason)) => {
-            println!("SKIPPED: no sandbox on this machine: {reason}");
-            None
-        }
-        Err(error) => panic!("{error:?}"),
-    }
-}
-
-fn shell(script: &str) -> ExecSpec {
-    ExecSpec {
-        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        env: BTreeMap::new(),
-        workdir: "/workspace".to_owned(),
-        network: false,
-    }
-}
-
-async fn exec(backend: &LocalBackend, id: &str, command: ExecSpec) -> Result<Outcome, SandboxError> {
-    let (sender, mut output) = mpsc::channel(4);
-    let collect = async {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        while let Some((stream, bytes)) = output.recv().await {
-            if stream == StdStream::Stdout { out.extend(bytes) } else { err.extend(bytes) }
-        }
-        (out, err)
-    };
-    let both = async { tokio::join!(backend.exec(id, command, sender), collect) };
-    let (code, (out, err)) = tokio::time::timeout(HANG, both).await.expect("the command hangs");
-    Ok(Outcome { code: code?, out, err })
-}
-
-async fn run(backend: &LocalBackend, id: &str, script: &str) -> Outcome {
-    exec(backend, id, shell(script)).await.unwrap()
-}
-
-/// Runs a step on a parent, which has to succeed, and commits it.
-async fn step(backend: &LocalBackend, parent: Option<&SnapshotRef>, script: &str) -> (SnapshotRef, String) {
-    let id = backend.start(parent).await.unwrap();
-    let outcome = run(backend, &id, script).await;
-    assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
-    (backend.commit(&id).await.unwrap(), outcome.text())
-}
-
-/// Processes whose command line contains the marker.
-fn processes(marker: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(marker) && entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
-            found.push(line);
-        }
-    }
-    found
-}
-
-/// An argument for `sleep` that no other process has.
-fn marker() -> String {
-    format!("9{:011}.5", Uuid::new_v4().as_u128() % 100_000_000_000)
-}
-
-async fn until_gone(marker: &str) {
-    let start = Instant::now();
-    while !processes(marker).is_empty() {
-        assert!(start.elapsed() < HANG, "still there: {:?}", processes(marker));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn until_there(marker: &str, count: usize) {
-    let start = Instant::now();
-    while processes(marker).len() < count {
-        assert!(start.elapsed() < HANG, "only {:?}", processes(marker));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+use self::lab::{Lab, exec, marker, open, processes, run, shell, step, until_there};
 
 #[tokio::test]
 async fn a_child_sees_what_its_parent_did_and_forks_do_not_see_each_other() {
@@ -443,139 +301,6 @@ async fn offline_means_loopback_only_and_online_reaches_the_host() {
 }
 
 #[tokio::test]
-async fn dropping_a_command_kills_all_it_started() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let id = backend.start(None).await.unwrap();
-    let marker = marker();
-    let script = format!(
-        "trap '' TERM INT HUP; setsid sleep {marker} & sleep {marker} & (setsid sleep {marker} &) ; sleep {marker}"
-    );
-    let (sender, _output) = mpsc::channel(1);
-    {
-        let command = backend.exec(&id, shell(&script), sender);
-        tokio::select! {
-            outcome = command => panic!("{outcome:?}"),
-            () = until_there(&marker, 4) => {}
-        }
-    }
-    // Waits for the dead.
-    tokio::time::timeout(HANG, backend.discard(&id)).await.expect("the command lives on").unwrap();
-    assert_eq!(processes(&marker), Vec::<String>::new());
-    backend.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_killed_supervisor_takes_all_with_it() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let id = backend.start(None).await.unwrap();
-    let marker = marker();
-    let (sender, _output) = mpsc::channel(1);
-    let supervisor = async {
-        until_there(&marker, 2).await;
-        let ours = format!("PPid:\t{}\n", std::process::id());
-        let is_it = |status: &str| status.contains(&ours) && status.contains("Threads:\t1\n");
-        let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        // Up from the command: its shell, the first process, the supervisor.
-        let mut pid = Command::new("pgrep")
-            .args(["-f", &format!("^sleep {marker}")])
-            .output()
-            .map_or(String::new(), |found| {
-                String::from_utf8(found.stdout).unwrap().lines().next().unwrap_or_default().to_owned()
-            });
-        while !pid.is_empty() && !is_it(&status(&pid)) {
-            let above = status(&pid);
-            pid = above.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap_or_default().to_owned();
-        }
-        assert!(!pid.is_empty(), "no supervisor");
-        Command::new("kill").args(["-9", &pid]).status().unwrap();
-    };
-    let script = format!("setsid sleep {marker} & sleep {marker}");
-    let (outcome, ()) = tokio::join!(backend.exec(&id, shell(&script), sender), supervisor);
-    assert!(matches!(outcome, Err(SandboxError::SupervisorDied)), "{outcome:?}");
-    until_gone(&marker).await;
-    backend.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn what_outlives_the_command_neither_holds_it_up_nor_survives_it() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let id = backend.start(None).await.unwrap();
-    let marker = marker();
-    let outcome =
-        run(&backend, &id, &format!("setsid sleep {marker} & sleep {marker} & echo done; exit 3")).await;
-    assert_eq!((outcome.code, outcome.text().as_str()), (3, "done"));
-    assert_eq!(processes(&marker), Vec::<String>::new());
-    backend.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn output_waits_for_whoever_reads_it_and_none_is_lost() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let id = backend.start(None).await.unwrap();
-    let (sender, mut output) = mpsc::channel(1);
-    let mut command =
-        Box::pin(backend.exec(&id, shell("head -c 3000000 /dev/zero; echo > ~/written"), sender));
-    // Nobody reads, so it cannot get ahead by more than some pipes.
-    assert!(tokio::time::timeout(Duration::from_millis(300), &mut command).await.is_err());
-    let written =
-        fs::read_dir(lab.cache().join("home")).unwrap().next().unwrap().unwrap().path().join("written");
-    assert!(!written.exists());
-    let collect = async {
-        let mut length = 0;
-        while let Some((_, bytes)) = output.recv().await {
-            assert!(bytes.len() <= 64 << 10);
-            length += bytes.len();
-        }
-        length
-    };
-    let (code, length) = tokio::join!(command, collect);
-    assert_eq!((code.unwrap(), length), (0, 3_000_000));
-    assert!(written.exists());
-    backend.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn with_nobody_listening_the_command_still_ends() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let id = backend.start(None).await.unwrap();
-    let (sender, output) = mpsc::channel(1);
-    drop(output);
-    let code =
-        tokio::time::timeout(HANG, backend.exec(&id, shell("head -c 3000000 /dev/zero; exit 5"), sender))
-            .await;
-    assert_eq!(code.unwrap().unwrap(), 5);
-    backend.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn nothing_stays_behind() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let (snapshot, _) = step(&backend, None, "mkdir locked && touch locked/x && chmod 0 locked").await;
-    let kept = backend.start(Some(&snapshot)).await.unwrap();
-    let _ = run(&backend, &kept, "mkdir -p a/b && chmod 0 a").await;
-    let discarded = backend.start(Some(&snapshot)).await.unwrap();
-    backend.discard(&discarded).await.unwrap();
-    assert!(matches!(backend.discard(&discarded).await, Err(SandboxError::UnknownSandbox(_))));
-    backend.close().await.unwrap();
-    let left: Vec<_> =
-        fs::read_dir(lab.cache().join("layers")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["lock"]);
-    let here = lab.directory.path().display().to_string();
-    assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&here));
-    // Without a word of farewell as well.
-    let Some(dropped) = lab.open().await else { return };
-    dropped.start(None).await.unwrap();
-    drop(dropped);
-    assert_eq!(fs::read_dir(lab.cache().join("layers")).unwrap().count(), 1);
-}
-
-#[tokio::test]
 async fn two_at_once_on_one_project_do_not_disturb_each_other() {
     let lab = Lab::new();
     let (Some(one), Some(two)) = (lab.open().await, lab.open().await) else { return };
@@ -594,27 +319,6 @@ async fn two_at_once_on_one_project_do_not_disturb_each_other() {
         "one run sees one state of the project"
     );
     one.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn many_in_parallel_all_end() {
-    let lab = Lab::new();
-    let Some(backend) = lab.open().await else { return };
-    let steps = (0..12).map(|number| {
-        let backend = &backend;
-        async move {
-            let (_, text) = step(backend, None, &format!("sleep 0.0{number}; echo {number}")).await;
-            assert_eq!(text, number.to_string());
-        }
-    });
-    let mut all: Vec<_> = steps.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        all.retain_mut(|step| step.as_mut().poll(context).is_pending());
-        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    drop(all);
-    backend.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -682,70 +386,6 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
     assert_eq!(fs::read_dir(lab.cache().join("layers")).unwrap().count(), 1);
 }
 
-/// Not a test: what `killing_hm_leaves_nothing` kills.
-#[tokio::test]
-#[ignore = "a program for another test"]
-async fn victim() {
-    let (Ok(directory), Ok(marker)) = (std::env::var("VICTIM_DIRECTORY"), std::env::var("VICTIM_MARKER"))
-    else {
-        return;
-    };
-    let directory = PathBuf::from(directory);
-    let config = LocalConfig {
-        project: directory.join("project"),
-        cache: directory.join("cache"),
-        mode: if std::env::var_os("VICTIM_FALLBACK").is_some() { Mode::Fallback } else { Mode::Namespaces },
-        ..Lab::new().config()
-    };
-    let backend = LocalBackend::open(config).await.unwrap();
-    println!("OPEN");
-    let (one, two) = (backend.start(None).await.unwrap(), backend.start(None).await.unwrap());
-    let script = format!("setsid sleep {marker} & sleep {marker}");
-    let ((first, _kept), (second, _kept_too)) = (mpsc::channel(1), mpsc::channel(1));
-    let _ =
-        tokio::join!(backend.exec(&one, shell(&script), first), backend.exec(&two, shell(&script), second));
-}
-
-#[tokio::test]
-async fn killing_hm_leaves_nothing() {
-    for mode in [None, Some("VICTIM_FALLBACK")] {
-        // At once, halfway and when all is running.
-        for running in [0, 1, 4] {
-            let lab = Lab::new();
-            let marker = marker();
-            let mut victim = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "victim", "--ignored", "--nocapture"])
-                .env("VICTIM_DIRECTORY", lab.directory.path())
-                .env("VICTIM_MARKER", &marker)
-                .envs(mode.map(|mode| (mode, "1")))
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
-            if !lines.any(|line| line.unwrap().contains("OPEN")) {
-                println!("SKIPPED: no sandbox on this machine: {}", victim.wait().unwrap());
-                return;
-            }
-            until_there(&marker, running).await;
-            victim.kill().unwrap();
-            victim.wait().unwrap();
-            until_gone(&marker).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            assert_eq!(processes(&marker), Vec::<String>::new());
-            let survivor =
-                LocalBackend::open(LocalConfig { mode: Mode::Auto, ..lab.config() }).await.unwrap();
-            survivor.close().await.unwrap();
-            let runs = || fs::read_dir(lab.cache().join("layers")).unwrap().count();
-            let start = Instant::now();
-            while runs() > 1 {
-                assert!(start.elapsed() < HANG, "the dead run's layers stay");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-    }
-}
-
 #[test]
 fn all_of_this_works_for_an_ordinary_user() {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -755,7 +395,8 @@ fn all_of_this_works_for_an_ordinary_user() {
     let scratch = tempfile::tempdir().unwrap();
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--skip", "ordinary_user", "--nocapture", "--test-threads=2"]);
+    let (_, these) = module_path!().split_once("::").unwrap();
+    command.args([these, "--skip", "ordinary_user", "--nocapture", "--test-threads=2"]);
     command.env("TMPDIR", scratch.path()).env("HOME", "/nonexistent").env_remove("CARGO_HOME");
     command
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")

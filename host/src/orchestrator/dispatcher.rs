@@ -279,33 +279,13 @@ impl Dispatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Overrides, Runners, choose, parse};
+    use crate::pipeline::sketch;
 
-    fn dispatcher(steps: &str, jobs: usize) -> (Dispatcher, String) {
-        let text = format!(r#"{{"version":"0","steps":[{steps}]}}"#);
-        let (_, pipeline) =
-            choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
-        let runners = Runners { known: ["l".to_owned()].into(), default: "l".into(), for_images: "d".into() };
-        let plan = Plan::new(pipeline, &Overrides::default(), &runners).expect("a plan");
+    fn build(text: &str, jobs: usize) -> (Dispatcher, String) {
+        let plan = sketch::plan(text).expect("a plan");
         let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), jobs);
         let shown = show(&dispatcher, &actions);
         (dispatcher, shown)
-    }
-
-    /// `a b<a | c`: steps, children and waits, as in the tests of the plan.
-    fn build(text: &str, jobs: usize) -> (Dispatcher, String) {
-        let steps: Vec<String> = text
-            .split_whitespace()
-            .map(|word| match word.split_once('<') {
-                _ if word == "|" => r#"{"type":"wait"}"#.to_owned(),
-                _ if word == "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
-                Some((key, parent)) => {
-                    format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#)
-                }
-                None => format!(r#"{{"type":"command","key":"{word}","cmd":":"}}"#),
-            })
-            .collect();
-        dispatcher(&steps.join(","), jobs)
     }
 
     fn show(dispatcher: &Dispatcher, actions: &[Action]) -> String {

@@ -3,6 +3,8 @@
 
 mod document;
 mod plan;
+#[cfg(test)]
+pub(crate) mod sketch;
 mod source;
 
 pub use document::{NamedPipeline, parse};

@@ -315,33 +315,14 @@ fn check(step: &CommandStep, env: &BTreeMap<String, String>, position: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{choose, parse};
+    use crate::pipeline::sketch::{self, runners};
 
-    fn runners() -> Runners {
-        Runners { known: ["local".to_owned()].into(), default: "local".into(), for_images: "docker".into() }
+    fn plan(text: &str) -> Result<Plan, String> {
+        sketch::plan(text).map_err(|e| e.to_string())
     }
 
     fn plan_with(steps: &str, overrides: &Overrides) -> Result<Plan, String> {
-        let text = format!(r#"{{"version":"0","env":{{"A":"pipeline","B":"pipeline"}},"steps":[{steps}]}}"#);
-        let (_, pipeline) =
-            choose(parse(text.as_bytes(), "p", "p").expect("JSON"), None).expect("a pipeline");
-        Plan::new(pipeline, overrides, &runners()).map_err(|e| e.to_string())
-    }
-
-    /// `a`, `b<a` (b builds in a), `|` (wait), `|!` (wait, continue on failure).
-    fn plan(text: &str) -> Result<Plan, String> {
-        let steps: Vec<String> = text
-            .split_whitespace()
-            .map(|word| match word.split_once('<') {
-                _ if word == "|" => r#"{"type":"wait"}"#.to_owned(),
-                _ if word == "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
-                Some((key, parent)) => {
-                    format!(r#"{{"type":"command","key":"{key}","cmd":":","builds_in":"{parent}"}}"#)
-                }
-                None => format!(r#"{{"type":"command","key":"{word}","cmd":":"}}"#),
-            })
-            .collect();
-        plan_with(&steps.join(","), &Overrides::default())
+        sketch::plan_json(steps, overrides).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use hm_abi::{HostError, HostFuture};
 use hm_plugin_protocol::{BuildEvent, Level, StdStream};
 
-use super::table::Args;
-use super::{PluginState, steps};
+use super::{Args, PluginState, steps};
 
 /// `hm_log`: a diagnostic line, shown with the plugin's name.
 pub(super) fn log(state: &mut PluginState, args: Args) -> HostFuture<'_> {

@@ -16,10 +16,13 @@ use hm_plugin_protocol::Level;
 pub use lines::LineSplitter;
 pub use output::{Output, Stream};
 pub use step::{EventSender, StepContext};
-pub use table::{Args, Grant, HostFn, TABLE, host_functions, required_but_unknown};
+pub use table::{Grant, HostFn, TABLE, host_functions, required_but_unknown};
 
 /// Takes the diagnostics of plugins: level, plugin, text.
 pub type Diagnostics = Arc<dyn Fn(Level, &str, &str) + Send + Sync>;
+
+/// What a host function takes, already copied out of the guest.
+pub type Args = Vec<Vec<u8>>;
 
 /// What one instance of a plugin is, and may do. The host functions see nothing else.
 pub struct PluginState {

@@ -6,8 +6,7 @@ use std::pin::Pin;
 use hm_abi::{HostError, HostFuture};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::table::Args;
-use super::{PluginState, Role};
+use super::{Args, PluginState, Role};
 use crate::sys::Sanitizer;
 
 /// A stream that is ready to be written to.

@@ -7,8 +7,7 @@ use hm_plugin_protocol::{SandboxExecArgs, SandboxStartArgs, SnapshotRef, StdStre
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::table::Args;
-use super::{PluginState, Role, StepContext};
+use super::{Args, PluginState, Role, StepContext};
 use crate::backend::local::ExecSpec;
 
 /// How many chunks of output may wait between the command and the event channel.

@@ -3,10 +3,7 @@
 
 use hm_abi::{HostError, HostFunction, HostFunctions, HostFuture, USER_MODULE};
 
-use super::{PluginState, log, output, steps};
-
-/// What a host function takes, already copied out of the guest.
-pub type Args = Vec<Vec<u8>>;
+use super::{Args, PluginState, log, output, steps};
 
 /// What the user must have granted before a host function does anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,166 @@
+//! A developer's machine for tests of the local sandbox, and ways to run commands on it and find what they leave.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
+use hm_plugin_protocol::{SnapshotRef, StdStream};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// Nothing here takes this long unless it hangs.
+pub(super) const HANG: Duration = Duration::from_secs(60);
+
+/// A developer's machine in a directory: a project, a cache and a home directory.
+pub(super) struct Lab {
+    pub(super) directory: tempfile::TempDir,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) code: i32,
+    pub(super) out: Vec<u8>,
+    pub(super) err: Vec<u8>,
+}
+
+impl Outcome {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.out).trim().to_owned()
+    }
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        let lab = Self { directory: tempfile::tempdir().unwrap() };
+        for directory in [lab.project().join("src"), lab.home()] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(lab.project().join("src/main.txt"), "original").unwrap();
+        fs::write(lab.project().join("gone.txt"), "delete me").unwrap();
+        fs::write(lab.home().join("canary"), "secret").unwrap();
+        lab
+    }
+
+    pub(super) fn project(&self) -> PathBuf {
+        self.directory.path().join("project")
+    }
+
+    pub(super) fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    pub(super) fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    pub(super) fn config(&self) -> LocalConfig {
+        LocalConfig {
+            helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
+            project: self.project(),
+            cache: self.cache(),
+            run_id: Uuid::new_v4(),
+            host_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
+            home: Some(self.home()),
+            network: true,
+            mode: Mode::Namespaces,
+        }
+    }
+
+    /// None, with a word, on a machine without namespaces.
+    pub(super) async fn open(&self) -> Option<LocalBackend> {
+        open(self.config()).await
+    }
+}
+
+pub(super) async fn open(config: LocalConfig) -> Option<LocalBackend> {
+    match LocalBackend::open(config).await {
+        Ok(backend) => Some(backend),
+        Err(SandboxError::Setup(reason)) => {
+            println!("SKIPPED: no sandbox on this machine: {reason}");
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+pub(super) fn shell(script: &str) -> ExecSpec {
+    ExecSpec {
+        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: BTreeMap::new(),
+        workdir: "/workspace".to_owned(),
+        network: false,
+    }
+}
+
+pub(super) async fn exec(
+    backend: &LocalBackend,
+    id: &str,
+    command: ExecSpec,
+) -> Result<Outcome, SandboxError> {
+    let (sender, mut output) = mpsc::channel(4);
+    let collect = async {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        while let Some((stream, bytes)) = output.recv().await {
+            if stream == StdStream::Stdout { out.extend(bytes) } else { err.extend(bytes) }
+        }
+        (out, err)
+    };
+    let both = async { tokio::join!(backend.exec(id, command, sender), collect) };
+    let (code, (out, err)) = tokio::time::timeout(HANG, both).await.expect("the command hangs");
+    Ok(Outcome { code: code?, out, err })
+}
+
+pub(super) async fn run(backend: &LocalBackend, id: &str, script: &str) -> Outcome {
+    exec(backend, id, shell(script)).await.unwrap()
+}
+
+/// Runs a step on a parent, which has to succeed, and commits it.
+pub(super) async fn step(
+    backend: &LocalBackend,
+    parent: Option<&SnapshotRef>,
+    script: &str,
+) -> (SnapshotRef, String) {
+    let id = backend.start(parent).await.unwrap();
+    let outcome = run(backend, &id, script).await;
+    assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
+    (backend.commit(&id).await.unwrap(), outcome.text())
+}
+
+/// Processes whose command line contains the marker.
+pub(super) fn processes(marker: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(marker) && entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
+            found.push(line);
+        }
+    }
+    found
+}
+
+/// An argument for `sleep` that no other process has.
+pub(super) fn marker() -> String {
+    format!("9{:011}.5", Uuid::new_v4().as_u128() % 100_000_000_000)
+}
+
+pub(super) async fn until_gone(marker: &str) {
+    let start = Instant::now();
+    while !processes(marker).is_empty() {
+        assert!(start.elapsed() < HANG, "still there: {:?}", processes(marker));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(super) async fn until_there(marker: &str, count: usize) {
+    let start = Instant::now();
+    while processes(marker).len() < count {
+        assert!(start.elapsed() < HANG, "only {:?}", processes(marker));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
