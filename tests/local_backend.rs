@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use crate::support::skipped;
 use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_plugin_protocol::SnapshotRef;
 use tokio::sync::mpsc;
@@ -247,7 +248,7 @@ async fn the_real_cargo_runs() {
     config.home = std::env::var_os("HOME").map(PathBuf::from);
     let found = Command::new("cargo").arg("--version").output();
     let Some(expected) = found.ok().filter(|found| found.status.success()) else {
-        println!("SKIPPED: no cargo that works");
+        skipped("no cargo that works");
         return;
     };
     let Some(backend) = open(config).await else { return };
@@ -279,7 +280,7 @@ async fn offline_means_loopback_only_and_online_reaches_the_host() {
     let Some(python) =
         ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|path| Path::new(path).exists())
     else {
-        println!("SKIPPED: no python");
+        skipped("no python");
         return;
     };
     let connect =
@@ -328,7 +329,7 @@ async fn a_file_we_may_not_read_is_named() {
     fs::write(&closed, "").unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&closed).is_ok() {
-        println!("SKIPPED: root may read everything");
+        // Root may read everything; this runs as an ordinary user below.
         return;
     }
     let Some(backend) = lab.open().await else { return };
@@ -342,7 +343,7 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
     let config = LocalConfig { mode: Mode::Fallback, ..lab.config() };
     let backend = match LocalBackend::open(config).await {
         Ok(backend) => backend,
-        Err(SandboxError::NoIsolation { landlock, .. }) => return println!("SKIPPED: {landlock}"),
+        Err(SandboxError::NoIsolation { landlock, .. }) => return skipped(&landlock),
         Err(error) => panic!("{error:?}"),
     };
     assert!(backend.notice().is_some_and(|notice| notice.contains("without namespaces")));
@@ -389,7 +390,7 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
 #[test]
 fn all_of_this_works_for_an_ordinary_user() {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        println!("SKIPPED: that is who is running this");
+        // Then that is who has run all of this.
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
@@ -398,6 +399,8 @@ fn all_of_this_works_for_an_ordinary_user() {
     let (_, these) = module_path!().split_once("::").unwrap();
     command.args([these, "--skip", "ordinary_user", "--nocapture", "--test-threads=2"]);
     command.env("TMPDIR", scratch.path()).env("HOME", "/nonexistent").env_remove("CARGO_HOME");
+    // That user has less than this machine: what is skipped there has run as root.
+    command.env_remove("CI");
     command
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .uid(12345)
@@ -406,7 +409,7 @@ fn all_of_this_works_for_an_ordinary_user() {
         .stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => return println!("SKIPPED: another user cannot run this test: {error}"),
+        Err(error) => return skipped(&format!("another user cannot run this test: {error}")),
     };
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let errors = std::thread::spawn(move || {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::skipped;
 use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
 use tokio::sync::mpsc;
@@ -81,7 +82,7 @@ pub(super) async fn open(config: LocalConfig) -> Option<LocalBackend> {
     match LocalBackend::open(config).await {
         Ok(backend) => Some(backend),
         Err(SandboxError::Setup(reason)) => {
-            println!("SKIPPED: no sandbox on this machine: {reason}");
+            skipped(&format!("no sandbox on this machine: {reason}"));
             None
         }
         Err(error) => panic!("{error:?}"),

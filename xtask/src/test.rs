@@ -12,12 +12,21 @@ use crate::setup;
 /// The emitter whose pipelines must run.
 const HARMONT: &str = "harmont==0.0.1";
 
+/// Where a step finds Python whatever `PATH` says.
+const SYSTEM_PYTHON: [&str; 2] = ["/usr/bin/python3", "/usr/local/bin/python3"];
+
 /// Runs the tests of all workspaces. A test that cannot run for want of something says SKIPPED; with `CI=true` it fails instead.
 ///
 /// # Errors
 /// When the set-up or a test fails.
 pub(crate) fn test(root: &Path) -> Result<()> {
     eprintln!("setup: {}", setup::run()?);
+    // Some tests of the sandbox are programs in Python, which a step has to find in the system.
+    if !SYSTEM_PYTHON.iter().any(|path| Path::new(path).exists())
+        && let Err(error) = setup::install_debian(&["python3".to_owned()])
+    {
+        eprintln!("setup: no python3 for tests of the sandbox: {error:#}");
+    }
     let harmont = root.join("target/test-python").join(HARMONT);
     if let Err(error) = install_harmont(&harmont) {
         eprintln!("setup: pipelines of the real emitter cannot be tested: {error:#}");
