@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::support::repository;
 
+#[allow(unreachable_pub, reason = "it is a library for the fuzz targets")]
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
 
