@@ -94,7 +94,7 @@ fn files_and_arguments_that_are_not_there() {
         (&["build", "--dir", "nowhere"][..], "is not a directory"),
         (&["build", "--jobs", "0"], "0 is not in 1..=65535"),
         (&["build", "--env", "NOT_SET"], "--env NOT_SET: no such variable in your environment"),
-        (&["build", "--env", "=x"], "--env =x: the name is empty"),
+        (&["build", "--env", "=x"], r#"--env "=x": the name is empty"#),
         (&["build", "--format", "smoke"], "there is no output format `smoke`; there is: human, json"),
         (&["dance"], "unrecognized subcommand 'dance'"),
     ] {
@@ -133,4 +133,33 @@ fn an_image_is_never_silently_something_else() {
          hint: run such steps without their image, in the local sandbox: hm build --runner local\n"
     );
     project.run(&["build", "--runner", "local"]).expect_code(0);
+}
+
+#[test]
+fn what_others_wrote_cannot_act_on_the_terminal_or_pass_for_our_words() {
+    let key = "k\u{1b}]0;title\u{7}\u{9b}31m\nhint: rm -rf /";
+    let ran = Project::with_steps(&json!([step(key, "true")])).run(&["build"]).expect_code(7);
+    assert!(ran.stderr.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", ran.stderr);
+    assert_eq!(
+        ran.stderr.lines().filter(|l| l.starts_with("hint:") || l.starts_with("error:")).count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn fields_that_nobody_knows_are_said() {
+    let mut typo = step("a", "true");
+    typo["builds-in"] = json!("b");
+    let ran = Project::with_steps(&json!([typo])).run(&["build"]).expect_code(0);
+    assert_eq!(ran.stderr, "warning: step `a`: this hm does not know the field `builds-in`\n");
+}
+
+#[test]
+fn a_configuration_that_is_no_file_is_an_error() {
+    let project = Project::with_steps(&json!([step("a", "true")]));
+    std::os::unix::fs::symlink("/dev/zero", project.path().join(".hm/config.toml")).expect("a link");
+    let ran = project.run(&["build"]).expect_code(2);
+    assert!(ran.stderr.contains("it is not a regular file"), "{}", ran.stderr);
 }

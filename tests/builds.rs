@@ -82,6 +82,16 @@ fn a_timeout_stops_the_step_and_all_that_it_started() {
 }
 
 #[test]
+fn a_shell_that_is_not_there_is_the_steps_failure() {
+    let mut step = step("a", "true");
+    step["runner_args"] = json!({"shell": "nosuch"});
+    let (ran, events) = Project::with_steps(&json!([step])).events(&[]);
+    ran.expect_code(1);
+    assert_eq!(exits(&events), [("a".to_owned(), 127)].into());
+    assert!(logs(&events)["a"][0].starts_with("hm: cannot start the command: `nosuch`"), "{events:?}");
+}
+
+#[test]
 fn environments_merge_and_the_users_own_stays_out() {
     let project = Project::new();
     project.write(

@@ -1,11 +1,13 @@
 //! Plugins that the user put into the plugin folder: what they may do, and what becomes of them when they misbehave.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Project, exits, step};
+use crate::support::{Project, Running, exits, step};
 
 /// Long enough for the fuel of one call to run out on a slow machine; only there so that a hang is noticed.
 const BOUND: Duration = Duration::from_secs(90);
@@ -184,5 +186,29 @@ fn two_plugins_that_claim_the_same_are_both_named() {
         ran.stderr.contains("and foreign (") && ran.stderr.contains("foreign.wasm, sha256 "),
         "{}",
         ran.stderr
+    );
+}
+
+#[test]
+fn a_plugin_that_floods_its_log_can_be_stopped_although_nobody_reads_it() {
+    let import = r#"(import "extism:host/user" "hm_log" (func $log (param i64 i64)))"#;
+    let run = r#"(data (i32.const 4096) "\"error\"")
+        (func (export "hm_executor_run") (result i32) (local $level i64)
+          (local.set $level (call $block (i32.const 4096) (i64.const 7)))
+          (loop $again (call $log (local.get $level) (local.get $level)) (br $again)) (i32.const 0))"#;
+    let project = with_plugin(&module(&manifest(&["hm_log"], &executor()), import, run));
+    let mut command = project.hm(&["build", "-j2"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut build = Running::start(command);
+    std::thread::sleep(Duration::from_secs(2));
+    build.signal(Signal::INT);
+    assert_eq!(build.ended(), Some(130));
+
+    // Whoever reads is not drowned either: the plugin has a budget, then its fuel ends.
+    let ran = project.run(&["build", "-j2"]).expect_code(6);
+    assert!(
+        ran.stderr.len() < 64 << 20 && ran.stderr.contains("(it says too much; the rest is dropped)"),
+        "{} bytes",
+        ran.stderr.len()
     );
 }

@@ -1,10 +1,11 @@
 //! `hm` runs CI pipelines on the developer's own machine; everything that acts in it is a sandboxed plugin.
 //!
-//! This library is the program without its `main`: `cli` on top, then `orchestrator`, `plugin`, `sandbox`; `pipeline`, `backend`
-//! and `sys` are leaves. `ARCHITECTURE.md` has the map.
+//! This library is the program without its `main`: `cli` on top, then `orchestrator`, `plugin`, `sandbox`; `pipeline`, `backend`,
+//! `files` and `sys` are leaves. `ARCHITECTURE.md` has the map.
 
 pub mod backend;
 pub mod cli;
+pub mod files;
 pub mod orchestrator;
 pub mod pipeline;
 pub mod plugin;

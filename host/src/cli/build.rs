@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hm_plugin_protocol::Capability;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -12,13 +13,16 @@ use uuid::Uuid;
 use super::args::BuildArgs;
 use super::config::Config;
 use super::error::{CliError, to_u8};
-use super::{load_plugins, to_stderr, warn};
+use super::{Loaded, heard, load_plugins, to_stderr, warn};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::orchestrator::{Build, Interrupt, exit, run};
 use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
 use crate::plugin::{Live, Plugins, one_line};
 use crate::sandbox::{Output, Role};
 use crate::sys::{System, cores};
+
+/// How many of the same kind of warning are shown.
+const WARNINGS: usize = 10;
 
 /// Runs the command and returns the exit code.
 pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
@@ -28,7 +32,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let pipelines = read(&source, std::io::stdin().lock())?;
     let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
 
-    let plugins = load_plugins(&system, args.verbose).await?;
+    let Loaded { plugins, listener } = load_plugins(&system, args.verbose).await?;
     for broken in &plugins.broken {
         warn(&one_line(broken));
     }
@@ -36,6 +40,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };
     let plan = Plan::new(pipeline, &overrides, &runners)?;
     plan.check_runners(&runners)?;
+    warn_of_unknown_fields(&plan);
     let formatter = formatter(&args, &plugins, &system)?;
 
     let run_id = Uuid::new_v4();
@@ -56,6 +61,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let jobs = args.jobs.map_or_else(cores, usize::from);
     let build = Build { plan: Arc::new(plan), plugins, backend: backend.clone(), jobs, run_id, formatter };
     let (exit_code, shown) = run(build, interrupts()?).await;
+    heard(listener).await;
     let closed = match Arc::into_inner(backend) {
         Some(backend) => backend.close().await.map_err(CliError::CleanUp),
         None => Ok(()),
@@ -65,9 +71,17 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
         if exit_code == exit::OK || matches!(trouble, CliError::Output(_)) {
             return Err(trouble);
         }
-        trouble.report(std::io::stderr());
+        to_stderr(&trouble.report());
     }
     Ok(to_u8(exit_code))
+}
+
+/// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo.
+fn warn_of_unknown_fields(plan: &Plan) {
+    let unknown = plan.steps().iter().flat_map(|s| s.step.extra.keys().map(|field| (&s.step.key, field)));
+    for (key, field) in unknown.take(WARNINGS) {
+        warn(&format!("step `{key}`: this hm does not know the field `{field}`"));
+    }
 }
 
 /// Where the pipeline comes from and which project it works on.
@@ -84,7 +98,11 @@ fn places(args: &BuildArgs, system: &System) -> Result<(Source, PathBuf), CliErr
         Some(file) if file.as_os_str() == "-" => Source::Stdin,
         Some(file) => Source::File(here.join(file)),
         None => {
-            let project = given.or_else(|| find_project(here)).unwrap_or_else(|| here.clone());
+            let found = match given {
+                Some(dir) => Some(dir),
+                None => find_project(here, system.user)?,
+            };
+            let project = found.unwrap_or_else(|| here.clone());
             return Ok((Source::Project(project.clone()), project));
         }
     };
@@ -95,6 +113,9 @@ fn places(args: &BuildArgs, system: &System) -> Result<(Source, PathBuf), CliErr
 fn environment(typed: &[String], system: &System) -> Result<BTreeMap<String, String>, CliError> {
     let mut env = BTreeMap::new();
     for entry in typed {
+        if entry.is_empty() || entry.starts_with('=') {
+            return Err(CliError::Usage(format!("--env {entry:?}: the name is empty")));
+        }
         let (name, value) = match entry.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
             None => match system.env.get(entry) {
@@ -106,9 +127,6 @@ fn environment(typed: &[String], system: &System) -> Result<BTreeMap<String, Str
                 }
             },
         };
-        if name.is_empty() {
-            return Err(CliError::Usage(format!("--env {entry}: the name is empty")));
-        }
         env.insert(name.to_owned(), value);
     }
     Ok(env)
@@ -123,10 +141,12 @@ fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Liv
     let terminal = std::io::stdout().is_terminal();
     let plain = system.env.get("NO_COLOR").is_some_and(|v| !v.is_empty())
         || system.env.get("TERM").is_some_and(|t| t == "dumb");
-    let streams = Output::new(
-        (Box::pin(tokio::io::stdout()), terminal),
-        (Box::pin(tokio::io::stderr()), std::io::stderr().is_terminal()),
-    );
+    // Text for people is made harmless wherever it goes, for it is looked at in the end; data is left as it is.
+    let text = plugin.manifest.capabilities.iter().any(|capability| {
+        matches!(capability, Capability::OutputFormatter(spec) if spec.name == args.format && spec.mime.starts_with("text/"))
+    });
+    let streams =
+        Output::new((Box::pin(tokio::io::stdout()), terminal || text), (Box::pin(tokio::io::stderr()), true));
     let config = [("color", terminal && !plain), ("verbose", args.verbose)]
         .map(|(k, v)| (k.to_owned(), v.to_string()));
     Ok(plugin.instance(Role::Formatter(streams), config.into()))
@@ -146,8 +166,7 @@ fn interrupts() -> Result<mpsc::Receiver<Interrupt>, CliError> {
                 _ = hup.recv() => {}
             }
             if times > 0 || sender.send(Interrupt).await.is_err() {
-                // Steps die with us: their supervisors watch a pipe that closes now.
-                to_stderr("hm: stopped at once\n");
+                // Steps die with us: their supervisors watch a socket that closes now.
                 std::process::exit(exit::INTERRUPTED);
             }
         }

@@ -6,6 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::CliError;
+use crate::files::read_regular;
+
+/// A configuration larger than this is none.
+const MAX_BYTES: usize = 1 << 20;
 
 /// What the configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -31,8 +35,8 @@ impl Config {
 
 fn read(path: &Path) -> Result<Config, CliError> {
     let failed = |source| CliError::Config { path: path.into(), source };
-    match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|e| failed(e.into())),
+    match read_regular(path, MAX_BYTES) {
+        Ok(text) => toml::from_slice(&text).map_err(|e| failed(e.into())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
         Err(e) => Err(failed(e.into())),
     }

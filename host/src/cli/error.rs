@@ -1,8 +1,8 @@
 //! Turns errors into what a person reads (`error:`, causes, `hint:`) and into the exit code. The only place that knows both.
 
 use std::error::Error;
-use std::io::Write;
 
+use super::indented;
 use crate::backend::local::SandboxError;
 use crate::orchestrator::{FormatterError, exit};
 use crate::pipeline::PipelineError;
@@ -39,7 +39,7 @@ pub(super) enum CliError {
     Engine(#[from] hm_abi::EngineError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
-    #[error("cannot sandbox steps on this machine")]
+    #[error("cannot prepare the sandbox for steps")]
     Sandbox(#[source] SandboxError),
     #[error("the build left something behind")]
     CleanUp(#[source] SandboxError),
@@ -58,10 +58,15 @@ impl CliError {
                 | PipelineError::Ambiguous { .. }
                 | PipelineError::UnknownPipeline { .. },
             ) => USAGE,
-            Self::Pipeline(PipelineError::Read { .. } | PipelineError::OnlyPython { .. }) => USAGE,
+            Self::Pipeline(
+                PipelineError::Read { .. }
+                | PipelineError::OnlyPython { .. }
+                | PipelineError::ForeignProject { .. },
+            ) => USAGE,
             Self::Pipeline(PipelineError::NoImageRunner { .. }) => PLUGIN_LOAD,
             Self::Pipeline(_) => PIPELINE,
             Self::Conflict(_) | Self::NoSuchPlugin { .. } => PLUGIN_LOAD,
+            Self::Sandbox(SandboxError::Io { .. }) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
             Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
             Self::CleanUp(_) | Self::Output(FormatterError::Write(_)) | Self::Write(_) => to_u8(exit::FAILED),
@@ -75,6 +80,9 @@ impl CliError {
             }
             Self::Pipeline(PipelineError::OnlyPython { .. } | PipelineError::GraphForm { .. }) => {
                 Some("render it with harmont 0.0.1 and pipe the JSON in: … | hm build --file -")
+            }
+            Self::Pipeline(PipelineError::ForeignProject { .. }) => {
+                Some("if you trust it, name the project: hm build --dir DIR")
             }
             Self::Pipeline(PipelineError::Ambiguous { .. }) => Some("name the one to run: hm build PIPELINE"),
             Self::Pipeline(PipelineError::NoImageRunner { .. }) => {
@@ -105,24 +113,23 @@ impl CliError {
         false
     }
 
-    /// Writes the error for a person.
-    pub(super) fn report(&self, mut stderr: impl Write) {
+    /// The error for a person: nothing, where there is nothing to tell.
+    pub(super) fn report(&self) -> String {
         if self.is_broken_pipe() {
-            return;
+            return String::new();
         }
-        let mut text = format!("error: {self}\n");
+        let mut text = format!("error: {}\n", indented(&self.to_string()));
         let mut cause = self.source();
         let mut number = 1;
         while let Some(error) = cause {
-            text.push_str(&format!("  {number}: {error}\n"));
+            text.push_str(&format!("  {number}: {}\n", indented(&error.to_string())));
             number += 1;
             cause = error.source();
         }
         if let Some(hint) = self.hint() {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        // If even this cannot be written, the exit code is all that is left to say.
-        let _ = stderr.write_all(text.as_bytes());
+        text
     }
 }
 

@@ -8,14 +8,17 @@ mod plugins;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use hm_plugin_protocol::Level;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::plugin::{Loader, ModuleCache, Plugins};
-use crate::sandbox::Diagnostics;
-use crate::sys::{Sanitizer, System};
+use crate::sandbox::{Diagnostic, Diagnostics};
+use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
 use error::CliError;
 
@@ -37,7 +40,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(error: &CliError) -> ExitCode {
-    error.report(std::io::stderr());
+    to_stderr(&error.report());
     ExitCode::from(error.exit_code())
 }
 
@@ -57,12 +60,18 @@ async fn command(command: Command) -> Result<u8, CliError> {
 /// Writes to standard output, and succeeds.
 fn print(text: &str) -> Result<u8, CliError> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(CliError::Write)?;
+    stdout.write_all(printable(text).as_bytes()).and_then(|()| stdout.flush()).map_err(CliError::Write)?;
     Ok(0)
 }
 
-/// Loads all plugins; says which could not be.
-async fn load_plugins(system: &System, verbose: bool) -> Result<Plugins, CliError> {
+/// All plugins, and who shows what they say.
+struct Loaded {
+    plugins: Plugins,
+    listener: JoinHandle<()>,
+}
+
+/// Loads all plugins.
+async fn load_plugins(system: &System, verbose: bool) -> Result<Loaded, CliError> {
     let engine = hm_abi::Engine::new()?;
     let cache = match ModuleCache::open(&system.cache.join("modules"), &system.state.join("modules.key")) {
         Ok(cache) => Some(cache),
@@ -71,35 +80,48 @@ async fn load_plugins(system: &System, verbose: bool) -> Result<Plugins, CliErro
             None
         }
     };
-    let loader = Loader::new(engine, cache, diagnostics(verbose));
-    Ok(Plugins::load(&loader, &system.config.join("plugins")).await?)
+    // Warnings and errors always, the rest on request.
+    let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
+    let listener = tokio::spawn(show_diagnostics(receiver));
+    let loader = Loader::new(engine, cache, diagnostics);
+    let plugins = Plugins::load(&loader, &system.config.join("plugins")).await?;
+    Ok(Loaded { plugins, listener })
 }
 
-/// What plugins say for whoever debugs them: warnings and errors always, the rest on request.
-fn diagnostics(verbose: bool) -> Diagnostics {
-    let threshold = if verbose { Level::Debug } else { Level::Warn };
-    Arc::new(move |level, plugin, text| {
-        if level >= threshold {
-            let level = match level {
-                Level::Trace => "trace",
-                Level::Debug => "debug",
-                Level::Info => "info",
-                Level::Warn => "warning",
-                Level::Error => "error",
-            };
-            let mut line = Vec::new();
-            Sanitizer::default().push(text.replace('\n', "\n    ").as_bytes(), &mut line);
-            let line = String::from_utf8_lossy(&line).into_owned();
-            to_stderr(&format!("{level}: plugin {plugin}: {line}\n"));
+/// Shows what plugins say for whoever debugs them, until the last plugin is gone.
+async fn show_diagnostics(mut receiver: mpsc::Receiver<Diagnostic>) {
+    let mut stderr = tokio::io::stderr();
+    while let Some(Diagnostic { level, plugin, text }) = receiver.recv().await {
+        let level = match level {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warning",
+            Level::Error => "error",
+        };
+        let line = printable(&format!("{level}: plugin {plugin}: {}\n", indented(&text)));
+        // Nobody can be told that standard error is gone. Flushed each time, so that one line is under way at the most.
+        if stderr.write_all(line.as_bytes()).await.is_ok() {
+            let _ = stderr.flush().await;
         }
-    })
+    }
+}
+
+/// Lets the listener finish; not for long, since nobody may be reading what it writes.
+async fn heard(listener: JoinHandle<()>) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), listener).await;
+}
+
+/// A text of somebody else in which no line can pass for one of ours.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
 }
 
 fn warn(text: &str) {
-    to_stderr(&format!("warning: {text}\n"));
+    to_stderr(&format!("warning: {}\n", indented(text)));
 }
 
 fn to_stderr(text: &str) {
     // Nobody can be told that standard error is gone.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = std::io::stderr().lock().write_all(printable(text).as_bytes());
 }

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use hm_plugin_protocol::Capability;
 
 use super::error::CliError;
-use super::{load_plugins, print, warn};
+use super::{Loaded, heard, load_plugins, print, warn};
 use crate::plugin::{Plugin, one_line};
 use crate::sys::System;
 
 /// One line for each plugin.
 pub(super) async fn list() -> Result<u8, CliError> {
-    let plugins = load_plugins(&System::read()?, false).await?;
+    let Loaded { plugins, listener } = load_plugins(&System::read()?, false).await?;
     let mut text = String::new();
     for plugin in &plugins.loaded {
         let provides: Vec<String> = plugin.manifest.capabilities.iter().map(provides).collect();
@@ -29,22 +29,26 @@ pub(super) async fn list() -> Result<u8, CliError> {
     for broken in &plugins.broken {
         warn(&one_line(broken));
     }
+    drop(plugins);
+    heard(listener).await;
     Ok(0)
 }
 
 /// All that is known of one plugin.
 pub(super) async fn info(name: &str) -> Result<u8, CliError> {
-    let plugins = load_plugins(&System::read()?, false).await?;
-    match plugins.named(name) {
-        Some(plugin) => print(&describe(plugin)),
-        None => {
-            for broken in &plugins.broken {
-                warn(&one_line(broken));
-            }
-            let known = plugins.loaded.iter().map(|p| p.name.to_string()).collect();
-            Err(CliError::NoSuchPlugin { name: name.into(), known })
-        }
+    let Loaded { plugins, listener } = load_plugins(&System::read()?, false).await?;
+    let described = plugins.named(name).map(|plugin| describe(plugin));
+    let broken: Vec<String> = plugins.broken.iter().map(|broken| one_line(broken)).collect();
+    let known = plugins.loaded.iter().map(|p| p.name.to_string()).collect();
+    drop(plugins);
+    heard(listener).await;
+    if let Some(text) = described {
+        return print(&text);
     }
+    for broken in &broken {
+        warn(broken);
+    }
+    Err(CliError::NoSuchPlugin { name: name.into(), known })
 }
 
 fn provides(capability: &Capability) -> String {
@@ -59,6 +63,8 @@ fn provides(capability: &Capability) -> String {
 
 fn describe(plugin: &Plugin) -> String {
     let manifest = &plugin.manifest;
+    // The plugin's own words must not pass for ours.
+    let own = |text: &str| text.replace(char::is_control, " ");
     let list = |items: Vec<String>| {
         if items.is_empty() { "nothing".to_owned() } else { items.join("\n             ") }
     };
@@ -72,12 +78,12 @@ fn describe(plugin: &Plugin) -> String {
     [
         ("name", manifest.name.clone()),
         ("version", manifest.version.to_string()),
-        ("about", manifest.description.clone()),
+        ("about", own(&manifest.description)),
         ("origin", plugin.origin.to_string()),
         ("sha256", plugin.digest.clone()),
         ("provides", list(manifest.capabilities.iter().map(provides).collect())),
         ("asks for", list(asked.collect())),
-        ("hosts", list(manifest.allowed_hosts.clone())),
+        ("hosts", list(manifest.allowed_hosts.iter().map(|h| own(h)).collect())),
     ]
     .into_iter()
     .fold(String::new(), |mut text, (label, value)| {

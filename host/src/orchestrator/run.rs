@@ -248,7 +248,7 @@ impl Run {
         let input = ExecutorInput {
             step: planned.step.clone(),
             workspace_archive_id: archive,
-            env: planned.env.clone(),
+            env: self.plan.env(planned),
             workdir: WORKDIR.into(),
             run_id: self.run_id,
             step_id,
@@ -282,7 +282,7 @@ async fn execute(
             Outcome::Succeeded { snapshot: result.committed_snapshot }
         }
         (Ok(StepResult { exit_code, .. }), _) => {
-            Outcome::Failed { exit_code, message: format!("exited with code {exit_code}") }
+            Outcome::Failed { exit_code, message: how_it_exited(exit_code) }
         }
         (Err(PluginFailure::Call { source: CallError::TimedOut { .. }, .. }), Some(limit)) => {
             Outcome::Failed {
@@ -291,6 +291,14 @@ async fn execute(
             }
         }
         (Err(failure), _) => Outcome::PluginFailed { message: one_line(&failure) },
+    }
+}
+
+/// Shells and our own process 1 say 128 + n of a command that died of signal n.
+fn how_it_exited(exit_code: i32) -> String {
+    match exit_code {
+        129..=192 => format!("exited with code {exit_code} (signal {})", exit_code - 128),
+        _ => format!("exited with code {exit_code}"),
     }
 }
 

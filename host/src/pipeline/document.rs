@@ -1,6 +1,8 @@
 //! Reads the text of a document: a bare pipeline, or an envelope with several.
 //! What the steps mean to each other is the plan's affair.
 
+use std::collections::BTreeSet;
+
 use hm_plugin_protocol::{Pipeline, Step};
 use serde_json::{Map, Value};
 
@@ -41,7 +43,8 @@ pub fn parse(bytes: &[u8], origin: &str, name: &str) -> Result<Vec<NamedPipeline
     let Value::Array(pipelines) = pipelines.clone() else {
         return Err(shape(origin, "pipelines", "expected an array"));
     };
-    let mut named: Vec<NamedPipeline> = Vec::with_capacity(pipelines.len());
+    let mut named = Vec::with_capacity(pipelines.len());
+    let mut slugs = BTreeSet::new();
     for (index, entry) in pipelines.into_iter().enumerate() {
         let at = format!("pipelines[{index}]");
         let mut entry = object(entry, origin, &at)?;
@@ -51,7 +54,7 @@ pub fn parse(bytes: &[u8], origin: &str, name: &str) -> Result<Vec<NamedPipeline
         let definition =
             entry.remove("definition").ok_or_else(|| shape(origin, &at, "missing field `definition`"))?;
         let definition = object(definition, origin, &format!("{at}.definition"))?;
-        if named.iter().any(|p| p.slug == slug) {
+        if !slugs.insert(slug.clone()) {
             return Err(PipelineError::DuplicatePipeline {
                 slug,
                 first: origin.into(),

@@ -26,13 +26,13 @@ pub enum PipelineError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The document is larger than any real pipeline.
-    #[error("{origin} is larger than {limit} bytes")]
-    TooLarge {
-        /// The file, or standard input.
-        origin: String,
-        /// The most that is read.
-        limit: usize,
+    /// The project's folder belongs to somebody else.
+    #[error("{} belongs to another user (uid {owner})", folder.display())]
+    ForeignProject {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        owner: u32,
     },
     /// Neither `.hm/` nor `.harmont/` is there.
     #[error("no pipeline found: there is no .hm/ or .harmont/ folder with a .json file in {}", dir.display())]
@@ -143,6 +143,14 @@ pub enum PipelineError {
     BadStep {
         /// The step's key, or its position.
         key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An environment variable that cannot be set, of no step in particular.
+    #[error("{of}: {reason}")]
+    BadEnv {
+        /// Who sets it.
+        of: String,
         /// What is wrong with it.
         reason: String,
     },

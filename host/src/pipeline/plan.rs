@@ -48,8 +48,6 @@ pub struct PlannedStep {
     pub runner: String,
     /// The image that it runs in, if it is a root with an image.
     pub image: Option<String>,
-    /// The environment, merged.
-    pub env: BTreeMap<String, String>,
     /// How long it may take.
     pub timeout: Option<Duration>,
 }
@@ -58,6 +56,10 @@ pub struct PlannedStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     steps: Vec<PlannedStep>,
+    /// The environment of every step; a step's own wins.
+    env: BTreeMap<String, String>,
+    /// What was typed; wins over both.
+    typed_env: BTreeMap<String, String>,
     /// For each wait, whether what follows runs although something before failed.
     waits: Vec<bool>,
     chains: usize,
@@ -76,7 +78,9 @@ impl Plan {
         let mut steps = Vec::new();
         let mut waits = Vec::new();
         let mut by_key: HashMap<String, (usize, usize)> = HashMap::new();
-        let pipeline_env = pipeline.env.unwrap_or_default();
+        let env = pipeline.env.unwrap_or_default();
+        check_env(&env).map_err(|reason| PipelineError::BadEnv { of: "the pipeline".into(), reason })?;
+        check_env(&overrides.env).map_err(|reason| PipelineError::BadEnv { of: "--env".into(), reason })?;
         for (position, step) in pipeline.steps.into_iter().enumerate() {
             let step = match step {
                 Step::Wait(wait) => {
@@ -85,10 +89,7 @@ impl Plan {
                 }
                 Step::Command(step) => *step,
             };
-            let mut env = pipeline_env.clone();
-            env.extend(step.env.clone().unwrap_or_default());
-            env.extend(overrides.env.clone());
-            check(&step, &env, position)?;
+            check(&step, position)?;
             if let Some((_, first)) = by_key.insert(step.key.clone(), (steps.len(), position)) {
                 return Err(PipelineError::DuplicateKey { key: step.key, first, second: position });
             }
@@ -103,14 +104,20 @@ impl Plan {
                 chain: 0,
                 runner,
                 image,
-                env,
                 timeout,
             });
         }
         if steps.is_empty() {
             return Err(PipelineError::Empty { what: "the pipeline".into() });
         }
-        let mut plan = Self { steps, waits, chains: 0, default_runner: runners.default.clone() };
+        let mut plan = Self {
+            steps,
+            env,
+            typed_env: overrides.env.clone(),
+            waits,
+            chains: 0,
+            default_runner: runners.default.clone(),
+        };
         plan.link(&by_key)?;
         let order = plan.parents_first()?;
         plan.number_chains();
@@ -122,6 +129,15 @@ impl Plan {
     #[must_use]
     pub fn steps(&self) -> &[PlannedStep] {
         &self.steps
+    }
+
+    /// The environment of a step: the pipeline's, the step's, what was typed; the later wins.
+    #[must_use]
+    pub fn env(&self, step: &PlannedStep) -> BTreeMap<String, String> {
+        let mut env = self.env.clone();
+        env.extend(step.step.env.iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        env.extend(self.typed_env.clone());
+        env
     }
 
     /// For each wait, in order, whether what follows runs although something before it failed.
@@ -275,7 +291,7 @@ fn known_runner(who: &str, runner: &str, runners: &Runners) -> Result<(), Pipeli
 }
 
 /// Refuses what no program could be started with.
-fn check(step: &CommandStep, env: &BTreeMap<String, String>, position: usize) -> Result<(), PipelineError> {
+fn check(step: &CommandStep, position: usize) -> Result<(), PipelineError> {
     let bad = |reason: String| {
         let key = if step.key.is_empty() { format!("steps[{position}]") } else { step.key.clone() };
         Err(PipelineError::BadStep { key, reason })
@@ -295,19 +311,27 @@ fn check(step: &CommandStep, env: &BTreeMap<String, String>, position: usize) ->
             "its command is {len} bytes long, and a shell takes at most {MAX_ARGUMENT}; put it in a script"
         ));
     }
-    for (name, value) in env {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return bad(format!("{name:?} cannot be the name of an environment variable"));
-        }
-        if value.contains('\0') {
-            return bad(format!("environment variable {name} contains a NUL character"));
-        }
-        if name.len() + 1 + value.len() > MAX_ARGUMENT {
-            return bad(format!("environment variable {name} is longer than {MAX_ARGUMENT} bytes"));
-        }
+    if let Some(Err(reason)) = step.env.as_ref().map(check_env) {
+        return bad(reason);
     }
     if step.timeout_seconds == Some(0) {
         return bad("timeout_seconds is 0; leave it out for no timeout".into());
+    }
+    Ok(())
+}
+
+/// Refuses variables that no program could be started with.
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("{name:?} cannot be the name of an environment variable"));
+        }
+        if value.contains('\0') {
+            return Err(format!("environment variable {name} contains a NUL character"));
+        }
+        if name.len() + 1 + value.len() > MAX_ARGUMENT {
+            return Err(format!("environment variable {name} is longer than {MAX_ARGUMENT} bytes"));
+        }
     }
     Ok(())
 }
@@ -360,8 +384,8 @@ mod tests {
         let step = r#"{"type":"command","key":"k","cmd":"c","env":{"B":"step","C":"step","D":""}}"#;
         let overrides = Overrides { env: [("C".to_owned(), "typed".to_owned())].into(), runner: None };
         let plan = plan_with(step, &overrides).expect("valid");
-        let env: Vec<(&str, &str)> =
-            plan.steps()[0].env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let env = plan.env(&plan.steps()[0]);
+        let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(env, [("A", "pipeline"), ("B", "step"), ("C", "typed"), ("D", "")]);
     }
 

@@ -1,12 +1,15 @@
-//! Finds and reads pipeline documents: a file, standard input (as bytes that the caller read), or a project's folder.
+//! Finds and reads pipeline documents: a file, standard input (handed in), or a project's folder.
 //! What is in them is the document's affair.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::PipelineError;
 use super::document::{NamedPipeline, parse};
+use crate::files::{read_bounded, read_regular};
 
 /// A document larger than this is not a pipeline: 100,000 steps of real size take about 30 MB.
 const MAX_BYTES: usize = 128 << 20;
@@ -17,7 +20,7 @@ const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 /// Where the pipelines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// One file.
+    /// One file, or anything else that can be read to its end.
     File(PathBuf),
     /// Standard input.
     Stdin,
@@ -26,9 +29,23 @@ pub enum Source {
 }
 
 /// The directory, `start` or the nearest one above it, that has a `.hm` or `.harmont` folder.
-#[must_use]
-pub fn find_project(start: &Path) -> Option<PathBuf> {
-    start.ancestors().find(|dir| FOLDERS.iter().any(|f| dir.join(f).is_dir())).map(Path::to_owned)
+///
+/// # Errors
+/// [`PipelineError::ForeignProject`], if the folder belongs to somebody who has no business here: whoever may write to a directory above
+/// (`/tmp`, say) could otherwise run commands on our files. `user` is who we are.
+pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, PipelineError> {
+    let owner = |path: &Path| std::fs::metadata(path).map(|m| m.uid());
+    for dir in start.ancestors() {
+        for folder in FOLDERS.map(|f| dir.join(f)).into_iter().filter(|f| f.is_dir()) {
+            let failed = |source| PipelineError::Read { path: folder.clone(), source };
+            let (theirs, here) = (owner(&folder).map_err(failed)?, owner(start).map_err(failed)?);
+            if ![0, user, here].contains(&theirs) {
+                return Err(PipelineError::ForeignProject { folder, owner: theirs });
+            }
+            return Ok(Some(dir.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads all pipelines of a source. `stdin` is read for [`Source::Stdin`] only.
@@ -37,11 +54,10 @@ pub fn find_project(start: &Path) -> Option<PathBuf> {
 /// What cannot be read, and what [`parse`] refuses.
 pub fn read(source: &Source, stdin: impl Read) -> Result<Vec<NamedPipeline>, PipelineError> {
     match source {
-        Source::Stdin => {
-            let origin = "standard input";
-            parse(&bounded(stdin, Path::new(origin))?, origin, "pipeline")
+        Source::Stdin => document(Path::new("standard input"), "pipeline", read_bounded(stdin, MAX_BYTES)),
+        Source::File(path) => {
+            named_after(path, File::open(path).and_then(|file| read_bounded(file, MAX_BYTES)))
         }
-        Source::File(path) => read_file(path),
         Source::Project(dir) => read_project(dir),
     }
 }
@@ -57,13 +73,15 @@ fn read_project(dir: &Path) -> Result<Vec<NamedPipeline>, PipelineError> {
             only_python = only_python.or(python.then_some(folder));
             continue;
         }
-        let mut all: Vec<NamedPipeline> = Vec::new();
+        let mut all = Vec::new();
+        let mut origins: BTreeMap<String, String> = BTreeMap::new();
         for file in files {
-            for pipeline in read_file(&file)? {
-                if let Some(first) = all.iter().find(|p| p.slug == pipeline.slug) {
+            // Whoever made the project may have put anything there.
+            for pipeline in named_after(&file, read_regular(&file, MAX_BYTES))? {
+                if let Some(first) = origins.insert(pipeline.slug.clone(), pipeline.origin.clone()) {
                     return Err(PipelineError::DuplicatePipeline {
                         slug: pipeline.slug,
-                        first: first.origin.clone(),
+                        first,
                         second: pipeline.origin,
                     });
                 }
@@ -82,28 +100,24 @@ fn read_project(dir: &Path) -> Result<Vec<NamedPipeline>, PipelineError> {
 fn list(folder: &Path) -> Result<Vec<PathBuf>, PipelineError> {
     let failed = |source| PipelineError::Read { path: folder.into(), source };
     match std::fs::read_dir(folder) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(failed(e)),
         Ok(entries) => entries.map(|e| e.map(|e| e.path()).map_err(failed)).collect(),
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<NamedPipeline>, PipelineError> {
-    let file = File::open(path).map_err(|source| PipelineError::Read { path: path.into(), source })?;
-    let origin = path.display().to_string();
-    let name = path.file_stem().map_or_else(|| origin.clone(), |s| s.to_string_lossy().into_owned());
-    parse(&bounded(file, path)?, &origin, &name)
+/// A document whose bare pipeline is called like its file.
+fn named_after(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Vec<NamedPipeline>, PipelineError> {
+    document(path, &path.file_stem().unwrap_or_default().to_string_lossy(), bytes)
 }
 
-/// Reads to the end, up to the limit.
-fn bounded(reader: impl Read, path: &Path) -> Result<Vec<u8>, PipelineError> {
-    let mut bytes = Vec::new();
-    let failed = |source| PipelineError::Read { path: path.into(), source };
-    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(PipelineError::TooLarge { origin: path.display().to_string(), limit: MAX_BYTES });
-    }
-    Ok(bytes)
+fn document(
+    origin: &Path,
+    name: &str,
+    bytes: io::Result<Vec<u8>>,
+) -> Result<Vec<NamedPipeline>, PipelineError> {
+    let bytes = bytes.map_err(|source| PipelineError::Read { path: origin.into(), source })?;
+    parse(&bytes, &origin.display().to_string(), name)
 }
 
 #[cfg(test)]
@@ -133,7 +147,9 @@ mod tests {
         }
         assert_eq!(slugs(dir.path()), Ok(vec!["a".to_owned(), "b".to_owned()]));
         std::fs::create_dir_all(dir.path().join("src/deep")).expect("folder");
-        assert_eq!(find_project(&dir.path().join("src/deep")).as_deref(), Some(dir.path()));
+        let user = rustix::process::geteuid().as_raw();
+        let found = find_project(&dir.path().join("src/deep"), user).expect("mine");
+        assert_eq!(found.as_deref(), Some(dir.path()));
     }
 
     #[test]
@@ -142,5 +158,35 @@ mod tests {
         std::fs::create_dir(dir.path().join(".hm")).expect("folder");
         std::fs::write(dir.path().join(".hm/ci.py"), "").expect("file");
         assert!(slugs(dir.path()).expect_err("python").contains("only pipelines in Python"));
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_above_us_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (folder, start) = (dir.path().join(".hm"), dir.path().join("mine"));
+        std::fs::create_dir_all(&folder).expect("folder");
+        std::fs::create_dir_all(&start).expect("folder");
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED: only root can give a folder to somebody else");
+            return;
+        }
+        let give = |path: &Path, owner| std::os::unix::fs::chown(path, Some(owner), None).expect("root may");
+        give(&folder, 1234);
+        give(&start, 1000);
+        let error = find_project(&start, 1000).expect_err("theirs");
+        assert!(error.to_string().ends_with(".hm belongs to another user (uid 1234)"), "{error}");
+        assert!(find_project(&start, 1234).expect("mine").is_some());
+        give(&start, 1234);
+        assert!(find_project(&start, 0).expect("theirs, and so is where we are").is_some());
+        give(&folder, 0);
+        assert!(find_project(&start, 1000).expect("the administrator's").is_some());
+    }
+
+    #[test]
+    fn what_is_no_file_does_not_hang() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join(".hm")).expect("folder");
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join(".hm/ci.json")).expect("a link");
+        assert!(slugs(dir.path()).expect_err("a device").starts_with("cannot read "));
     }
 }

@@ -6,7 +6,7 @@
 //! was planted or damaged does not run.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,15 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::precompiled;
+use crate::files::read_regular;
 
 type HmacSha256 = Hmac<Sha256>;
 
 const MAC_LEN: usize = 32;
 const KEY_LEN: usize = 32;
+
+/// No artefact is larger.
+const MAX_FILE: usize = 1 << 30;
 
 /// A directory of compiled modules and the key that authenticates them.
 #[derive(Debug)]
@@ -67,13 +71,10 @@ impl ModuleCache {
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut file = fs::File::open(self.dir.join(name)).ok()?;
-        let mut mac = [0; MAC_LEN];
-        file.read_exact(&mut mac).ok()?;
-        let mut artefact = Vec::new();
-        file.read_to_end(&mut artefact).ok()?;
-        self.mac(name, &artefact)?.verify_slice(&mac).ok()?;
-        Some(artefact)
+        let file = read_regular(&self.dir.join(name), MAX_FILE).ok()?;
+        let (mac, artefact) = file.split_at_checked(MAC_LEN)?;
+        self.mac(name, artefact)?.verify_slice(mac).ok()?;
+        Some(artefact.to_vec())
     }
 
     fn write(&self, name: &str, artefact: &[u8]) -> io::Result<()> {
@@ -110,7 +111,7 @@ fn private(metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
 fn read_or_make_key(path: &Path) -> io::Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         private(&fs::symlink_metadata(path)?, path)?;
-        let key = fs::read(path)?;
+        let key = read_regular(path, KEY_LEN)?;
         if key.len() == KEY_LEN {
             Ok(key)
         } else {

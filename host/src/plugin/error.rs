@@ -40,7 +40,7 @@ pub enum LoadError {
         source: CallError,
     },
     /// What it says of itself cannot be read.
-    #[error("plugin {plugin} has a manifest that cannot be read: {source}")]
+    #[error("plugin {plugin} has a manifest that cannot be read")]
     ManifestJson {
         /// The plugin.
         plugin: Arc<str>,
@@ -79,7 +79,7 @@ pub enum PluginFailure {
         source: CallError,
     },
     /// It answered something else than the protocol says.
-    #[error("plugin {plugin} gave an answer from {export} that cannot be read: {source}")]
+    #[error("plugin {plugin} gave an answer from {export} that cannot be read")]
     Answer {
         /// The plugin.
         plugin: Arc<str>,
@@ -89,7 +89,7 @@ pub enum PluginFailure {
         source: serde_json::Error,
     },
     /// The host could not write down what it wanted to say.
-    #[error("the input of {export} of plugin {plugin} could not be written: {source}")]
+    #[error("the input of {export} of plugin {plugin} could not be written")]
     Input {
         /// The plugin.
         plugin: Arc<str>,

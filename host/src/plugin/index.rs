@@ -7,13 +7,14 @@ use std::sync::Arc;
 use hm_plugin_protocol::{Capability, OutputFormatterSpec, StepExecutorSpec};
 
 use super::{EMBEDDED, LoadError, Loader, Origin, Plugin};
+use crate::files::read_regular;
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.
 const IMAGE_RUNNER: &str = "docker";
 
 /// A plugin's file larger than this is not read.
-const MAX_FILE: u64 = 64 << 20;
+const MAX_FILE: usize = 64 << 20;
 
 /// Two plugins that claim the same thing.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,7 @@ impl Plugins {
         }
         for path in wasm_files(user_folder) {
             let label = path.display().to_string();
-            let plugin = match read(&path) {
+            let plugin = match read_regular(&path, MAX_FILE) {
                 Ok(wasm) => loader.load(&label, &wasm, Origin::User(path)).await,
                 Err(source) => Err(LoadError::Read { path, source }),
             };
@@ -162,12 +163,4 @@ fn wasm_files(folder: &Path) -> Vec<std::path::PathBuf> {
     files.retain(|f| f.extension().is_some_and(|e| e == "wasm"));
     files.sort();
     files
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(std::io::Error::other(format!("not a regular file of at most {MAX_FILE} bytes")));
-    }
-    std::fs::read(path)
 }

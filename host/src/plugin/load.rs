@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::compiled::hex;
 use super::{LoadError, MANIFEST_CALL, ModuleCache, PluginFailure, manifest};
-use crate::sandbox::{Diagnostics, Grant, PluginState, Role, TABLE, host_functions};
+use crate::sandbox::{Diagnostics, Grant, PluginState, Role, Said, TABLE, host_functions};
 
 /// Where a plugin comes from. It decides what the plugin is granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,9 +120,11 @@ fn instance(
         granted: granted.clone(),
         role,
         diagnostics: diagnostics.clone(),
+        said: Said::default(),
     };
     let (name, sink) = (plugin.clone(), diagnostics.clone());
-    let log = LogSink::new(LogLevel::Debug, move |level, text| sink(protocol_level(level), &name, text));
+    let log =
+        LogSink::new(LogLevel::Debug, move |level, text| sink.try_say(protocol_level(level), &name, text));
     module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
 }
 

@@ -9,7 +9,8 @@ use super::{Args, PluginState, steps};
 pub(super) fn log(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let level: Level = steps::json("hm_log", &args[0])?;
-        (state.diagnostics)(level, &state.plugin, &String::from_utf8_lossy(&args[1]));
+        let text = String::from_utf8_lossy(&args[1]);
+        state.diagnostics.say(&mut state.said, level, &state.plugin, &text).await;
         Ok(Vec::new())
     })
 }
@@ -31,9 +32,7 @@ pub(super) fn emit_event(state: &mut PluginState, args: Args) -> HostFuture<'_> 
         let step = steps::step(state)?;
         match event {
             BuildEvent::StepLog { step_id, stream, line, .. } if step_id == step.step_id => {
-                for line in line.split('\n') {
-                    step.line(stream, line.to_owned()).await;
-                }
+                step.lines(stream, &line).await;
                 Ok(Vec::new())
             }
             _ => Err(HostError::Denied { capability: "events other than log lines of its own step".into() }),

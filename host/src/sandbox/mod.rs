@@ -1,6 +1,7 @@
 //! Where wire types meet the ABI: the state of a plugin instance, and the one table of host functions that says what
 //! exists, what it needs, what it costs and what it does. Which plugins there are is `plugin`'s affair.
 
+mod diagnostics;
 mod lines;
 mod log;
 mod output;
@@ -11,15 +12,11 @@ mod table;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hm_plugin_protocol::Level;
-
+pub use diagnostics::{Diagnostic, Diagnostics, Said};
 pub use lines::LineSplitter;
 pub use output::{Output, Stream};
 pub use step::{EventSender, StepContext};
 pub use table::{Grant, HostFn, TABLE, host_functions, required_but_unknown};
-
-/// Takes the diagnostics of plugins: level, plugin, text.
-pub type Diagnostics = Arc<dyn Fn(Level, &str, &str) + Send + Sync>;
 
 /// What a host function takes, already copied out of the guest.
 pub type Args = Vec<Vec<u8>>;
@@ -34,6 +31,8 @@ pub struct PluginState {
     pub role: Role,
     /// Where `hm_log` goes.
     pub diagnostics: Diagnostics,
+    /// How much of it went there.
+    pub said: Said,
 }
 
 /// What an instance was made for decides what it can act on.

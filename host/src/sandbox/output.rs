@@ -30,18 +30,15 @@ struct Sink {
 }
 
 impl Output {
-    /// Streams, each with whether it is a terminal.
+    /// Streams, each with whether what is written has to be made harmless for a terminal.
     #[must_use]
-    pub fn new(
-        (stdout, stdout_is_terminal): (Stream, bool),
-        (stderr, stderr_is_terminal): (Stream, bool),
-    ) -> Self {
-        let sink = |stream, terminal: bool| Sink {
+    pub fn new((stdout, clean_stdout): (Stream, bool), (stderr, clean_stderr): (Stream, bool)) -> Self {
+        let sink = |stream, clean: bool| Sink {
             stream,
             buffer: Vec::new(),
-            sanitizer: terminal.then(Sanitizer::default),
+            sanitizer: clean.then(Sanitizer::default),
         };
-        Self { stdout: sink(stdout, stdout_is_terminal), stderr: sink(stderr, stderr_is_terminal) }
+        Self { stdout: sink(stdout, clean_stdout), stderr: sink(stderr, clean_stderr) }
     }
 
     /// Adds to standard output.

@@ -65,9 +65,12 @@ impl StepContext {
         self.send(StdStream::Stderr, lines).await;
     }
 
-    /// One line of the step's output.
-    pub async fn line(&self, stream: StdStream, line: String) {
-        self.send(stream, vec![line]).await;
+    /// Lines that are complete as they are, cut and bounded like all others.
+    pub async fn lines(&self, stream: StdStream, text: &str) {
+        let (mut splitter, mut lines) = (LineSplitter::default(), Vec::new());
+        splitter.push(text.as_bytes(), |l| lines.push(l));
+        splitter.finish(|l| lines.push(l));
+        self.send(stream, lines).await;
     }
 
     async fn send(&self, stream: StdStream, lines: Vec<String>) {

@@ -8,16 +8,19 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{Args, PluginState, Role, StepContext};
-use crate::backend::local::ExecSpec;
+use crate::backend::local::{ExecSpec, SandboxError};
 
 /// How many chunks of output may wait between the command and the event channel.
 const OUTPUT_CHUNKS: usize = 16;
+
+/// What a shell exits with when it cannot find a command.
+const NOT_FOUND: i32 = 127;
 
 /// A call that the plugin had no reason to make.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Misuse {
     /// The argument is not what the function takes.
-    #[error("the argument of {function} is not valid: {source}")]
+    #[error("the argument of {function} is not valid")]
     Argument {
         /// The function.
         function: &'static str,
@@ -94,8 +97,16 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
             }
             step.end_of_output().await;
         };
-        let (exit_code, ()) = tokio::join!(backend.exec(&id, spec, sender), lines);
-        Ok(exit_code.map_err(failed)?.to_le_bytes().to_vec())
+        let (ended, ()) = tokio::join!(backend.exec(&id, spec, sender), lines);
+        let exit_code = match ended {
+            // The step's own mistake, such as a shell that does not exist, and not the plugin's.
+            Err(SandboxError::Command(reason)) => {
+                step.lines(StdStream::Stderr, &format!("hm: cannot start the command: {reason}")).await;
+                NOT_FOUND
+            }
+            ended => ended.map_err(failed)?,
+        };
+        Ok(exit_code.to_le_bytes().to_vec())
     })
 }
 

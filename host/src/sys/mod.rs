@@ -3,7 +3,7 @@
 
 mod sanitize;
 
-pub use sanitize::Sanitizer;
+pub use sanitize::{Sanitizer, printable};
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -16,6 +16,8 @@ pub struct System {
     pub env: BTreeMap<String, String>,
     /// Where the process was started.
     pub current_dir: PathBuf,
+    /// Who we are.
+    pub user: u32,
     /// The user's home directory.
     pub home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME/harmont`.
@@ -66,7 +68,16 @@ impl System {
         );
         // The link stays valid when the file is replaced while a build runs.
         let program = PathBuf::from("/proc/self/exe");
-        Ok(Self { current_dir, home, config, cache, state, program, env })
+        Ok(Self {
+            user: rustix::process::geteuid().as_raw(),
+            current_dir,
+            home,
+            config,
+            cache,
+            state,
+            program,
+            env,
+        })
     }
 }
 

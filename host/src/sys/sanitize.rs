@@ -4,6 +4,14 @@
 /// Longest colour sequence that passes; a longer one is no colour.
 const MAX_SEQUENCE: usize = 32;
 
+/// What may be shown of a text, which may have several lines.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut shown = Vec::new();
+    Sanitizer::default().push(text.as_bytes(), &mut shown);
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
 /// A filter over a byte stream, which may come in any pieces.
 #[derive(Debug, Default)]
 pub struct Sanitizer {

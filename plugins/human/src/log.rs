@@ -22,6 +22,11 @@ pub(crate) struct Style {
     pub(crate) verbose: bool,
 }
 
+/// The exit code of a step that was stopped because the build was.
+const CANCELLED: i32 = 130;
+/// How many steps that did not run are named.
+const NAMES_SHOWN: usize = 8;
+
 /// A colour of the log, as the number of ANSI's "select graphic rendition".
 #[derive(Clone, Copy)]
 enum Color {
@@ -36,6 +41,7 @@ pub(crate) struct Log {
     style: Style,
     planned: usize,
     finished: usize,
+    cancelled: usize,
     steps: BTreeMap<Uuid, Step>,
     failures: Vec<Failure>,
 }
@@ -43,6 +49,7 @@ pub(crate) struct Log {
 /// A step that is not over.
 struct Step {
     key: String,
+    started: bool,
     cached: bool,
     tail: VecDeque<String>,
 }
@@ -58,7 +65,7 @@ struct Failure {
 
 impl Log {
     pub(crate) fn new(style: Style) -> Self {
-        Self { style, planned: 0, finished: 0, steps: BTreeMap::new(), failures: Vec::new() }
+        Self { style, planned: 0, finished: 0, cancelled: 0, steps: BTreeMap::new(), failures: Vec::new() }
     }
 
     /// What this event adds to the log: whole lines, or nothing.
@@ -99,17 +106,22 @@ impl Log {
         } else {
             String::new()
         };
-        self.steps.insert(step_id, Step { key, cached: false, tail: VecDeque::new() });
+        self.steps.insert(step_id, Step { key, started: false, cached: false, tail: VecDeque::new() });
         line
     }
 
-    fn step_start(&self, step_id: Uuid, runner: &str, image: Option<String>) -> String {
+    fn step_start(&mut self, step_id: Uuid, runner: &str, image: Option<String>) -> String {
+        if let Some(step) = self.steps.get_mut(&step_id) {
+            step.started = true;
+        }
         let image = image.map(|image| format!(", image {image}")).unwrap_or_default();
         let details = self.details(|| format!("runner {runner}{image}"));
         format!("{}{details}\n", self.paint(Color::Bold, &format!("▶ {}", self.key(step_id))))
     }
 
     fn step_log(&mut self, step_id: Uuid, line: &str) -> String {
+        // Progress bars write over their line: what they wrote last is what counts.
+        let line = line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
         // A step that is alone needs no name in front of its lines, and no second look at them.
         if self.planned == 1 {
             return format!("{line}\n");
@@ -127,7 +139,7 @@ impl Log {
         self.finished += 1;
         let details = self.details(|| format!("from {tag}"));
         let line = format!("{} (cached){details}\n", self.paint(Color::Green, &format!("✓ {key}")));
-        self.steps.insert(step_id, Step { key, cached: true, tail: VecDeque::new() });
+        self.steps.insert(step_id, Step { key, started: true, cached: true, tail: VecDeque::new() });
         line
     }
 
@@ -152,6 +164,10 @@ impl Log {
         }
         let how = how_it_ended(exit_code);
         let line = format!("{} ({duration})\n", self.paint(Color::Red, &format!("✗ {key} {how}")));
+        if exit_code == CANCELLED {
+            self.cancelled += 1;
+            return line;
+        }
         let tail = step.map(|step| step.tail).unwrap_or_default();
         self.failures.push(Failure { step_id, key, exit_code, message: None, tail });
         line
@@ -164,11 +180,15 @@ impl Log {
             failure.message = message;
             return String::new();
         }
-        let how = how_it_ended(exit_code);
-        let tail = self.steps.remove(&step_id).map(|step| step.tail).unwrap_or_default();
+        // The code of a step that ended by itself can be that of a step that was stopped.
+        let Some(step) = self.steps.remove(&step_id) else {
+            self.cancelled = self.cancelled.saturating_sub(1);
+            self.failures.push(Failure { step_id, key, exit_code, message, tail: VecDeque::new() });
+            return String::new();
+        };
         self.finished += 1;
-        let line = self.paint(Color::Red, &format!("✗ {key} {how}"));
-        self.failures.push(Failure { step_id, key, exit_code, message, tail });
+        let line = self.paint(Color::Red, &format!("✗ {key} {}", how_it_ended(exit_code)));
+        self.failures.push(Failure { step_id, key, exit_code, message, tail: step.tail });
         format!("{line}\n")
     }
 
@@ -189,7 +209,7 @@ impl Log {
         let duration = duration(duration_ms);
         let (color, outcome) = match exit_code {
             0 => (Color::Green, format!("Build passed in {duration}")),
-            130 => (Color::Red, format!("Build cancelled after {duration}")),
+            CANCELLED => (Color::Red, format!("Build cancelled after {duration}")),
             _ => (Color::Red, format!("Build failed in {duration}")),
         };
         text += &self.paint(color, &outcome);
@@ -198,18 +218,27 @@ impl Log {
         text
     }
 
-    /// `: 1 of 5 steps failed, 2 did not run`, as far as there is something to count.
+    /// `: 1 of 5 steps failed, 2 did not run (a, b)`, as far as there is something to count.
     fn counts(&self) -> String {
         let mut counts = Vec::new();
-        if !self.failures.is_empty() {
-            counts.push(format!("{} of {} failed", self.failures.len(), steps(self.planned)));
-        }
-        match self.planned.saturating_sub(self.finished) {
+        let mut count = |number: usize, what: &str| match number {
             0 => {}
-            left if counts.is_empty() => counts.push(format!("{} did not run", steps(left))),
-            left => counts.push(format!("{left} did not run")),
+            _ if counts.is_empty() => counts.push(format!("{number} of {} {what}", steps(self.planned))),
+            _ => counts.push(format!("{number} {what}")),
+        };
+        count(self.failures.len(), "failed");
+        count(self.cancelled, "cancelled");
+        let left = self.planned.saturating_sub(self.finished);
+        count(left, "did not run");
+        let mut names: Vec<&str> =
+            self.steps.values().filter(|s| !s.started).map(|s| s.key.as_str()).collect();
+        names.sort_unstable();
+        if names.len() > NAMES_SHOWN {
+            names.truncate(NAMES_SHOWN);
+            names.push("…");
         }
-        if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) }
+        let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+        if counts.is_empty() { String::new() } else { format!(": {}{names}", counts.join(", ")) }
     }
 
     /// The step's key, or what little is known of a step that was never queued.
@@ -236,7 +265,7 @@ fn steps(count: usize) -> String {
 fn how_it_ended(exit_code: i32) -> String {
     match exit_code {
         124 => "timed out".to_owned(),
-        130 => "was cancelled".to_owned(),
+        CANCELLED => "was cancelled".to_owned(),
         code => format!("failed with exit code {code}"),
     }
 }

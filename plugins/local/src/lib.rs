@@ -44,6 +44,12 @@ impl RunnerArgs {
         })
     }
 
+    /// The names of a step's arguments that mean nothing here: a typo in `network` should not go unnoticed.
+    fn unknown(step: &CommandStep) -> impl Iterator<Item = &str> {
+        let names = step.runner_args.iter().filter_map(|args| args.as_object()).flat_map(|args| args.keys());
+        names.map(String::as_str).filter(|name| !["shell", "network"].contains(name))
+    }
+
     /// Reads a step's arguments; a step without any gets the defaults.
     fn of(step: &CommandStep) -> Result<Self, PluginError> {
         match &step.runner_args {
@@ -73,6 +79,10 @@ impl StepExecutor for Local {
         }
 
         let args = RunnerArgs::of(&input.step)?;
+        for name in RunnerArgs::unknown(&input.step) {
+            let message = format!("step `{}`: runner `local` knows no argument `{name}`", input.step.key);
+            host::log(Level::Warn, &message);
+        }
         if let (Some(image), None) = (&input.step.image, &input.parent_snapshot) {
             let message =
                 format!("step `{}`: runner `local` has no images, `{image}` is not used", input.step.key);
@@ -224,6 +234,15 @@ mod tests {
         assert_eq!(exec.cmd[0], "sh");
         assert!(exec.network);
         assert_eq!(exec_with(serde_json::Value::Null).unwrap().cmd[0], "sh");
+    }
+
+    #[test]
+    fn runner_args_that_mean_nothing_here_are_said() {
+        let mut input = input(CacheDecision::MissNoCommit);
+        input.step.runner_args = Some(serde_json::json!({"netwrk": false, "network": true}));
+        let (_, host) = mock::with(Host::default(), || Local.run(input));
+        let message = "step `test`: runner `local` knows no argument `netwrk`".to_owned();
+        assert_eq!(host.logs, [(Level::Warn, message)]);
     }
 
     #[test]

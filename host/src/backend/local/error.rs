@@ -1,7 +1,13 @@
 //! What can go wrong in the local sandbox, said for people.
 //! A command that ran and failed is no error: its exit code is a result.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Of a longer path, this many characters at either end are said.
+const SHOWN: usize = 100;
 
 /// Why a sandbox could not be made, used or kept.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +16,7 @@ pub enum SandboxError {
     #[error("the local sandbox needs Linux")]
     Unsupported,
     /// A file operation of ours failed.
-    #[error("cannot {what} {}", path.display())]
+    #[error("cannot {what} {}", shorten(path))]
     Io {
         /// The operation, as a verb.
         what: &'static str,
@@ -21,8 +27,11 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// A path has to be UTF-8 and is not.
-    #[error("the path {} is not UTF-8", .0.display())]
+    #[error("the path {} is not UTF-8", shorten(.0))]
     NotUtf8(PathBuf),
+    /// What says which files git ignores would hang us or fill our memory.
+    #[error("{} is no file of at most 1 MiB, as one that says what git ignores has to be", shorten(.0))]
+    IgnoreFile(PathBuf),
     /// The isolation could not be set up.
     #[error("cannot set up the sandbox: {0}")]
     Setup(String),
@@ -61,5 +70,29 @@ impl SandboxError {
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
+    }
+}
+
+/// A path for people. Steps make some that fill screens.
+fn shorten(path: &Path) -> String {
+    let path = path.display().to_string();
+    let count = path.chars().count();
+    if count <= 2 * SHOWN {
+        return path;
+    }
+    path.chars().take(SHOWN).chain(['…']).chain(path.chars().skip(count - SHOWN)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_is_said_in_short() {
+        let path = format!("/first{}/last", "/ä".repeat(2000));
+        let text = SandboxError::io("read", path)(io::ErrorKind::NotFound.into()).to_string();
+        assert!(text.starts_with("cannot read /first/ä/ä"), "{text}");
+        assert!(text.contains('…') && text.ends_with("/ä/last") && text.chars().count() < 250, "{text}");
+        assert_eq!(shorten(Path::new("/short")), "/short");
     }
 }

@@ -88,7 +88,7 @@ Building 4 steps in 4 chains
 
 ✗ b: the command failed
   │ from b
-Build failed in 1m 01s: 1 of 4 steps failed, 1 did not run
+Build failed in 1m 01s: 1 of 4 steps failed, 1 did not run (d)
 ";
     assert_eq!(log(Style::default(), 4, events), expected);
 }
@@ -150,7 +150,24 @@ fn timeouts_and_cancels_are_named() {
     let text = log(Style::default(), 3, events);
     assert!(text.contains("✗ a timed out (0ms)\n"), "{text}");
     assert!(text.contains("✗ b was cancelled (0ms)\n"), "{text}");
-    assert!(text.ends_with("Build cancelled after 1m 01s: 2 of 3 steps failed, 1 did not run\n"), "{text}");
+    assert!(text.ends_with("1m 01s: 1 of 3 steps failed, 1 cancelled, 1 did not run (c)\n"), "{text}");
+    assert_eq!(text.matches("was cancelled").count(), 1, "{text}");
+}
+
+#[test]
+fn a_command_may_exit_like_a_cancelled_step() {
+    let events = [start('a'), end('a', 130, 0), chain_failed('a', 130, "exited with code 130"), build_end(1)];
+    let text = log(Style::default(), 1, events);
+    assert!(
+        text.ends_with("\n✗ a: exited with code 130\nBuild failed in 1m 01s: 1 of 1 step failed\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn progress_bars_leave_their_last_state() {
+    let events = [line('a', "10%\r20%\r100%\r"), line('a', "\r"), build_end(0)];
+    assert!(log(Style::default(), 1, events).contains("\n100%\n\n"));
 }
 
 #[test]

@@ -8,12 +8,22 @@ use landlock::{
 use rustix::{
     io::Errno,
     thread::{
-        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
         set_capabilities, set_no_new_privs,
     },
 };
 
 use super::wire::Access;
+
+/// Sees to it that our user namespace is the last: in one of its own, a command would have every capability again,
+/// and with them all of the kernel that only those reach. What is written counts for the writer's namespace alone,
+/// and nobody without capabilities in there can take it back.
+///
+/// # Errors
+/// `/proc` of the host is not there, or may not be written.
+pub(super) fn forbid_namespaces() -> std::io::Result<()> {
+    std::fs::write("/proc/sys/user/max_user_namespaces", "0")
+}
 
 /// Takes every capability from us and from whatever we start, setuid programs included.
 ///
@@ -25,6 +35,8 @@ pub(super) fn drop_capabilities() -> rustix::io::Result<()> {
             Ok(()) => {}
             // Beyond the last one that this kernel knows.
             Err(Errno::INVAL) => break,
+            // An ordinary user without namespaces. There is none to take then, and none to be had below.
+            Err(Errno::PERM) if capabilities(None)?.permitted.is_empty() => break,
             Err(error) => return Err(error),
         }
     }
@@ -65,11 +77,13 @@ fn rules(access: &Access) -> Result<RulesetStatus, RulesetError> {
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)?;
     }
+    // A device that a step makes would be a way around everything.
+    let written = AccessFs::from_all(ABI::V5) & !(AccessFs::MakeChar | AccessFs::MakeBlock);
     let rules = rules
         .create()?
         .set_compatibility(CompatLevel::BestEffort)
         .add_rules(path_beneath_rules(&access.read, AccessFs::from_read(ABI::V5)))?
         .add_rules(path_beneath_rules(&access.list, AccessFs::ReadDir))?
-        .add_rules(path_beneath_rules(&access.write, AccessFs::from_all(ABI::V5)))?;
+        .add_rules(path_beneath_rules(&access.write, written))?;
     Ok(rules.restrict_self()?.ruleset)
 }

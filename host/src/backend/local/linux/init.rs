@@ -13,7 +13,7 @@ use rustix::process::{
 };
 
 use super::{
-    confine, loopback, root,
+    confine, keyring, loopback, root,
     wire::{self, Isolation, Program, Spec, Status},
 };
 
@@ -49,6 +49,8 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
                 loopback::up()
                     .map_err(|error| Status::Setup(format!("bring up the loopback interface: {error}")))?;
             }
+            confine::forbid_namespaces()
+                .map_err(|error| Status::Setup(format!("forbid namespaces within: {error}")))?;
             root::enter(&place).map_err(Status::Setup)?;
             confine::drop_capabilities()
                 .map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
@@ -56,6 +58,8 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
             spec.program.map_or(Ok(ExitCode::SUCCESS), |program| attend(&program))
         }
         Isolation::Landlock(access) => {
+            confine::drop_capabilities()
+                .map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
             confine::restrict(&access).map_err(Status::Setup)?;
             // The supervisor is the one who collects the dead here, so there is nothing to stay for.
             spec.program.map_or(Ok(ExitCode::SUCCESS), |program| {
@@ -66,11 +70,12 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
 }
 
 /// What does not depend on the kind of isolation.
-fn prepare() -> rustix::io::Result<()> {
+fn prepare() -> std::io::Result<()> {
+    keyring::leave()?;
     // A session of its own has no terminal to read from, push characters into or be interrupted from.
     setsid()?;
     umask(rustix::fs::Mode::from_raw_mode(0o022));
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }
 
 /// Starts the command and waits for its end, collecting orphans meanwhile.

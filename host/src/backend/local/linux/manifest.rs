@@ -67,6 +67,11 @@ impl Entry {
         self.fields[3] = -1;
     }
 
+    /// Whether both were the same file, changed or not.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        self.fields[2..4] == other.fields[2..4]
+    }
+
     /// Whether the file was changed, in whatever way, after a point in time.
     pub(super) fn changed_after(&self, time: SystemTime) -> bool {
         let Ok(limit) = time.duration_since(SystemTime::UNIX_EPOCH) else { return true };

@@ -18,10 +18,15 @@ use super::{SandboxError, tree};
 pub(super) fn merge(layers: &[PathBuf], target: &Path) -> Result<(), SandboxError> {
     let mut finish = Vec::new();
     let mut open = vec![(layers.to_vec(), target.to_owned())];
+    let mut opened = tree::Opened::default();
     while let Some((layers, target)) = open.pop() {
         let Some(top) = layers.first() else { continue };
         let about = fs::symlink_metadata(top).map_err(SandboxError::io("read", top))?;
         tree::make_directory(&target)?;
+        for layer in &layers {
+            let about = fs::symlink_metadata(layer).map_err(SandboxError::io("read", layer))?;
+            opened.open(layer, &about)?;
+        }
         for (name, sources) in entries(&layers)? {
             let target = target.join(name);
             match sources {
@@ -94,7 +99,7 @@ fn link(source: &Path, target: &Path) -> Result<(), SandboxError> {
     if about.is_symlink() {
         tree::copy_link(source, target)
     } else if about.is_file() {
-        tree::copy_file(source, target).map(drop)
+        tree::copy_file(source, target)
     } else {
         Err(SandboxError::io("link", source)(error))
     }
@@ -102,6 +107,8 @@ fn link(source: &Path, target: &Path) -> Result<(), SandboxError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -130,8 +137,15 @@ mod tests {
             println!("SKIPPED: no user attributes on this file system");
             return;
         }
+        fs::set_permissions(base.join("kept"), PermissionsExt::from_mode(0)).unwrap();
         let target = scratch.path().join("merged");
         merge(&[top, middle.clone(), base], &target).unwrap();
+        let closed = base.join("kept");
+        assert_eq!(fs::metadata(&closed).unwrap().mode() & 0o777, 0, "its mode is back");
+        assert_eq!(fs::metadata(target.join("kept")).unwrap().mode() & 0o777, 0);
+        for path in [closed, target.join("kept")] {
+            fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
         let names = |path: &str| {
             let mut names: Vec<_> =
                 fs::read_dir(target.join(path)).unwrap().map(|entry| entry.unwrap().file_name()).collect();

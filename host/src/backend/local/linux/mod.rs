@@ -4,6 +4,7 @@
 mod confine;
 mod exec;
 mod init;
+mod keyring;
 mod layers;
 mod loopback;
 mod manifest;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::{
+    fs::{StatVfsMountFlags, statvfs},
     mount::{
         MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
         mount_change, mount_remount, unmount,
@@ -49,11 +50,11 @@ pub(super) fn enter(place: &Root) -> Result<(), String> {
         "mount /run",
         mount("tmpfs", root.join("run"), "tmpfs", harmless, options(b"size=16m,mode=755")?.as_c_str()),
     )?;
-    at("mount /tmp", mount_bind(&place.tmp, root.join("tmp")))?;
+    at("mount /tmp", bind_with(&place.tmp, &root.join("tmp"), harmless))?;
     // Relative, as every link that we may follow before we have moved in: others lead out of the new root.
     at("link /var/tmp", symlink("../tmp", root.join("var/tmp")))?;
     at("link /var/run", symlink("../run", root.join("var/run")))?;
-    at("mount the home directory", mount_bind(&place.home, inside(root, Path::new(HOME))))?;
+    at("mount the home directory", bind_with(&place.home, &inside(root, Path::new(HOME)), harmless))?;
     devices(root)?;
     // Read-only: much in there acts on the whole machine, and the real root may write it without any capability.
     let unchanging = harmless | MountFlags::NOEXEC | MountFlags::RDONLY;
@@ -105,9 +106,12 @@ fn make_parent(path: &Path) -> std::io::Result<()> {
 
 fn devices(root: &Path) -> Result<(), String> {
     let dev = root.join("dev");
+    let unchanging = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::RDONLY;
     for name in DEVICES {
         let host = Path::new("/dev").join(name);
-        bind(&host, &dev.join(name)).map_err(|error| format!("show {}: {error}", host.display()))?;
+        // Writing to a device is no writing to the file system, so this does not prevent it.
+        bind_with(&host, &dev.join(name), unchanging)
+            .map_err(|error| format!("show {}: {error}", host.display()))?;
     }
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     let terminals = options(b"newinstance,ptmxmode=0666,mode=0620")?;
@@ -129,14 +133,38 @@ fn devices(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Shows `source`, and what is mounted below it, at `target`.
-fn bind(source: &Path, target: &Path) -> std::io::Result<()> {
+/// Makes something to mount `source` on.
+fn make_mount_point(source: &Path, target: &Path) -> std::io::Result<()> {
     if fs::metadata(source)?.is_dir() {
-        fs::create_dir_all(target)?;
+        fs::create_dir_all(target)
     } else {
         make_parent(target)?;
-        fs::OpenOptions::new().create(true).append(true).open(target)?;
+        fs::OpenOptions::new().create(true).append(true).open(target).map(drop)
     }
+}
+
+/// Shows `source`, without what may be mounted below it, with these flags at the least.
+fn bind_with(source: &Path, target: &Path, mut flags: MountFlags) -> std::io::Result<()> {
+    make_mount_point(source, target)?;
+    mount_bind(source, target)?;
+    // What the host's mount forbids, we cannot allow.
+    let host = statvfs(target)?.f_flag;
+    for (forbidden, flag) in [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        if host.contains(forbidden) {
+            flags |= flag;
+        }
+    }
+    Ok(mount_remount(target, MountFlags::BIND | flags, c"")?)
+}
+
+/// Shows `source`, and what is mounted below it, at `target`.
+fn bind(source: &Path, target: &Path) -> std::io::Result<()> {
+    make_mount_point(source, target)?;
     // The mounts below come along: without privileges the kernel will not have them cut off.
     Ok(mount_bind_recursive(source, target)?)
 }

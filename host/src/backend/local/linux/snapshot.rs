@@ -1,14 +1,19 @@
-//! The base layer of a run: a snapshot of the project tree, kept per project so that the next one costs little.
+//! Snapshots of a directory: of the project, the base layer of a run, and of `/etc`. The last one is kept, so that the
+//! next one costs little.
 //! A file that has not changed is a hard link to the previous snapshot's; snapshots are never written.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, Metadata, TryLockError},
     io,
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime},
 };
 
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 use uuid::Uuid;
 
 use super::{
@@ -32,12 +37,41 @@ pub(super) struct Snapshot {
     _in_use: File,
 }
 
+/// A directory to take a snapshot of, while others may be changing it.
+struct Source {
+    path: PathBuf,
+    /// The directory itself.
+    directory: File,
+    /// Of which files we take the contents, once they are open.
+    admit: fn(&Metadata) -> bool,
+}
+
 /// Takes a snapshot of `project` in `store`, a directory for this project alone that several hm may share. What is
 /// at `except` is none of the project's, should it lie in there.
 ///
 /// # Errors
 /// Something in the project cannot be read, or something in the store cannot be written.
 pub(super) fn take(project: &Path, store: &Path, except: &Path) -> Result<Snapshot, SandboxError> {
+    take_listed(project, store, || walk::walk(project, except), |_| true)
+}
+
+/// Takes a snapshot of what everybody may read in `directory`, likewise. Our user may be root, or in the wrong group;
+/// the snapshot is for others.
+///
+/// # Errors
+/// Something in the store cannot be written.
+pub(super) fn take_public(directory: &Path, store: &Path) -> Result<Snapshot, SandboxError> {
+    take_listed(directory, store, || Ok(walk::public(directory)), walk::is_public)
+}
+
+fn take_listed(
+    path: &Path,
+    store: &Path,
+    list: impl FnOnce() -> Result<Vec<Entry>, SandboxError>,
+    admit: fn(&Metadata) -> bool,
+) -> Result<Snapshot, SandboxError> {
+    let directory = File::open(path).map_err(SandboxError::io("read", path))?;
+    let source = Source { path: path.to_owned(), directory, admit };
     tree::make_directory(store)?;
     let lock = open_lock(&store.join("lock"))?;
     lock.lock().map_err(SandboxError::io("lock", store.join("lock")))?;
@@ -45,7 +79,7 @@ pub(super) fn take(project: &Path, store: &Path, except: &Path) -> Result<Snapsh
     let boot = boot();
     let previous = fs::read_to_string(&current).ok().and_then(|text| Previous::open(store, &text, &boot));
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);
-    let found = walk::walk(project, except)?;
+    let found = list()?;
 
     if let Some(previous) = previous.as_ref().filter(|previous| previous.manifest.entries == found) {
         return previous.use_it();
@@ -53,7 +87,7 @@ pub(super) fn take(project: &Path, store: &Path, except: &Path) -> Result<Snapsh
     let name = format!("snapshot-{}", Uuid::new_v4().simple());
     let directory = store.join(&name);
     let made =
-        fill(project, found, settled, &directory.join("tree"), previous.as_ref()).and_then(|manifest| {
+        fill(&source, found, settled, &directory.join("tree"), previous.as_ref()).and_then(|manifest| {
             let path = directory.join("manifest");
             fs::write(&path, manifest.encode()).map_err(SandboxError::io("write", &path))
         });
@@ -115,7 +149,7 @@ fn use_snapshot(directory: &Path) -> Result<Snapshot, SandboxError> {
 
 /// Makes the new tree; answers with what may be trusted next time.
 fn fill(
-    project: &Path,
+    source: &Source,
     found: Vec<Entry>,
     settled: SystemTime,
     target: &Path,
@@ -135,7 +169,7 @@ fn fill(
             .chunks_mut(share)
             .map(|files| {
                 scope.spawn(move || {
-                    files.iter_mut().try_for_each(|entry| bring(project, entry, settled, target, previous))
+                    files.iter_mut().try_for_each(|entry| bring(source, entry, settled, target, previous))
                 })
             })
             .collect();
@@ -144,8 +178,7 @@ fn fill(
             .try_for_each(|copier| copier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     for entry in directories.iter().rev() {
-        let source = project.join(&entry.path);
-        match fs::symlink_metadata(&source) {
+        match fs::symlink_metadata(source.path.join(&entry.path)) {
             Ok(about) if about.is_dir() => tree::finish_directory(&target.join(&entry.path), &about)?,
             // It is gone by now, or was replaced: what we have of it stays as it was.
             _ => {}
@@ -157,15 +190,15 @@ fn fill(
     Ok(Manifest { entries })
 }
 
-/// Brings one file or link into the new tree.
+/// Brings one file or link into the new tree. What is gone or something else by now is left out.
 fn bring(
-    project: &Path,
+    source: &Source,
     entry: &mut Entry,
     settled: SystemTime,
     target: &Path,
     previous: Option<&Previous>,
 ) -> Result<(), SandboxError> {
-    let (source, target) = (project.join(&entry.path), target.join(&entry.path));
+    let (path, target) = (source.path.join(&entry.path), target.join(&entry.path));
     if let Some(previous) = previous.filter(|previous| previous.manifest.entries.binary_search(entry).is_ok())
     {
         // Too many links, say: then it is copied.
@@ -173,26 +206,54 @@ fn bring(
             return Ok(());
         }
     }
-    let copied = match entry.kind {
-        Kind::Link => tree::copy_link(&source, &target),
-        _ => tree::copy_file(&source, &target).map(drop),
+    let Some((file, about)) = source.open(entry).map_err(SandboxError::io("read", &path))? else {
+        entry.distrust();
+        return Ok(());
     };
-    match copied {
-        // It was deleted since we looked.
-        Err(SandboxError::Io { source: error, path, .. })
-            if error.kind() == io::ErrorKind::NotFound && path == source =>
-        {
-            entry.distrust();
-            return Ok(());
-        }
-        other => other?,
+    if entry.kind == Kind::Link {
+        let to = rustix::fs::readlinkat(&file, "", Vec::new())
+            .map_err(|error| SandboxError::io("read the link", &path)(error.into()))?;
+        rustix::fs::symlink(to, &target)
+            .map_err(|error| SandboxError::io("create", &target)(error.into()))?;
+    } else {
+        tree::copy_open_file(file, &about, &path, &target)?;
     }
-    let unchanged = fs::symlink_metadata(&source)
+    let unchanged = fs::symlink_metadata(&path)
         .is_ok_and(|about| Entry::new(&entry.path, &about).as_ref() == Some(&*entry));
     if !unchanged || entry.changed_after(settled) {
         entry.distrust();
     }
     Ok(())
+}
+
+impl Source {
+    /// Opens a file for reading, or a link itself. None if it is gone, or what is there by now is of another kind, or
+    /// not to be taken: whoever changes the directory meanwhile may not lead us out of it, nor make us wait.
+    fn open(&self, entry: &Entry) -> io::Result<Option<(File, Metadata)>> {
+        let mut flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if entry.kind == Kind::Link {
+            flags |= OFlags::PATH;
+        }
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened = rustix::fs::openat2(&self.directory, &entry.path, flags, Mode::empty(), within);
+        let (opened, only_this) = match opened {
+            // A filter that does not know the call. Then it has to be the very file that we found.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                (rustix::fs::openat(&self.directory, &entry.path, flags, Mode::empty()), true)
+            }
+            other => (other, false),
+        };
+        let file = match opened {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let about = file.metadata()?;
+        let same_kind = Entry::new(&entry.path, &about)
+            .is_some_and(|now| now.kind == entry.kind && (!only_this || now.is_same_file(entry)));
+        let admitted = entry.kind == Kind::Link || (self.admit)(&about);
+        Ok((same_kind && admitted).then_some((file, about)))
+    }
 }
 
 /// Removes what no run uses any more, on a thread of its own: it may take longer than anyone wants to wait. What is
@@ -297,6 +358,58 @@ mod tests {
         assert!(!snapshot.tree.join("src/a").exists());
         assert_eq!(fs::metadata(snapshot.tree.join("src/b")).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_link(snapshot.tree.join("src/link")).unwrap(), Path::new("b"));
+    }
+
+    fn source(path: &Path) -> Source {
+        Source { path: path.to_owned(), directory: File::open(path).unwrap(), admit: |_| true }
+    }
+
+    #[test]
+    fn what_is_swapped_while_we_look_leads_nowhere() {
+        let (scratch, project, _store) = project();
+        let outside = scratch.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("a"), "canary").unwrap();
+        let found = |path: &str| {
+            Entry::new(Path::new(path), &fs::symlink_metadata(project.join(path)).unwrap()).unwrap()
+        };
+        let (a, b) = (found("src/a"), found("src/b"));
+        let source = source(&project);
+        assert!(source.open(&a).unwrap().is_some());
+        fs::remove_file(project.join("src/a")).unwrap();
+        assert!(source.open(&a).unwrap().is_none(), "gone");
+        symlink(outside.join("a"), project.join("src/a")).unwrap();
+        assert!(source.open(&a).unwrap().is_none(), "a link by now");
+        let link = found("src/a");
+        fs::remove_file(project.join("src/a")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, project.join("src/a"), Mode::from_raw_mode(0o644)).unwrap();
+        assert!(source.open(&a).unwrap().is_none(), "a pipe by now");
+        assert!(source.open(&link).unwrap().is_none(), "no link any more");
+        fs::write(project.join("src/new"), "new").unwrap();
+        fs::rename(project.join("src/new"), project.join("src/b")).unwrap();
+        assert!(source.open(&b).unwrap().is_some(), "saved by an editor");
+        fs::remove_dir_all(project.join("src")).unwrap();
+        symlink(&outside, project.join("src")).unwrap();
+        assert!(source.open(&a).unwrap().is_none(), "in a link by now");
+    }
+
+    #[test]
+    fn of_a_public_snapshot_everybody_may_read_everything() {
+        let (_scratch, etc, store) = project();
+        fs::create_dir(etc.join("private")).unwrap();
+        fs::write(etc.join("private/key"), "secret").unwrap();
+        symlink("src/a", etc.join("link")).unwrap();
+        for (path, mode) in [("private", 0o750), ("src/b", 0o640), ("src/a", 0o644), ("src", 0o755)] {
+            fs::set_permissions(etc.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let snapshot = take_public(&etc, &store).unwrap();
+        assert_eq!(fs::read_to_string(snapshot.tree.join("link")).unwrap(), "aaaa");
+        assert!(!snapshot.tree.join("private").exists());
+        assert!(!snapshot.tree.join("src/b").exists());
+        let a = Entry::new(Path::new("src/a"), &fs::metadata(etc.join("src/a")).unwrap()).unwrap();
+        fs::set_permissions(etc.join("src/a"), fs::Permissions::from_mode(0o600)).unwrap();
+        let source = Source { admit: walk::is_public, ..source(&etc) };
+        assert!(source.open(&a).unwrap().is_none(), "closed since we looked");
     }
 
     #[test]

@@ -2,13 +2,22 @@
 //! since steps use git. What becomes of them is decided elsewhere.
 
 use std::{
-    fs, io,
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use ignore::WalkBuilder;
 
 use super::{SandboxError, manifest::Entry};
+
+/// Bytes in a file that says what git ignores, at the most.
+const IGNORE_MAX: u64 = 1 << 20;
+
+/// Bytes in a file of [`public`], at the most.
+const PUBLIC_MAX: u64 = 32 << 20;
 
 /// Lists the project, sorted, without what is at `except`; the project's own directory is not among the entries.
 ///
@@ -17,6 +26,14 @@ use super::{SandboxError, manifest::Entry};
 pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxError> {
     // Where there is a repository, ignore files count up to its top and no further; without one, those of the project.
     let in_repository = project.ancestors().any(|directory| directory.join(".git").exists());
+    for directory in project.ancestors() {
+        check_ignore_files(directory)?;
+        if !in_repository || directory.join(".git").exists() {
+            break;
+        }
+    }
+    let refused = Arc::new(OnceLock::new());
+    let refuse = Arc::clone(&refused);
     let except = except.to_owned();
     let walker = WalkBuilder::new(project)
         .hidden(false)
@@ -24,7 +41,18 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
         .git_global(false)
         .require_git(in_repository)
         .parents(in_repository)
-        .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != except)
+        .filter_entry(move |entry| {
+            if entry.file_name() == ".git" || entry.path() == except {
+                return false;
+            }
+            // Before the walker reads them, which it does next.
+            let fine = if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+                check_ignore_files(entry.path())
+            } else {
+                Ok(())
+            };
+            fine.map_err(|error| refuse.set(error)).is_ok()
+        })
         .build();
     let mut entries = Vec::new();
     for found in walker {
@@ -42,8 +70,54 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
             whole(project, found.path().join(".git"), &mut entries)?;
         }
     }
+    // The walker and what it holds have gone by now.
+    if let Some(error) = Arc::into_inner(refused).and_then(OnceLock::into_inner) {
+        return Err(error);
+    }
     entries.sort();
     Ok(entries)
+}
+
+/// Whether the walker may read what says which files of a directory git ignores: no pipe, which would hang it, and
+/// nothing that never ends.
+fn check_ignore_files(directory: &Path) -> Result<(), SandboxError> {
+    for name in [".gitignore", ".git/info/exclude"] {
+        let path = directory.join(name);
+        // Missing or in a place that is closed to us: so it is for the walker.
+        let Ok(about) = fs::metadata(&path) else { continue };
+        // Reading a directory fails at once.
+        if !about.is_dir() && (!about.is_file() || about.len() > IGNORE_MAX) {
+            return Err(SandboxError::IgnoreFile(path));
+        }
+    }
+    Ok(())
+}
+
+/// Lists what everybody may read in a directory, sorted, without files that are too large to be anybody's settings.
+pub(super) fn public(directory: &Path) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let (path, Ok(about)) = (entry.path(), entry.metadata()) else { continue };
+            let readable = about.is_symlink()
+                || is_public(&about) && rustix::fs::access(&path, rustix::fs::Access::READ_OK).is_ok();
+            if readable {
+                entries.extend(path.strip_prefix(directory).ok().and_then(|path| Entry::new(path, &about)));
+                if about.is_dir() {
+                    open.push(path);
+                }
+            }
+        }
+    }
+    entries.sort();
+    entries
+}
+
+/// Whether everybody may read a file or directory, and it is not too large for [`public`].
+pub(super) fn is_public(about: &Metadata) -> bool {
+    let needed = if about.is_dir() { 0o005 } else { 0o004 };
+    about.permissions().mode() & needed == needed && (about.is_dir() || about.len() <= PUBLIC_MAX)
 }
 
 /// None for a file that was deleted while we looked.
@@ -144,6 +218,33 @@ mod tests {
             "sub/b.log",
         ];
         assert_eq!(listing(scratch.path()), expected);
+    }
+
+    #[test]
+    fn what_is_no_ignore_file_is_named_and_not_read() {
+        for file in [".gitignore", "sub/.gitignore", ".git/info/exclude", "sub/.git/info/exclude"] {
+            let scratch = tempfile::tempdir().unwrap();
+            fill(scratch.path(), &[(".git/HEAD", ""), ("sub/file", "")]);
+            let path = scratch.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let refused = || {
+                let error = walk(&scratch.path().join("sub"), Path::new("/nowhere"))
+                    .and_then(|_| walk(scratch.path(), Path::new("/nowhere")));
+                assert!(
+                    matches!(&error, Err(SandboxError::IgnoreFile(at)) if *at == path),
+                    "{file}: {error:?}"
+                );
+                fs::remove_file(&path).unwrap();
+            };
+            rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+            refused();
+            std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+            refused();
+            fs::File::create(&path).unwrap().set_len(IGNORE_MAX + 1).unwrap();
+            refused();
+            std::os::unix::fs::symlink("nowhere", &path).unwrap();
+            listing(scratch.path());
+        }
     }
 
     #[test]
