@@ -4,6 +4,8 @@
 mod dispatcher;
 mod formatter;
 mod run;
+#[cfg(test)]
+mod simulation;
 
 pub use dispatcher::{Action, Dispatcher, Input, Outcome};
 pub use formatter::FormatterError;

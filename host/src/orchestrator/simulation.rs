@@ -1,0 +1,205 @@
+//! Simulated builds: random plans, random ends, late and senseless inputs, each from a seed. What must hold in every build is
+//! checked against a model that knows only the rules. A failing seed is in the message, and runs alone with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hm_plugin_protocol::SnapshotRef;
+
+use super::dispatcher::{Action, Dispatcher, Input, Outcome};
+use super::exit;
+use crate::pipeline::{Plan, sketch};
+
+const BUILDS: u64 = 20_000;
+
+/// A small generator (xorshift64*): good enough to choose with, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(high).expect("31 bits") % limit
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+fn random_plan(dice: &mut Dice) -> Plan {
+    let mut words: Vec<String> = Vec::new();
+    let mut keys = 0;
+    for _ in 0..1 + dice.below(14) {
+        match dice.below(6) {
+            0 => words.push(if dice.one_in(2) { "|" } else { "|!" }.into()),
+            1 | 2 if keys > 0 => words.push(format!("s{keys}<s{}", dice.below(keys))),
+            _ => words.push(format!("s{keys}")),
+        }
+        keys += usize::from(!words[words.len() - 1].starts_with('|'));
+    }
+    words.push(format!("s{keys}"));
+    sketch::plan(&words.join(" ")).expect("parents come first, so it is valid")
+}
+
+/// What the rules allow, from what was seen so far.
+struct Model {
+    plan: Arc<Plan>,
+    jobs: usize,
+    queued: BTreeSet<usize>,
+    started: BTreeSet<usize>,
+    running: BTreeSet<usize>,
+    succeeded: BTreeSet<usize>,
+    ended: BTreeSet<usize>,
+    /// Segments in which something failed.
+    failed_in: BTreeSet<usize>,
+    first_failure: Option<i32>,
+    cancelled: bool,
+    told_to_stop: bool,
+    finished: Option<i32>,
+}
+
+impl Model {
+    fn see(&mut self, actions: &[Action]) {
+        for action in actions {
+            assert_eq!(self.finished, None, "nothing follows the end");
+            match action {
+                Action::Queue { step } => assert!(self.queued.insert(*step) && self.started.is_empty()),
+                Action::Start { step, parent } => self.start(*step, parent.as_ref()),
+                Action::End { step, .. } => {
+                    assert!(self.ended.contains(step) && !self.running.contains(step), "told of a true end");
+                }
+                Action::Fail { exit_code, .. } => assert_ne!(*exit_code, 0),
+                Action::StopRunning => {
+                    assert!(self.cancelled && !self.running.is_empty());
+                    self.told_to_stop = true;
+                }
+                Action::Finish { exit_code } => self.finished = Some(*exit_code),
+            }
+        }
+    }
+
+    fn start(&mut self, step: usize, snapshot: Option<&SnapshotRef>) {
+        let planned = &self.plan.steps()[step];
+        assert!(!self.cancelled, "nothing starts after a cancel");
+        assert!(self.started.insert(step), "a step starts once");
+        self.running.insert(step);
+        assert!(self.running.len() <= self.jobs, "no more at once than allowed");
+        assert!(!self.failed_in.contains(&planned.segment), "nothing starts after a failure beside it");
+        match planned.parent {
+            Some(parent) => assert!(self.succeeded.contains(&parent) && snapshot == Some(&saved(parent))),
+            None => assert_eq!(snapshot, None),
+        }
+        let earlier = |other: &&usize| self.plan.steps()[**other].segment < planned.segment;
+        assert_eq!(self.running.iter().find(earlier), None, "a wait waits for all before it");
+        for (wait, continues) in self.plan.waits().iter().enumerate().take(planned.segment) {
+            let failed = self.failed_in.iter().any(|segment| *segment <= wait);
+            assert!(*continues || !failed, "a wait stops what follows a failure");
+        }
+    }
+
+    /// What was running ends; says how, to the dispatcher.
+    fn end(&mut self, step: usize, dice: &mut Dice) -> Input {
+        self.running.remove(&step);
+        self.ended.insert(step);
+        let message = "why".to_owned();
+        let outcome = match dice.below(10) {
+            _ if self.told_to_stop => Outcome::Cancelled,
+            0 => Outcome::Failed { exit_code: 3, message },
+            1 => Outcome::PluginFailed { message },
+            _ => Outcome::Succeeded { snapshot: Some(saved(step)) },
+        };
+        let code = match &outcome {
+            Outcome::Failed { .. } => Some(exit::FAILED),
+            Outcome::PluginFailed { .. } => Some(exit::PLUGIN),
+            Outcome::Succeeded { .. } => {
+                self.succeeded.insert(step);
+                None
+            }
+            Outcome::Cancelled => None,
+        };
+        if code.is_some() {
+            self.failed_in.insert(self.plan.steps()[step].segment);
+            self.first_failure = self.first_failure.or(code);
+        }
+        Input::Ended { step, outcome }
+    }
+
+    fn check_end(&self) {
+        assert_eq!(self.queued.len(), self.plan.steps().len(), "every step was announced");
+        assert!(self.running.is_empty() && self.ended == self.started, "each start has one end");
+        let expected =
+            if self.cancelled { exit::INTERRUPTED } else { self.first_failure.unwrap_or(exit::OK) };
+        assert_eq!(self.finished, Some(expected));
+        if expected == exit::OK {
+            assert_eq!(
+                self.succeeded.len(),
+                self.plan.steps().len(),
+                "a build that passed has run everything"
+            );
+        }
+    }
+}
+
+fn saved(step: usize) -> SnapshotRef {
+    SnapshotRef(format!("of {step}"))
+}
+
+fn simulate(seed: u64) {
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let plan = Arc::new(random_plan(&mut dice));
+    let jobs = 1 + dice.below(4);
+    let may_cancel = dice.one_in(4);
+    let (mut dispatcher, actions) = Dispatcher::new(plan.clone(), jobs);
+    let none = BTreeSet::new;
+    let mut model = Model {
+        plan,
+        jobs,
+        queued: none(),
+        started: none(),
+        running: none(),
+        succeeded: none(),
+        ended: none(),
+        failed_in: none(),
+        first_failure: None,
+        cancelled: false,
+        told_to_stop: false,
+        finished: None,
+    };
+    model.see(&actions);
+    while model.finished.is_none() {
+        let input = match dice.below(12) {
+            0 if may_cancel => {
+                model.cancelled = true;
+                Input::Cancel
+            }
+            // About a step that is not running, or not there at all.
+            1 => {
+                let step = dice.below(20);
+                if model.running.contains(&step) {
+                    continue;
+                }
+                Input::Ended { step, outcome: Outcome::Failed { exit_code: 9, message: String::new() } }
+            }
+            _ => {
+                assert!(!model.running.is_empty(), "a build that is not over has something to wait for");
+                let pick = dice.below(model.running.len());
+                let step = model.running.iter().copied().nth(pick).expect("one of them");
+                model.end(step, &mut dice)
+            }
+        };
+        model.see(&dispatcher.handle(input));
+    }
+    model.check_end();
+    assert_eq!(dispatcher.handle(Input::Cancel), [], "too late");
+}
+
+#[test]
+fn the_rules_hold_in_every_simulated_build() {
+    for seed in 0..BUILDS {
+        let outcome = std::panic::catch_unwind(|| simulate(seed));
+        assert!(outcome.is_ok(), "seed {seed} breaks a rule; the panic above says which");
+    }
+}
