@@ -2,6 +2,7 @@
 //! the real `hm`. What needs neither is tested beside the code.
 #![cfg(target_os = "linux")]
 
+mod attacks;
 mod lab;
 mod processes;
 
@@ -71,15 +72,17 @@ async fn deleting_and_renaming_what_lies_below_works_and_reaches_the_child() {
 async fn a_chain_may_be_deep() {
     let lab = Lab::new();
     let Some(backend) = lab.open().await else { return };
-    let (mut snapshot, _) = step(&backend, None, "mkdir chain && rm gone.txt").await;
+    // What its owner may not read is no hindrance.
+    let script = "mkdir chain && rm gone.txt && mkdir -p closed/in && touch closed/in/x && chmod 0 closed/in/x closed/in closed";
+    let (mut snapshot, _) = step(&backend, None, script).await;
     let fork = snapshot.clone();
     for number in 0..120 {
         let script =
             format!("touch chain/{number} && echo {number} > src/main.txt && rm -f chain/{}", number - 10);
         (snapshot, _) = step(&backend, Some(&snapshot), &script).await;
     }
-    let (_, text) = step(&backend, Some(&snapshot), "ls chain | sort -n | xargs; cat src/main.txt; ls").await;
-    assert_eq!(text, "110 111 112 113 114 115 116 117 118 119\n119\nchain\nsrc");
+    let (_, text) = step(&backend, Some(&snapshot), "ls chain | sort -n | xargs; cat src/main.txt; ls; stat -c %a closed; chmod 700 closed; stat -c %a closed/in").await;
+    assert_eq!(text, "110 111 112 113 114 115 116 117 118 119\n119\nchain\nclosed\nsrc\n0\n0");
     let (_, text) = step(&backend, Some(&fork), "ls chain; cat src/main.txt").await;
     assert_eq!(text, "original");
     backend.close().await.unwrap();
@@ -347,7 +350,7 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
         Err(error) => panic!("{error:?}"),
     };
     assert!(backend.notice().is_some_and(|notice| notice.contains("without namespaces")));
-    let (parent, text) = step(&backend, None, "cat src/main.txt; echo 1 > made; echo in-place > src/main.txt; echo x > ~/x; echo x > $TMPDIR/x; echo > /dev/null").await;
+    let (parent, text) = step(&backend, None, "cat src/main.txt; echo 1 > made; echo in-place > src/main.txt; echo x > ~/x; echo x > $TMPDIR/x; echo > /dev/null; mkdir closed; echo > closed/x; chmod 0 closed/x closed ~").await;
     assert_eq!(text, "original");
     let ((_, left), (_, right)) = tokio::join!(
         step(&backend, Some(&parent), "echo left > made; cat src/main.txt made"),
@@ -363,6 +366,12 @@ async fn the_fallback_isolates_files_and_says_what_is_lost() {
     for path in [lab.home().join("x"), PathBuf::from("/tmp/x"), PathBuf::from("/etc/x")] {
         assert_ne!(run(&backend, &id, &format!("echo > {}", path.display())).await.code, 0, "{path:?}");
     }
+    let status = run(&backend, &id, "cat /proc/self/status").await.text();
+    for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    assert_eq!(run(&backend, &id, "mknod ~/null c 1 3 || exit 3").await.code, 3);
+    assert_eq!(run(&backend, &id, "cat ~/x").await.text(), "x");
     assert_eq!(run(&backend, &id, "exit 9").await.code, 9);
     assert_eq!(run(&backend, &id, "kill -KILL $$").await.code, 137);
     let command = ExecSpec { workdir: "/workspace/src".to_owned(), ..shell("cat main.txt") };

@@ -66,7 +66,7 @@ impl CliError {
             Self::Pipeline(PipelineError::NoImageRunner { .. }) => PLUGIN_LOAD,
             Self::Pipeline(_) => PIPELINE,
             Self::Conflict(_) | Self::NoSuchPlugin { .. } => PLUGIN_LOAD,
-            Self::Sandbox(SandboxError::Io { .. }) => USAGE,
+            Self::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
             Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
             Self::CleanUp(_) | Self::Output(FormatterError::Write(_)) | Self::Write(_) => to_u8(exit::FAILED),

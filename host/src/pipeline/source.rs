@@ -34,18 +34,20 @@ pub enum Source {
 /// [`PipelineError::ForeignProject`], if the folder belongs to somebody who has no business here: whoever may write to a directory above
 /// (`/tmp`, say) could otherwise run commands on our files. `user` is who we are.
 pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, PipelineError> {
-    let owner = |path: &Path| std::fs::metadata(path).map(|m| m.uid());
-    for dir in start.ancestors() {
-        for folder in FOLDERS.map(|f| dir.join(f)).into_iter().filter(|f| f.is_dir()) {
-            let failed = |source| PipelineError::Read { path: folder.clone(), source };
-            let (theirs, here) = (owner(&folder).map_err(failed)?, owner(start).map_err(failed)?);
-            if ![0, user, here].contains(&theirs) {
-                return Err(PipelineError::ForeignProject { folder, owner: theirs });
-            }
-            return Ok(Some(dir.to_owned()));
-        }
+    let folders = start.ancestors().flat_map(|dir| FOLDERS.map(|f| (dir, dir.join(f))));
+    let Some((dir, folder)) = folders.into_iter().find(|(_, folder)| folder.is_dir()) else {
+        return Ok(None);
+    };
+    let owner = |path: &Path| {
+        let failed = |source| PipelineError::Read { path: path.into(), source };
+        std::fs::metadata(path).map(|m| m.uid()).map_err(failed)
+    };
+    let (theirs, here) = (owner(&folder)?, owner(start)?);
+    if [0, user, here].contains(&theirs) {
+        Ok(Some(dir.to_owned()))
+    } else {
+        Err(PipelineError::ForeignProject { folder, owner: theirs })
     }
-    Ok(None)
 }
 
 /// Reads all pipelines of a source. `stdin` is read for [`Source::Stdin`] only.

@@ -137,9 +137,9 @@ mod tests {
             println!("SKIPPED: no user attributes on this file system");
             return;
         }
-        fs::set_permissions(base.join("kept"), PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(base.join("kept"), PermissionsExt::from_mode(0o000)).unwrap();
         let target = scratch.path().join("merged");
-        merge(&[top, middle.clone(), base], &target).unwrap();
+        merge(&[top, middle.clone(), base.clone()], &target).unwrap();
         let closed = base.join("kept");
         assert_eq!(fs::metadata(&closed).unwrap().mode() & 0o777, 0, "its mode is back");
         assert_eq!(fs::metadata(target.join("kept")).unwrap().mode() & 0o777, 0);

@@ -180,6 +180,7 @@ impl LocalBackend {
         let sandbox = self.sandbox(id)?;
         let directory = self.run.path().join(&sandbox.layer);
         let scratch = blocking(move || place::make_scratch(&directory)).await?;
+        self.place.open_home()?;
         let network = self.config.network && command.network;
         let spec = self.place.spec(
             self.run.path(),
@@ -331,7 +332,8 @@ impl LocalBackend {
         }
         self.notice = Some(format!(
             "steps run without namespaces ({why}): on a full copy of the workspace, which is not at {WORKSPACE}, with \
-             Landlock in front of your other files; they see other processes, and offline steps lose TCP only"
+             Landlock in front of your other files; they see other processes, can connect to unix sockets, can change \
+             the modes and times of your files, and offline steps lose TCP only"
         ));
         Ok(())
     }
@@ -341,7 +343,8 @@ impl LocalBackend {
 fn prepare(config: &LocalConfig) -> Result<(RunDirectory, Place), SandboxError> {
     let run = RunDirectory::create(&config.cache.join("layers"), config.run_id)?;
     let view = View::new(&config.host_env, config.home.as_deref());
-    let place = Place::new(view, run.path(), config.cache.join("home").join(key(&config.project)))?;
+    let etc = snapshot::take_public(Path::new(place::ETC), &config.cache.join("etc"))?;
+    let place = Place::new(view, run.path(), config.cache.join("home").join(key(&config.project)), etc)?;
     Ok((run, place))
 }
 

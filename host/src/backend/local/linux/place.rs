@@ -9,13 +9,18 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    ExecSpec, SandboxError, WORKSPACE, tree,
-    view::View,
+    ExecSpec, SandboxError, WORKSPACE,
+    snapshot::Snapshot,
+    tree,
+    view::{self, View},
     wire::{Access, Isolation, Overlay, Program, Root},
 };
 
 /// The files of a layer, within its directory.
 pub(super) const TREE: &str = "tree";
+
+/// The directory that is shown as a copy.
+pub(super) const ETC: &str = "/etc";
 
 /// Files outside of everything else that a command without namespaces may write.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
@@ -33,6 +38,8 @@ pub(super) struct Place {
     /// An empty directory.
     pub(super) empty: PathBuf,
     home: PathBuf,
+    /// What a step sees as `/etc`: the host's may change under us, and then show what nobody looked at.
+    etc: Snapshot,
     view: View,
 }
 
@@ -41,7 +48,7 @@ impl Place {
     ///
     /// # Errors
     /// They cannot be made, or have names that are not UTF-8.
-    pub(super) fn new(view: View, run: &Path, home: PathBuf) -> Result<Self, SandboxError> {
+    pub(super) fn new(view: View, run: &Path, home: PathBuf, etc: Snapshot) -> Result<Self, SandboxError> {
         let empty = run.join("empty");
         for path in [&empty, &home] {
             if path.to_str().is_none() {
@@ -49,7 +56,7 @@ impl Place {
             }
             tree::make_directory(path)?;
         }
-        Ok(Self { kind: Kind::Namespaces, empty, home, view })
+        Ok(Self { kind: Kind::Namespaces, empty, home, etc, view })
     }
 
     /// How a command is isolated. `lower` are the trees below its layer's; they and `layer` count from `run`.
@@ -71,7 +78,8 @@ impl Place {
                     upper: Path::new(layer).join(TREE),
                     work: scratch.join("work"),
                 },
-                binds: self.view.binds.clone(),
+                binds: self.view.binds.iter().filter(|path| *path != Path::new(ETC)).cloned().collect(),
+                etc: self.etc.tree.clone(),
                 links: self.view.links.clone(),
                 hidden: self.view.hidden.clone(),
                 home: self.home.clone(),
@@ -84,6 +92,14 @@ impl Place {
                 Isolation::Landlock(Access { read, list, write, network })
             }
         }
+    }
+
+    /// Opens the home directory for the next command: the last one may have closed it.
+    ///
+    /// # Errors
+    /// The system says no.
+    pub(super) fn open_home(&self) -> Result<(), SandboxError> {
+        set_mode(&self.home, 0o700)
     }
 
     /// What a command is started as, in the layer at `layer`.
@@ -150,11 +166,13 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), SandboxError> {
 fn readable(view: &View) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut read, mut list) = (vec![PathBuf::from("/proc")], vec![PathBuf::from("/")]);
     let mut open = view.binds.clone();
+    let mut hidden = view.hidden.clone();
+    hidden.extend(view::secrets(Path::new(ETC)));
     while let Some(path) = open.pop() {
-        if view.hidden.contains(&path) {
+        if hidden.contains(&path) {
             continue;
         }
-        if view.hidden.iter().any(|hidden| hidden.starts_with(&path)) {
+        if hidden.iter().any(|hidden| hidden.starts_with(&path)) {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
             // A rule for a link would be one for whatever it leads to.
             open.extend(

@@ -59,6 +59,8 @@ pub(super) fn enter(place: &Root) -> Result<(), String> {
     // Read-only: much in there acts on the whole machine, and the real root may write it without any capability.
     let unchanging = harmless | MountFlags::NOEXEC | MountFlags::RDONLY;
     at("mount /proc", mount("proc", root.join("proc"), "proc", unchanging, None))?;
+    let etc = inside(root, Path::new("/etc"));
+    at("show /etc", bind_with(&place.etc, &etc, harmless | MountFlags::RDONLY))?;
     for (link, target) in &place.links {
         let link = inside(root, link);
         match make_parent(&link).and_then(|()| symlink(target, &link)) {

@@ -184,6 +184,8 @@ fn fill(
             _ => {}
         }
     }
+    let about = source.directory.metadata().map_err(SandboxError::io("read", &source.path))?;
+    tree::finish_directory(target, &about)?;
     let mut entries = directories;
     entries.append(&mut files);
     entries.sort();
@@ -230,10 +232,9 @@ impl Source {
     /// Opens a file for reading, or a link itself. None if it is gone, or what is there by now is of another kind, or
     /// not to be taken: whoever changes the directory meanwhile may not lead us out of it, nor make us wait.
     fn open(&self, entry: &Entry) -> io::Result<Option<(File, Metadata)>> {
-        let mut flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if entry.kind == Kind::Link {
-            flags |= OFlags::PATH;
-        }
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            flags | if entry.kind == Kind::Link { OFlags::PATH } else { OFlags::NONBLOCK | OFlags::NOCTTY };
         let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let opened = rustix::fs::openat2(&self.directory, &entry.path, flags, Mode::empty(), within);
         let (opened, only_this) = match opened {

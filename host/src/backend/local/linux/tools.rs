@@ -114,3 +114,7 @@ pub(super) const CREDENTIALS: &[&str] = &[
     "credentials.toml",
     "pip.conf",
 ];
+
+/// Names of directories that people keep other things of theirs in; no link on `PATH` makes us show what is in them.
+pub(super) const PERSONAL: &[&str] =
+    &[".azure", ".config", ".kube", ".mozilla", ".password-store", ".pki", ".thunderbird", "keyrings"];

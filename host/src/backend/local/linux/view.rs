@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     HOME, WORKSPACE,
-    tools::{CERTIFICATES, CREDENTIALS, PASSED, TOOLS, Tool},
+    tools::{CERTIFICATES, CREDENTIALS, PASSED, PERSONAL, TOOLS, Tool},
+    walk,
 };
 
 /// The system itself; those that are links are shown as links.
@@ -164,7 +165,7 @@ impl Found<'_> {
                 continue;
             }
             let Some((real, _)) = resolve(&path) else { continue };
-            if !self.covers(&real) {
+            if !self.covers(&real) && is_program(&real) && !self.personal(&real) {
                 self.show(&path);
                 real.parent().into_iter().for_each(|parent| self.installation(parent));
             }
@@ -186,6 +187,20 @@ impl Found<'_> {
         }
     }
 
+    /// Whether a path lies where people keep what is theirs rather than programs: by the names in it and, in the home
+    /// directory, by being in a hidden directory that we do not know.
+    fn personal(&self, path: &Path) -> bool {
+        let named = |name: &OsStr| CREDENTIALS.iter().chain(PERSONAL).any(|personal| name == *personal);
+        let Some(below) = self.real_home.as_ref().and_then(|home| path.strip_prefix(home).ok()) else {
+            return path.iter().any(named);
+        };
+        let first = below.iter().next().unwrap_or_default();
+        let known = first == ".local"
+            || path.parent().is_some_and(is_commands)
+            || TOOLS.iter().any(|tool| !tool.default.is_empty() && below.starts_with(tool.default));
+        below.iter().any(named) || first.as_encoded_bytes().starts_with(b".") && !known
+    }
+
     fn covers(&self, path: &Path) -> bool {
         path.ancestors().any(|ancestor| self.shown.contains(ancestor))
     }
@@ -200,7 +215,10 @@ impl Found<'_> {
         }
         let within = |path: &Path| binds.iter().any(|bind| path.starts_with(bind));
         let links = self.links.into_iter().filter(|(link, _)| !within(link)).collect();
-        let mut hidden = secrets(Path::new("/etc"));
+        let mut hidden = secrets(Path::new("/usr/local/etc"));
+        for package in self.shown.iter().filter(|path| path.starts_with("/opt")) {
+            hidden.extend(secrets(&package.join("etc")));
+        }
         for directory in
             self.shown.iter().filter(|path| !SYSTEM.iter().any(|system| path.starts_with(system)))
         {
@@ -208,6 +226,10 @@ impl Found<'_> {
         }
         View { binds, links, hidden, env }
     }
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
 fn is_commands(directory: &Path) -> bool {
@@ -261,15 +283,14 @@ fn components(path: &Path) -> Vec<std::ffi::OsString> {
 }
 
 /// What below a directory not everybody may read. Our user may be root, or in the wrong group.
-fn secrets(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn secrets(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let Ok(about) = entry.metadata() else { continue };
-            let needed = if about.is_dir() { 0o005 } else { 0o004 };
             if about.is_symlink() || entry.path().to_str().is_none() {
-            } else if about.permissions().mode() & needed != needed {
+            } else if !walk::is_public(&about) {
                 found.push(entry.path());
             } else if about.is_dir() {
                 open.push(entry.path());
@@ -359,6 +380,37 @@ mod tests {
         assert!(view.hidden.contains(&home.join(".nvm/.npmrc")));
         assert!(view.links.contains(&(home.join("node"), PathBuf::from(".nvm/current"))));
         assert!(!view.links.iter().any(|(link, _)| link.starts_with(home.join(".nvm"))));
+    }
+
+    #[test]
+    fn a_link_among_commands_shows_programs_only() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path().canonicalize().unwrap();
+        let mut links = Vec::new();
+        for (file, mode) in [
+            ("apps/tool/run", 0o755),
+            (".local/share/tool/run", 0o755),
+            (".unknown/bin/run", 0o755),
+            (".unknown/run", 0o755),
+            (".ssh/id", 0o600),
+            (".ssh/run", 0o755),
+            (".config/bin/run", 0o755),
+            ("notes/text", 0o644),
+        ] {
+            let path = home.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            links.extend([path.parent().unwrap().to_owned(), path]);
+        }
+        fs::create_dir(home.join("bin")).unwrap();
+        for (number, path) in links.iter().enumerate() {
+            symlink(path, home.join(format!("bin/{number}"))).unwrap();
+        }
+        let mut shown = view(&[("PATH", &home.join("bin"))], &home).binds;
+        shown.retain(|path| path.starts_with(&home));
+        let expected = [".local/share/tool/run", ".unknown/bin", "apps/tool/run", "bin"];
+        assert_eq!(shown, expected.map(|path| home.join(path)));
     }
 
     #[test]

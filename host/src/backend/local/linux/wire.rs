@@ -42,6 +42,8 @@ pub(super) struct Root {
     pub(super) workspace: Overlay,
     /// Paths of the host that are there, read-only, where they are on the host. None lies in another.
     pub(super) binds: Vec<PathBuf>,
+    /// Shown as `/etc`.
+    pub(super) etc: PathBuf,
     /// Symbolic links that lead to them: where, and what to.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
     /// What within `binds` must not be readable.
