@@ -3,6 +3,7 @@
 
 mod confine;
 mod exec;
+mod git_index;
 mod init;
 mod keyring;
 mod layers;

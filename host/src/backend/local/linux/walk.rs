@@ -2,6 +2,7 @@
 //! since steps use git. What becomes of them is decided elsewhere.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, Metadata},
     io,
     os::unix::fs::PermissionsExt,
@@ -11,7 +12,7 @@ use std::{
 
 use ignore::WalkBuilder;
 
-use super::{SandboxError, manifest::Entry};
+use super::{SandboxError, git_index, manifest::Entry};
 
 /// Bytes in a file that says what git ignores, at the most.
 const IGNORE_MAX: u64 = 1 << 20;
@@ -34,7 +35,7 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
     }
     let refused = Arc::new(OnceLock::new());
     let refuse = Arc::clone(&refused);
-    let except = except.to_owned();
+    let (except_here, except) = (except.to_owned(), except.to_owned());
     let walker = WalkBuilder::new(project)
         .hidden(false)
         .ignore(false)
@@ -74,8 +75,37 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
     if let Some(error) = Arc::into_inner(refused).and_then(OnceLock::into_inner) {
         return Err(error);
     }
+    add_tracked(project, &except_here, &mut entries)?;
     entries.sort();
     Ok(entries)
+}
+
+/// Adds what git tracks although an ignore file names it: git's own rule is that such files are not ignored.
+fn add_tracked(project: &Path, except: &Path, entries: &mut Vec<Entry>) -> Result<(), SandboxError> {
+    let Some(top) = project.ancestors().find(|directory| directory.join(".git").exists()) else {
+        return Ok(());
+    };
+    let mut present: BTreeSet<PathBuf> = entries.iter().map(|entry| project.join(&entry.path)).collect();
+    for path in git_index::tracked(top) {
+        let path = top.join(path);
+        if present.contains(&path) || !path.starts_with(project) || path.starts_with(except) {
+            continue;
+        }
+        let mut missing: Vec<&Path> =
+            path.ancestors().take_while(|part| *part != project && !present.contains(*part)).collect();
+        missing.reverse();
+        // What was a directory when it was tracked may be a link by now, and lead anywhere.
+        let above = path.ancestors().skip(1).take_while(|part| *part != project);
+        let is_directory = |part: &Path| fs::symlink_metadata(part).is_ok_and(|about| about.is_dir());
+        if !above.into_iter().all(is_directory) {
+            continue;
+        }
+        for part in missing {
+            add(project, part, entries)?;
+            present.insert(part.to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// Whether the walker may read what says which files of a directory git ignores: no pipe, which would hang it, and
@@ -218,6 +248,38 @@ mod tests {
             "sub/b.log",
         ];
         assert_eq!(listing(scratch.path()), expected);
+    }
+
+    #[test]
+    fn what_git_tracks_comes_although_it_is_ignored() {
+        let scratch = tempfile::tempdir().unwrap();
+        let files = [
+            (".gitignore", "*.log\nout/\n"),
+            ("a.log", ""),
+            ("b.log", ""),
+            ("sub/out/c", ""),
+            ("sub/out/d", ""),
+        ];
+        fill(scratch.path(), &files);
+        let git = |arguments: &[&str]| {
+            let ran = std::process::Command::new("git").args(arguments).current_dir(scratch.path()).output();
+            ran.is_ok_and(|ran| ran.status.success())
+        };
+        if !git(&["init", "--quiet"]) {
+            println!("SKIPPED: no git");
+            return;
+        }
+        assert!(git(&["add", "--force", "a.log", "sub/out/c"]));
+        let without_git = |project: &Path| -> Vec<String> {
+            listing(project).into_iter().filter(|path| !path.starts_with(".git/") && path != ".git").collect()
+        };
+        assert_eq!(without_git(scratch.path()), [".gitignore", "a.log", "sub", "sub/out", "sub/out/c"]);
+        assert_eq!(without_git(&scratch.path().join("sub")), ["out", "out/c"]);
+        // The directory became a link to something that is none of git's business.
+        fs::rename(scratch.path().join("sub/out"), scratch.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", scratch.path().join("sub/out")).unwrap();
+        let links = without_git(scratch.path());
+        assert!(!links.contains(&"sub/out/c".to_owned()), "{links:?}");
     }
 
     #[test]
