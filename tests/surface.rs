@@ -75,7 +75,7 @@ fn without_durations(text: &str) -> String {
 #[test]
 fn a_build_reads_like_a_log() {
     let project = Project::with_steps(&json!([
-        step("setup", "echo preparing"), child("unit", "setup", "echo 12 tests; echo careful >&2"), {"type": "wait"}, step("bad", "echo oh no; exit 2"), step("never", "true"),
+        step("setup", "echo preparing"), child("unit", "setup", "echo 12 tests; sleep 0.3; echo careful >&2"), {"type": "wait"}, step("bad", "echo oh no; exit 2"), step("never", "true"),
     ]));
     let ran = project.run(&["build", "-j1"]).expect_code(1);
     assert_eq!(ran.stderr, "");
