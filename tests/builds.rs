@@ -117,7 +117,8 @@ fn environments_merge_and_the_users_own_stays_out() {
 
 #[test]
 fn home_is_private_and_lasts() {
-    let project = Project::with_steps(&json!([step("k", "cat ~/mark 2>/dev/null || echo fresh > ~/mark; ls -A ~")]));
+    let project =
+        Project::with_steps(&json!([step("k", "cat ~/mark 2>/dev/null || echo fresh > ~/mark; ls -A ~")]));
     fs::write(project.home().join("secret"), "hunter2").expect("a file");
     let first = project.events(&[]).1;
     assert!(logs(&first)["k"].last().is_some_and(|l| l == "mark"), "{first:?}");
