@@ -59,7 +59,7 @@ fn what_harmont_renders_runs() {
 }
 
 fn data(name: &str) -> Value {
-    let text = fs::read_to_string(repository().join("tests/data/ir").join(name)).expect("the corpus");
+    let text = fs::read_to_string(repository().join("protocol/tests/data").join(name)).expect("the corpus");
     serde_json::from_str(&text).expect("JSON")
 }
 
