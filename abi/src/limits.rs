@@ -55,41 +55,48 @@ pub(crate) struct Growth {
 }
 
 struct Total {
+    which: &'static str,
     used: usize,
     allowed: usize,
 }
 
 impl Total {
-    /// Books the growth of one memory or table, or says how much the total would have been.
+    /// Books the growth of one memory or table, whose own maximum it may have; or says no, and why if it is for the total.
     ///
     /// A growth that fails later for lack of machine memory stays booked: giving it back would need to know
     /// which one failed, and the engine does not say.
-    fn book(&mut self, current: usize, desired: usize) -> Result<(), usize> {
+    fn book(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+        refused: &mut Option<Fault>,
+    ) -> bool {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
         let asked = self.used.saturating_add(desired.saturating_sub(current));
         if asked > self.allowed {
-            return Err(asked);
+            *refused = Some(Fault::limit(self.which, asked, self.allowed));
+            return false;
         }
         self.used = asked;
-        Ok(())
+        true
     }
 }
 
 impl Growth {
     pub(crate) fn new(limits: &InstanceLimits) -> Self {
+        let total = |which, allowed| Total { which, used: 0, allowed };
         Self {
-            memory_bytes: Total { used: 0, allowed: limits.memory_pages.saturating_mul(PAGE_BYTES) },
-            table_elements: Total { used: 0, allowed: limits.table_elements },
+            memory_bytes: total("bytes of linear memory", limits.memory_pages.saturating_mul(PAGE_BYTES)),
+            table_elements: total("table elements", limits.table_elements),
             refused: None,
         }
     }
 
     pub(crate) fn take_refused(&mut self) -> Option<Fault> {
         self.refused.take()
-    }
-
-    fn refuse(&mut self, which: &'static str, asked: usize, allowed: usize) -> bool {
-        self.refused = Some(Fault::limit(which, asked, allowed));
-        false
     }
 }
 
@@ -100,13 +107,7 @@ impl ResourceLimiter for Growth {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        Ok(match self.memory_bytes.book(current, desired) {
-            Ok(()) => true,
-            Err(asked) => self.refuse("bytes of linear memory", asked, self.memory_bytes.allowed),
-        })
+        Ok(self.memory_bytes.book(current, desired, maximum, &mut self.refused))
     }
 
     fn table_growing(
@@ -115,12 +116,6 @@ impl ResourceLimiter for Growth {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        Ok(match self.table_elements.book(current, desired) {
-            Ok(()) => true,
-            Err(asked) => self.refuse("table elements", asked, self.table_elements.allowed),
-        })
+        Ok(self.table_elements.book(current, desired, maximum, &mut self.refused))
     }
 }

@@ -100,17 +100,14 @@ impl CliError {
 
     /// Whether the reader of our output has gone away, which is no error to tell anybody about.
     fn is_broken_pipe(&self) -> bool {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-            {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
+        self.causes().any(|e| {
+            e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        })
+    }
+
+    /// This error and what led to it.
+    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        std::iter::successors(Some(self as &(dyn Error + 'static)), |&e| e.source())
     }
 
     /// The error for a person: nothing, where there is nothing to tell.
@@ -119,12 +116,8 @@ impl CliError {
             return String::new();
         }
         let mut text = format!("error: {}\n", indented(&self.to_string()));
-        let mut cause = self.source();
-        let mut number = 1;
-        while let Some(error) = cause {
-            text.push_str(&format!("  {number}: {}\n", indented(&error.to_string())));
-            number += 1;
-            cause = error.source();
+        for (number, cause) in self.causes().enumerate().skip(1) {
+            text.push_str(&format!("  {number}: {}\n", indented(&cause.to_string())));
         }
         if let Some(hint) = self.hint() {
             text.push_str(&format!("hint: {hint}\n"));

@@ -27,22 +27,17 @@ pub(super) async fn show(
     mut events: mpsc::Receiver<BuildEvent>,
     unheard: oneshot::Sender<()>,
 ) -> Result<(), FormatterError> {
-    let result = show_all(&mut formatter, &mut events).await;
-    let result = match result {
-        Err(error) => {
-            if let Some(write) = write_error(&error) {
-                // Nobody may be listening to this either, if the build is over.
-                let _ = unheard.send(());
-                while events.recv().await.is_some() {}
-                return Err(FormatterError::Write(write));
-            }
-            while events.recv().await.is_some() {}
-            Err(error)
-        }
-        Ok(()) => Ok(()),
-    };
-    flush(&mut formatter).await?;
-    result
+    let Err(error) = show_all(&mut formatter, &mut events).await else { return Ok(()) };
+    let refused = write_error(&error);
+    if refused.is_some() {
+        // Nobody may be listening to this either, if the build is over.
+        let _ = unheard.send(());
+    }
+    while events.recv().await.is_some() {}
+    match refused {
+        Some(refused) => Err(FormatterError::Write(refused)),
+        None => flush(&mut formatter).await.and(Err(error)),
+    }
 }
 
 async fn show_all(
@@ -71,12 +66,7 @@ async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {
 
 /// The system's refusal to write, which reaches us directly or through a host function of the plugin.
 fn write_error(error: &FormatterError) -> Option<io::Error> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.raw_os_error().map_or_else(|| io.kind().into(), io::Error::from_raw_os_error));
-        }
-        cause = error.source();
-    }
-    None
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |&e| e.source());
+    let io = causes.find_map(|e| e.downcast_ref::<io::Error>())?;
+    Some(io.raw_os_error().map_or_else(|| io.kind().into(), io::Error::from_raw_os_error))
 }

@@ -15,16 +15,13 @@ use uuid::Uuid;
 
 use super::dispatcher::{Action, Dispatcher, Input, Outcome};
 use super::formatter::{FormatterError, show};
-use crate::backend::local::LocalBackend;
+use crate::backend::local::{LocalBackend, WORKSPACE};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugin, PluginFailure, Plugins, executor_call, one_line};
 use crate::sandbox::{EventSender, Role, StepContext};
 
 /// How many events may wait for the formatter before the steps have to.
 const EVENTS: usize = 1024;
-
-/// Where a step finds the workspace.
-const WORKDIR: &str = "/workspace";
 
 /// What a step exits with when its time is over, as with `timeout(1)`.
 const TIMED_OUT: i32 = 124;
@@ -194,10 +191,7 @@ impl Run {
                 };
                 self.emit(event).await;
             }
-            Action::StopRunning => {
-                self.cancelled.store(true, Ordering::Relaxed);
-                self.tasks.abort_all();
-            }
+            Action::StopRunning => self.stop_running(),
             // Ends the loop that calls this.
             Action::Finish { .. } => {}
         }
@@ -215,12 +209,15 @@ impl Run {
                     }
                     return;
                 }
-                () = self.stop.requested() => {
-                    self.cancelled.store(true, Ordering::Relaxed);
-                    self.tasks.abort_all();
-                }
+                () = self.stop.requested() => {}
             }
+            self.stop_running();
         }
+    }
+
+    fn stop_running(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.tasks.abort_all();
     }
 
     fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<Input> {
@@ -249,7 +246,7 @@ impl Run {
             step: planned.step.clone(),
             workspace_archive_id: archive,
             env: self.plan.env(planned),
-            workdir: WORKDIR.into(),
+            workdir: WORKSPACE.into(),
             run_id: self.run_id,
             step_id,
             cache_lookup: CacheDecision::MissNoCommit,

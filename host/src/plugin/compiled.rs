@@ -45,7 +45,7 @@ impl ModuleCache {
         Ok(Self { dir: dir.into(), key: read_or_make_key(key)? })
     }
 
-    /// The compiled module for these bytes, from the cache or freshly compiled. `T` must be linked the same way for
+    /// The compiled module for these bytes, which have this SHA-256, from the cache or freshly compiled. `T` must be linked the same way for
     /// all modules of a cache.
     ///
     /// # Errors
@@ -53,12 +53,12 @@ impl ModuleCache {
     pub fn module<T: Send + 'static>(
         cache: Option<&Self>,
         engine: &Engine,
-        wasm: &[u8],
+        (wasm, digest): (&[u8], &str),
         host: &HostFunctions<T>,
         limits: &ModuleLimits,
     ) -> Result<Module<T>, hm_abi::LoadError> {
         let Some(cache) = cache else { return Module::load(engine, wasm, host, limits) };
-        let name = format!("{}-{}", hex(&Sha256::digest(wasm)), engine.fingerprint());
+        let name = format!("{digest}-{}", engine.fingerprint());
         if let Some(artefact) = cache.read(&name)
             && let Ok(module) = precompiled::load(engine, &artefact, host, limits)
         {
@@ -71,10 +71,11 @@ impl ModuleCache {
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let file = read_regular(&self.dir.join(name), MAX_FILE).ok()?;
+        let mut file = read_regular(&self.dir.join(name), MAX_FILE).ok()?;
         let (mac, artefact) = file.split_at_checked(MAC_LEN)?;
         self.mac(name, artefact)?.verify_slice(mac).ok()?;
-        Some(artefact.to_vec())
+        file.drain(..MAC_LEN);
+        Some(file)
     }
 
     fn write(&self, name: &str, artefact: &[u8]) -> io::Result<()> {
@@ -149,9 +150,9 @@ fn write_atomically(dir: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> 
     fs::rename(temporary(dir, parts)?, path)
 }
 
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// The SHA-256 of a module, in lower-case hexadecimal.
+pub(super) fn digest(wasm: &[u8]) -> String {
+    Sha256::digest(wasm).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -164,7 +165,14 @@ mod tests {
         let wasm =
             wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#))
                 .expect("WAT");
-        ModuleCache::module(Some(cache), engine, &wasm, &HostFunctions::new(), &ModuleLimits::standard())
+        let digest = digest(&wasm);
+        ModuleCache::module(
+            Some(cache),
+            engine,
+            (&wasm, &digest),
+            &HostFunctions::new(),
+            &ModuleLimits::standard(),
+        )
     }
 
     async fn code(module: Module<()>) -> i32 {

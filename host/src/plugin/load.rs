@@ -10,9 +10,8 @@ use hm_abi::{
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
-use super::compiled::hex;
+use super::compiled::digest;
 use super::{LoadError, MANIFEST_CALL, ModuleCache, PluginFailure, manifest};
 use crate::sandbox::{Diagnostics, Grant, PluginState, Role, Said, TABLE, host_functions};
 
@@ -71,10 +70,11 @@ impl Loader {
     /// [`LoadError`], which names the plugin.
     pub async fn load(&self, label: &str, wasm: &[u8], origin: Origin) -> Result<Plugin, LoadError> {
         let label: Arc<str> = label.into();
+        let digest = digest(wasm);
         let module = ModuleCache::module(
             self.cache.as_ref(),
             &self.engine,
-            wasm,
+            (wasm, &digest),
             &self.functions,
             &ModuleLimits::standard(),
         )
@@ -93,7 +93,6 @@ impl Loader {
             .map_err(|reason| LoadError::Manifest { plugin: label, reason })?;
 
         let granted = asked_and_granted(&manifest, &origin);
-        let digest = hex(&Sha256::digest(wasm));
         let name = manifest.name.as_str().into();
         Ok(Plugin { name, manifest, origin, digest, granted, module, diagnostics: self.diagnostics.clone() })
     }

@@ -2,7 +2,7 @@
 //! since steps use git. What becomes of them is decided elsewhere.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, Metadata},
     io,
     os::unix::fs::PermissionsExt,
@@ -26,16 +26,17 @@ const PUBLIC_MAX: u64 = 32 << 20;
 /// The first directory that cannot be read, or ignore file that makes no sense to us.
 pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxError> {
     // Where there is a repository, ignore files count up to its top and no further; without one, those of the project.
-    let in_repository = project.ancestors().any(|directory| directory.join(".git").exists());
+    let top = project.ancestors().find(|directory| directory.join(".git").exists());
+    let in_repository = top.is_some();
     for directory in project.ancestors() {
         check_ignore_files(directory)?;
-        if !in_repository || directory.join(".git").exists() {
+        if top.is_none_or(|top| top == directory) {
             break;
         }
     }
     let refused = Arc::new(OnceLock::new());
     let refuse = Arc::clone(&refused);
-    let (except_here, except) = (except.to_owned(), except.to_owned());
+    let skipped = except.to_owned();
     let walker = WalkBuilder::new(project)
         .hidden(false)
         .ignore(false)
@@ -43,7 +44,7 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
         .require_git(in_repository)
         .parents(in_repository)
         .filter_entry(move |entry| {
-            if entry.file_name() == ".git" || entry.path() == except {
+            if entry.file_name() == ".git" || entry.path() == skipped {
                 return false;
             }
             // Before the walker reads them, which it does next.
@@ -75,35 +76,37 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
     if let Some(error) = Arc::into_inner(refused).and_then(OnceLock::into_inner) {
         return Err(error);
     }
-    add_tracked(project, &except_here, &mut entries)?;
+    if let Some(top) = top {
+        add_tracked(project, top, except, &mut entries)?;
+    }
     entries.sort();
     Ok(entries)
 }
 
 /// Adds what git tracks although an ignore file names it: git's own rule is that such files are not ignored.
-fn add_tracked(project: &Path, except: &Path, entries: &mut Vec<Entry>) -> Result<(), SandboxError> {
-    let Some(top) = project.ancestors().find(|directory| directory.join(".git").exists()) else {
-        return Ok(());
-    };
-    let mut present: BTreeSet<PathBuf> = entries.iter().map(|entry| project.join(&entry.path)).collect();
+fn add_tracked(
+    project: &Path,
+    top: &Path,
+    except: &Path,
+    entries: &mut Vec<Entry>,
+) -> Result<(), SandboxError> {
+    let known: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+    let mut missing = BTreeSet::new();
     for path in git_index::tracked(top) {
         let path = top.join(path);
-        if present.contains(&path) || !path.starts_with(project) || path.starts_with(except) {
+        let Ok(inside) = path.strip_prefix(project) else { continue };
+        if known.contains(inside) || path.starts_with(except) {
             continue;
         }
-        let mut missing: Vec<&Path> =
-            path.ancestors().take_while(|part| *part != project && !present.contains(*part)).collect();
-        missing.reverse();
         // What was a directory when it was tracked may be a link by now, and lead anywhere.
-        let above = path.ancestors().skip(1).take_while(|part| *part != project);
         let is_directory = |part: &Path| fs::symlink_metadata(part).is_ok_and(|about| about.is_dir());
-        if !above.into_iter().all(is_directory) {
-            continue;
+        if path.ancestors().skip(1).take_while(|part| *part != project).all(is_directory) {
+            let parts = inside.ancestors().take_while(|part| !part.as_os_str().is_empty());
+            missing.extend(parts.filter(|part| !known.contains(part)).map(Path::to_owned));
         }
-        for part in missing {
-            add(project, part, entries)?;
-            present.insert(part.to_owned());
-        }
+    }
+    for path in missing {
+        add(project, &project.join(path), entries)?;
     }
     Ok(())
 }
