@@ -1,7 +1,7 @@
 //! Extism memory: the table of blocks of one call. It is host data that a guest can neither see nor reach
 //! round: every access names an offset and is checked against one block. Prices and errors are the caller's.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::fault::Fault;
 
@@ -26,12 +26,15 @@ const KEPT_BLOCKS: usize = 1024;
 pub(crate) struct Blocks {
     /// In the order of their offsets.
     table: Vec<Block>,
+    /// Where in `table` the block is that starts at an offset: what names a block takes the same time whatever their number.
+    starts: HashMap<u64, usize>,
     /// Where in `table` the last access was, the likeliest place of the next.
     recent: usize,
     /// Offset of the next block.
     next: u64,
     live: usize,
     live_bytes: usize,
+    most_bytes: usize,
     /// Offsets of freed blocks whose bytes are still there, oldest first.
     freed: VecDeque<u64>,
     freed_bytes: usize,
@@ -61,10 +64,12 @@ impl Blocks {
     pub(crate) fn new(max_blocks: usize, max_bytes: usize) -> Self {
         Self {
             table: Vec::new(),
+            starts: HashMap::new(),
             recent: 0,
             next: FIRST,
             live: 0,
             live_bytes: 0,
+            most_bytes: 0,
             freed: VecDeque::new(),
             freed_bytes: 0,
             gone: 0,
@@ -75,7 +80,13 @@ impl Blocks {
 
     /// Gives all memory back: the end of a call.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.max_blocks, self.max_bytes);
+        let most_bytes = self.most_bytes;
+        *self = Self { most_bytes, ..Self::new(self.max_blocks, self.max_bytes) };
+    }
+
+    /// The most bytes that were live at one time since this was last asked.
+    pub(crate) fn take_most_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.most_bytes)
     }
 
     /// A new block of `length` zero bytes; 0 for a length of 0.
@@ -129,7 +140,9 @@ impl Blocks {
         self.next = next;
         self.live += 1;
         self.live_bytes += bytes.len();
+        self.most_bytes = self.most_bytes.max(self.live_bytes);
         self.recent = self.table.len();
+        self.starts.insert(offset, self.recent);
         self.table.push(Block { offset, bytes, live: true });
         Ok(offset)
     }
@@ -154,12 +167,14 @@ impl Blocks {
                 let dropped = std::mem::take(&mut block.bytes);
                 self.freed_bytes -= dropped.len();
                 self.gone += 1;
+                self.starts.remove(&offset);
             }
         }
         // Each entry is removed once, in a sweep over at most twice as many.
         if self.gone > KEPT_BLOCKS && self.gone > self.table.len() / 2 {
             self.table.retain(|block| !block.bytes.is_empty());
             self.gone = 0;
+            self.starts = self.table.iter().enumerate().map(|(at, block)| (block.offset, at)).collect();
         }
     }
 
@@ -214,7 +229,8 @@ impl Blocks {
 
     /// The live block that starts exactly at `offset`.
     fn at(&mut self, offset: u64) -> Option<&mut Block> {
-        self.holding(offset).filter(|block| block.live && block.offset == offset)
+        self.recent = *self.starts.get(&offset)?;
+        self.table.get_mut(self.recent).filter(|block| block.live)
     }
 
     /// The block that `offset` is in, if its bytes are still there.
@@ -308,77 +324,168 @@ mod tests {
         assert!(blocks.alloc(1).is_err());
     }
 
-    /// Compares the table with a simple model of it over many random steps, forged offsets among them.
-    #[test]
-    fn the_table_does_what_a_simple_one_does() {
-        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-        let mut blocks = Blocks::new(64, 100_000);
-        let mut model: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-        let mut seen = vec![0, 1, FIRST - 1, END, u64::MAX];
-        for _ in 0..100_000 {
-            let somewhere = seen[usize::try_from(numbers.below(seen.len().try_into().unwrap())).unwrap()];
-            let offset = somewhere.wrapping_add(numbers.below(40)).wrapping_sub(numbers.below(10));
-            let holding = model
-                .range(..=offset)
-                .next_back()
-                .map(|(start, bytes)| (*start, bytes.clone(), usize::try_from(offset - start).unwrap()))
-                .filter(|(_, bytes, index)| index < &bytes.len());
-            match numbers.below(6) {
-                0 => {
-                    let length = numbers.below(3000);
-                    let live: usize = model.values().map(Vec::len).sum();
-                    let fits = live + usize::try_from(length).unwrap() <= 100_000 && model.len() < 64;
-                    match blocks.alloc(length) {
-                        Ok(0) => assert_eq!(length, 0),
-                        Ok(offset) => {
-                            assert!(fits);
-                            assert!(model.insert(offset, vec![0; length.try_into().unwrap()]).is_none());
-                            seen.push(offset);
-                        }
-                        Err(_) => assert!(!fits),
-                    }
-                }
-                1 => {
-                    blocks.free(offset);
-                    model.remove(&offset);
-                }
-                2 => {
-                    blocks.store_u8(offset, 7);
-                    if let Some((start, _, index)) = holding {
-                        model.get_mut(&start).unwrap()[index] = 7;
-                    }
-                }
-                3 => {
-                    blocks.store_u64(offset, u64::MAX);
-                    if let Some((start, _, index)) = holding
-                        && let Some(bytes) = model.get_mut(&start).unwrap().get_mut(index..index + 8)
-                    {
-                        bytes.fill(0xff);
-                    }
-                }
-                4 => {
-                    let length = numbers.below(50);
-                    let expected = holding.as_ref().and_then(|(_, bytes, index)| {
-                        bytes.get(*index..index + usize::try_from(length).unwrap())
-                    });
-                    assert_eq!(blocks.range(offset, length), expected);
-                }
-                _ => {
-                    let expected = model.get(&offset).map(Vec::as_slice);
-                    assert_eq!(
-                        blocks.length(offset),
-                        expected.map_or(0, |bytes| bytes.len().try_into().unwrap())
-                    );
-                    assert_eq!(blocks.get(offset), expected);
-                    if let Some((_, bytes, index)) = holding {
-                        assert_eq!(blocks.load_u8(offset), bytes[index]);
-                        let word = bytes
-                            .get(index..index + 8)
-                            .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
-                        assert_eq!(blocks.load_u64(offset), word);
-                    }
-                }
+    /// The table as simply as can be: every block whose bytes are there, and in which order the freed ones go.
+    struct Model {
+        blocks: BTreeMap<u64, (Vec<u8>, bool)>,
+        freed: Vec<u64>,
+        /// The end of the last block: no later one begins before it.
+        end: u64,
+        /// Freed blocks whose bytes are gone.
+        forgotten: usize,
+        max_blocks: usize,
+        max_bytes: usize,
+    }
+
+    impl Model {
+        fn new(max_blocks: usize, max_bytes: usize) -> Self {
+            Self {
+                blocks: BTreeMap::new(),
+                freed: Vec::new(),
+                end: FIRST,
+                forgotten: 0,
+                max_blocks,
+                max_bytes,
             }
         }
+
+        /// Number and bytes of all blocks that are live, or of all that are not.
+        fn count(&self, live: bool) -> (usize, usize) {
+            let counted = self.blocks.values().filter(|block| block.1 == live);
+            counted.fold((0, 0), |(number, sum), (bytes, _)| (number + 1, sum + bytes.len()))
+        }
+
+        /// What a new block of these bytes came to must be right.
+        fn made(&mut self, bytes: Vec<u8>, result: Result<u64, Fault>) -> Option<u64> {
+            let (live, live_bytes) = self.count(true);
+            let fits = live < self.max_blocks && live_bytes + bytes.len() <= self.max_bytes;
+            match result {
+                Ok(0) => assert_eq!(bytes.len(), 0),
+                Ok(offset) => {
+                    assert!(fits && offset >= self.end && offset.is_multiple_of(ALIGNMENT), "{offset}");
+                    self.forget(KEPT_BLOCKS, KEPT_BYTES.min(self.max_bytes - live_bytes - bytes.len()));
+                    self.end = offset + u64::try_from(bytes.len()).unwrap() + 1;
+                    self.blocks.insert(offset, (bytes, true));
+                    return Some(offset);
+                }
+                Err(Fault::Limit { .. }) => assert!(!fits && !bytes.is_empty()),
+                Err(other) => panic!("{other}"),
+            }
+            None
+        }
+
+        fn free(&mut self, offset: u64) {
+            if let Some((_, live @ true)) = self.blocks.get_mut(&offset) {
+                *live = false;
+                self.freed.push(offset);
+                self.forget(KEPT_BLOCKS, KEPT_BYTES);
+            }
+        }
+
+        fn forget(&mut self, blocks: usize, bytes: usize) {
+            while self.freed.len() > blocks || self.count(false).1 > bytes {
+                self.blocks.remove(&self.freed.remove(0));
+                self.forgotten += 1;
+            }
+        }
+
+        /// So many bytes of one block, and whether it is live.
+        fn at(&mut self, offset: u64, length: u64) -> Option<(&mut [u8], bool)> {
+            let (start, (bytes, live)) = self.blocks.range_mut(..=offset).next_back()?;
+            let index = usize::try_from(offset - start).ok().filter(|index| *index < bytes.len())?;
+            Some((bytes.get_mut(index..index + usize::try_from(length).unwrap())?, *live))
+        }
+    }
+
+    /// Many random steps, each with an offset that is or was one, a little beside, or forged.
+    fn compare_with_model(max_blocks: usize, max_bytes: usize, longest: u64, steps: usize) {
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let mut blocks = Blocks::new(max_blocks, max_bytes);
+        let mut model = Model::new(max_blocks, max_bytes);
+        let mut seen = vec![0, 1, FIRST - 1, FIRST, END, u64::MAX];
+        for step in 0..steps {
+            let recent = seen.len().min(usize::try_from(numbers.below(2000)).unwrap() + 6);
+            let back = usize::try_from(numbers.below(recent.try_into().unwrap())).unwrap();
+            let somewhere = seen[seen.len() - 1 - back];
+            let offset = match numbers.below(3) {
+                0 => somewhere.wrapping_add(numbers.below(40)).wrapping_sub(numbers.below(10)),
+                1 => somewhere.wrapping_add(numbers.below(longest + 20)),
+                _ => somewhere,
+            };
+            match numbers.below(8) {
+                0 => {
+                    let length = numbers.below(longest);
+                    let result = blocks.alloc(length);
+                    seen.extend(model.made(vec![0; length.try_into().unwrap()], result));
+                }
+                1 => {
+                    let bytes = vec![0xaa; numbers.below(longest).try_into().unwrap()];
+                    let result = blocks.insert(bytes.as_slice());
+                    seen.extend(model.made(bytes, result));
+                }
+                2 => {
+                    blocks.free(offset);
+                    model.free(offset);
+                }
+                3 => {
+                    let live = model.blocks.range(somewhere..).find(|(_, (_, live))| *live);
+                    let offset = live.map_or(somewhere, |(offset, _)| *offset);
+                    blocks.free(offset);
+                    model.free(offset);
+                }
+                4 => {
+                    blocks.store_u8(offset, 7);
+                    if let Some((bytes, _)) = model.at(offset, 1) {
+                        bytes[0] = 7;
+                    }
+                }
+                5 => {
+                    blocks.store_u64(offset, 0x0102_0304_0506_0708);
+                    if let Some((bytes, _)) = model.at(offset, 8) {
+                        bytes.copy_from_slice(&[8, 7, 6, 5, 4, 3, 2, 1]);
+                    }
+                }
+                6 => {
+                    let length = numbers.below(longest);
+                    let expected = model.at(offset, length).filter(|(_, live)| *live);
+                    assert_eq!(blocks.range(offset, length), expected.map(|(bytes, _)| &*bytes));
+                }
+                _ => {
+                    let expected = model.blocks.get(&offset).filter(|block| block.1);
+                    let expected = expected.map(|(bytes, _)| bytes.as_slice());
+                    let length = expected.map_or(0, |bytes| bytes.len().try_into().unwrap());
+                    assert_eq!((blocks.length(offset), blocks.get(offset)), (length, expected));
+                }
+            }
+            let byte = model.at(offset, 1).map_or(0, |(bytes, _)| bytes[0]);
+            assert_eq!(blocks.load_u8(offset), byte, "step {step}: {offset}");
+            let word =
+                model.at(offset, 8).map_or(0, |(bytes, _)| u64::from_le_bytes(bytes.try_into().unwrap()));
+            assert_eq!(blocks.load_u64(offset), word, "step {step}: {offset}");
+
+            assert_eq!((blocks.live, blocks.live_bytes), model.count(true), "step {step}");
+            assert_eq!((blocks.freed.len(), blocks.freed_bytes), model.count(false), "step {step}");
+            assert_eq!(blocks.table.len() - blocks.gone, model.blocks.len(), "step {step}");
+            assert!(blocks.live_bytes + blocks.freed_bytes <= max_bytes, "step {step}");
+            assert!(blocks.gone <= KEPT_BLOCKS.max(blocks.table.len() / 2) + 1, "step {step}");
+        }
+        assert!(model.forgotten > 100, "the steps reach little");
+        blocks.clear();
+        assert_eq!((blocks.live, blocks.live_bytes, blocks.freed_bytes, blocks.table.len()), (0, 0, 0, 0));
+        assert!(seen.iter().all(|offset| blocks.length(*offset) == 0 && blocks.load_u8(*offset) == 0));
+    }
+
+    #[test]
+    fn the_table_does_what_a_simple_one_does_under_a_ceiling_on_bytes() {
+        compare_with_model(64, 100_000, 3000, 20_000);
+    }
+
+    #[test]
+    fn the_table_does_what_a_simple_one_does_with_many_freed_blocks() {
+        compare_with_model(300, 1 << 20, 40, 12_000);
+    }
+
+    #[test]
+    fn the_table_does_what_a_simple_one_does_with_many_freed_bytes() {
+        compare_with_model(64, 1 << 24, 20_000, 10_000);
     }
 }

@@ -1,11 +1,16 @@
 //! How a call can fail, and telling one failure from another when the engine has ended it.
 
 use std::error::Error;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use crate::fault::Fault;
+
+/// Most frames of a backtrace, innermost first, and most bytes of a name in it.
+const MAX_FRAMES: usize = 64;
+const MAX_NAME_BYTES: usize = 256;
 
 /// Why a call failed. `message`, where there is one, is what the guest had set as its error before.
 ///
@@ -53,6 +58,12 @@ pub enum CallError {
     TimedOut {
         /// The time it had.
         deadline: Duration,
+        /// The error the guest had set.
+        message: Option<String>,
+    },
+    /// Whoever made the call has ended it.
+    #[error("the call was cancelled{}", beside(.message.as_deref()))]
+    Cancelled {
         /// The error the guest had set.
         message: Option<String>,
     },
@@ -111,19 +122,37 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The error that ended a call of the guest which had `fuel` to use and had set `message`.
-    pub(crate) fn of(error: wasmtime::Error, fuel: u64, message: Option<String>) -> Self {
+    /// What kind of failure it is, in one word for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Guest { .. } => "guest",
+            Self::Trap { .. } => "trap",
+            Self::Exit { .. } => "exit",
+            Self::OutOfFuel { .. } => "out-of-fuel",
+            Self::TimedOut { .. } => "timed-out",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Limit { .. } => "limit",
+            Self::Denied { .. } => "denied",
+            Self::Host { .. } => "host-function",
+            Self::NoSuchExport { .. } => "no-such-export",
+            Self::WrongSignature { .. } => "wrong-signature",
+            Self::Engine { .. } => "engine",
+        }
+    }
+
+    /// The error that ended a call of the guest, with the fuel it had and the message it had set.
+    pub(crate) fn of(error: wasmtime::Error, fuel: &Purse, message: Option<String>) -> Self {
         let backtrace = backtrace_of(&error);
         if let Some(trap) = error.downcast_ref::<Trap>() {
             return match trap {
-                Trap::OutOfFuel => Self::OutOfFuel { allowed: fuel, message },
+                Trap::OutOfFuel => fuel.used_up(message),
                 other => Self::Trap { reason: reason_of(*other), message, backtrace },
             };
         }
         match error.downcast::<Fault>() {
             Ok(Fault::Misuse(reason)) => Self::Trap { reason, message, backtrace },
             Ok(Fault::Exit(code)) => Self::Exit { code, message },
-            Ok(Fault::OutOfFuel) => Self::OutOfFuel { allowed: fuel, message },
+            Ok(Fault::OutOfFuel) => fuel.used_up(message),
             Ok(Fault::Limit { which, asked, allowed }) => Self::Limit { which, asked, allowed, message },
             Ok(Fault::Denied { capability }) => Self::Denied { capability, message },
             Ok(Fault::Host { function, source }) => Self::Host { function, source, message },
@@ -136,6 +165,26 @@ impl CallError {
     }
 }
 
+/// The fuel of a call.
+pub(crate) struct Purse {
+    /// What the caller allowed.
+    pub(crate) allowed: u64,
+    /// What there was: less, if the instance's own is running low.
+    pub(crate) had: u64,
+    /// What all calls of the instance together may use.
+    pub(crate) in_total: u64,
+}
+
+impl Purse {
+    fn used_up(&self, message: Option<String>) -> CallError {
+        if self.had == self.allowed {
+            return CallError::OutOfFuel { allowed: self.allowed, message };
+        }
+        let asked = self.in_total.saturating_sub(self.had).saturating_add(self.allowed);
+        CallError::Limit { which: "units of fuel in total", asked, allowed: self.in_total, message }
+    }
+}
+
 /// The trap in the engine's words, without the prefix that says it is one.
 fn reason_of(trap: Trap) -> String {
     let text = trap.to_string();
@@ -144,15 +193,30 @@ fn reason_of(trap: Trap) -> String {
 
 fn backtrace_of(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    let frame_number =
-        |line: &str| line.split_once(':').is_some_and(|(number, _)| number.parse::<u32>().is_ok());
-    backtrace
-        .to_string()
-        .lines()
-        .map(str::trim)
-        .filter(|line| frame_number(line))
-        .map(str::to_owned)
-        .collect()
+    backtrace.frames().iter().take(MAX_FRAMES).map(frame_text).collect()
+}
+
+/// A frame as the name of its function, where the module has names, else its number.
+fn frame_text(frame: &FrameInfo) -> String {
+    let Some(name) = frame.func_name() else { return format!("function {}", frame.func_index()) };
+    let mut text = Bounded(String::new());
+    // The demangler stops where no more is taken: names can be made to unfold without end.
+    if write!(text, "{:#}", rustc_demangle::demangle(name)).is_err() {
+        text.0.push('…');
+    }
+    text.0
+}
+
+/// The first [`MAX_NAME_BYTES`] of what is written.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_NAME_BYTES - self.0.len();
+        let end = text.floor_char_boundary(room.min(text.len()));
+        self.0.push_str(&text[..end]);
+        if end == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
 }
 
 fn guest_text(code: i32, message: Option<&str>) -> String {

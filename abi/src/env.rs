@@ -1,7 +1,7 @@
 //! The imports of `extism:host/env` but HTTP: Extism memory, input, output, config, variables and log.
 //! Each is a thin, typed door to the state; `load_*` and `store_*` cost what their wasm call costs.
 
-use wasmtime::{Caller, IntoFunc, Linker};
+use wasmtime::{Caller, IntoFunc, Linker, WasmRet, WasmTyList};
 
 use crate::fault::Fault;
 use crate::log::LogLevel;
@@ -16,11 +16,12 @@ pub(crate) const FORBIDDEN: &[&str] =
     &["reset", "input_set", "error_get", "output_offset", "output_length", "memory_bytes"];
 
 /// The module and the prefix of the names that PDKs before 2024 used for the same functions.
-const OLD: (&str, &str) = ("env", "extism_");
+pub(crate) const OLD_MODULE: &str = "env";
+const OLD_PREFIX: &str = "extism_";
 
 /// Links all of it, under the present and the old names.
 pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<State<T>>) -> wasmtime::Result<()> {
-    for (module, prefix) in [(MODULE, ""), OLD] {
+    for (module, prefix) in [(MODULE, ""), (OLD_MODULE, OLD_PREFIX)] {
         let mut imports = Imports { linker: &mut *linker, module, prefix };
         link_memory(&mut imports)?;
         link_call(&mut imports)?;
@@ -46,6 +47,19 @@ impl<T: Send + 'static> Imports<'_, T> {
         function: impl IntoFunc<State<T>, P, R>,
     ) -> wasmtime::Result<()> {
         self.linker.func_wrap(self.module, &format!("{}{name}", self.prefix), function)?;
+        Ok(())
+    }
+
+    /// Links one function that may wait.
+    pub(crate) fn define_async<P: WasmTyList, R: WasmRet>(
+        &mut self,
+        name: &str,
+        function: impl for<'a> Fn(Caller<'a, State<T>>, P) -> Box<dyn Future<Output = R> + Send + 'a>
+        + Send
+        + Sync
+        + 'static,
+    ) -> wasmtime::Result<()> {
+        self.linker.func_wrap_async(self.module, &format!("{}{name}", self.prefix), function)?;
         Ok(())
     }
 }
@@ -95,6 +109,7 @@ fn link_call<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasmtime::Resul
     imports.define(
         "output_set",
         |mut caller: Caller<'_, State<T>>, offset: u64, length: u64| -> wasmtime::Result<()> {
+            caller.data_mut().count("output_set");
             fuel::charge(&mut caller, fuel::LOOK_UP, 0)?;
             if length == 0 {
                 caller.data_mut().output = Vec::new();
@@ -113,6 +128,7 @@ fn link_call<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasmtime::Resul
         },
     )?;
     imports.define("error_set", |mut caller: Caller<'_, State<T>>, offset: u64| -> wasmtime::Result<()> {
+        caller.data_mut().count("error_set");
         let message = if offset == 0 { None } else { Some(read(&mut caller, "error_set", offset)?) };
         caller.data_mut().error = message.map(|text| String::from_utf8_lossy(&text).into_owned());
         Ok(())
@@ -125,11 +141,13 @@ fn input_length<T>(state: &mut State<T>) -> u64 {
 
 fn link_config_and_vars<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasmtime::Result<()> {
     imports.define("config_get", |mut caller: Caller<'_, State<T>>, key: u64| -> wasmtime::Result<u64> {
+        caller.data_mut().count("config_get");
         let name = take_key(&mut caller, "config_get", key)?;
         let value = caller.data().config.get(&name).map(|value| value.clone().into_bytes());
         answer(&mut caller, value)
     })?;
     imports.define("var_get", |mut caller: Caller<'_, State<T>>, key: u64| -> wasmtime::Result<u64> {
+        caller.data_mut().count("var_get");
         let name = take_key(&mut caller, "var_get", key)?;
         let value = caller.data().vars.get(&name).map(<[u8]>::to_vec);
         answer(&mut caller, value)
@@ -137,6 +155,7 @@ fn link_config_and_vars<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasm
     imports.define(
         "var_set",
         |mut caller: Caller<'_, State<T>>, key: u64, value: u64| -> wasmtime::Result<()> {
+            caller.data_mut().count("var_set");
             // Both are read before either is freed: they may be the same block.
             let bytes = read(&mut caller, "var_set", value)?;
             let name = take_key(&mut caller, "var_set", key)?;
@@ -163,6 +182,7 @@ fn link_log<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasmtime::Result
         imports.define(
             name,
             move |mut caller: Caller<'_, State<T>>, offset: u64| -> wasmtime::Result<()> {
+                caller.data_mut().count(name);
                 fuel::charge(&mut caller, fuel::LOG, 0)?;
                 let text = read(&mut caller, name, offset)?;
                 let state = caller.data_mut();
@@ -176,7 +196,7 @@ fn link_log<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasmtime::Result
 }
 
 /// The bytes of an argument, paid for; offset 0 is empty.
-fn read<T: 'static>(
+pub(crate) fn read<T: 'static>(
     caller: &mut Caller<'_, State<T>>,
     function: &str,
     offset: u64,

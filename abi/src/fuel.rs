@@ -14,6 +14,11 @@ pub(crate) const ALLOC: u64 = 100;
 pub(crate) const LOOK_UP: u64 = 100;
 /// One line of log: it leaves the sandbox, so that it costs more than work inside.
 pub(crate) const LOG: u64 = 1000;
+/// One HTTP request: a connection, and what it takes to make one.
+pub(crate) const HTTP: u64 = 10_000;
+
+/// A call of WASI.
+pub(crate) const WASI: u64 = 500;
 
 /// Takes the price `call` and that of moving `bytes` bytes from the running call.
 ///

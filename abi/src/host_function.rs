@@ -1,39 +1,53 @@
 //! Functions that the embedder gives its plug-ins: their declaration, their registry, and the passing of
-//! bytes in and out. What they do, and whether a plug-in may, is the embedder's.
+//! values in and out. What they do, and whether a plug-in may, is the embedder's; what the values are as bytes
+//! is `convert`'s.
 
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use wasmtime::{Caller, Linker, WasmRet, WasmTyList};
+use wasmtime::{Caller, Linker};
 
+use crate::convert::{Answer, Arguments};
 use crate::fault::Fault;
 use crate::fuel;
-use crate::module::LoadError;
+use crate::load_error::LoadError;
 use crate::state::State;
 
 /// The import module of user host functions, unless a function is declared with another.
 pub const USER_MODULE: &str = "extism:host/user";
 
-/// What a host function returns: bytes, empty for a function without a result, later.
-pub type HostFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, HostError>> + Send + 'a>>;
+/// What a host function returns, later: bytes, unless it was declared with another type. A function without a
+/// result returns no bytes, or `()`.
+pub type HostFuture<'a, R = Vec<u8>> = Pin<Box<dyn Future<Output = Result<R, HostError>> + Send + 'a>>;
 
-type Body<T> = Arc<dyn for<'a> Fn(&'a mut T, Vec<Vec<u8>>) -> HostFuture<'a> + Send + Sync>;
-
-/// The declaration of a host function.
+/// The declaration of a host function whose arguments and result are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFunction {
     /// Import module, usually [`USER_MODULE`].
     pub module: &'static str,
     /// Import name.
     pub name: &'static str,
-    /// Number of arguments, 0 to 4. Each is an i64 in wasm: the offset of a block, or 0 for no bytes.
+    /// Number of arguments, 0 to 5. Each is an i64 in wasm: the offset of a block, or 0 for no bytes.
     pub params: u8,
     /// Whether there is a result: an i64 in wasm, the offset of a block, or 0 for no bytes.
     pub returns: bool,
     /// Fuel for one call.
     pub fuel: u64,
     /// Fuel for each byte of the arguments and of the result.
+    pub fuel_per_byte: u64,
+}
+
+/// The declaration of a host function whose arguments and result are said by the types of its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypedFunction {
+    /// Import module, usually [`USER_MODULE`].
+    pub module: &'static str,
+    /// Import name.
+    pub name: &'static str,
+    /// Fuel for one call.
+    pub fuel: u64,
+    /// Fuel for each byte of the blocks of the arguments and of the result.
     pub fuel_per_byte: u64,
 }
 
@@ -67,7 +81,7 @@ impl HostError {
         Self::Failed(source.into())
     }
 
-    fn into_fault(self, function: &str) -> Fault {
+    pub(crate) fn into_fault(self, function: &str) -> Fault {
         match self {
             Self::Denied { capability } => Fault::Denied { capability },
             Self::Limit { which, asked, allowed } => Fault::Limit { which, asked, allowed },
@@ -90,49 +104,106 @@ impl From<std::io::Error> for HostError {
 }
 
 /// The host functions that modules can import. `T` is the data of an instance, all that a body sees.
-pub struct HostFunctions<T> {
-    functions: Vec<Defined<T>>,
+pub struct HostFunctions<T: 'static> {
+    /// Import modules, each as often as it has functions.
+    modules: Vec<&'static str>,
+    links: Vec<Link<T>>,
 }
 
-struct Defined<T> {
-    declaration: HostFunction,
-    body: Body<T>,
-}
+/// Links one function.
+type Link<T> = Box<dyn Fn(&mut Linker<State<T>>) -> Result<(), LoadError> + Send + Sync>;
 
 impl<T: Send + 'static> HostFunctions<T> {
     /// None.
     pub fn new() -> Self {
-        Self { functions: Vec::new() }
+        Self { modules: Vec::new(), links: Vec::new() }
     }
 
-    /// Adds a function; of two with the same module and name, the later one is linked.
+    /// Adds a function of typed arguments and result; of two with the same module and name, the later one is
+    /// linked.
     ///
-    /// `body` gets the instance's data and as many arguments as declared. It runs inside the guest's call: the
-    /// call's deadline and the dropping of its future end it at its next `.await`, so it must not block.
+    /// `body` gets the instance's data and the tuple of its arguments. Each is passed in wasm as an i64, the
+    /// offset of a block with the bytes that [`FromBytes`](crate::FromBytes) reads, or, for a
+    /// [`Number`](crate::Number), as its value. The result is the same the other way, and `()` is none. Bytes
+    /// that are no value of the type end the call as a trap that names the function and the argument.
+    ///
+    /// The body runs inside the guest's call: the call's deadline and the dropping of its future end it at its
+    /// next `.await`, so it must not block.
+    pub fn define_typed<A: Arguments, R: Answer>(
+        &mut self,
+        declaration: TypedFunction,
+        body: impl for<'a> Fn(&'a mut T, A) -> HostFuture<'a, R> + Send + Sync + 'static,
+    ) -> &mut Self {
+        let body = Arc::new(body);
+        self.modules.push(declaration.module);
+        self.links.push(Box::new(move |linker| {
+            let TypedFunction { module, name, .. } = declaration;
+            let (declaration, body) = (declaration.clone(), Arc::clone(&body));
+            linker
+                .func_wrap_async(module, name, move |caller: Caller<'_, State<T>>, values: A::Wasm| {
+                    let (declaration, body) = (declaration.clone(), Arc::clone(&body));
+                    Box::new(async move { call(&declaration, &*body, caller, values).await })
+                })
+                .map(|_| ())
+                .map_err(|error| LoadError::Engine { message: format!("{error:#}") })
+        }));
+        self
+    }
+
+    /// Adds a function of bytes, whose declaration is data; else as [`define_typed`](Self::define_typed) does.
+    ///
+    /// `body` gets as many arguments as declared. What it returns is dropped if no result is declared.
     pub fn define(
         &mut self,
         declaration: HostFunction,
         body: impl for<'a> Fn(&'a mut T, Vec<Vec<u8>>) -> HostFuture<'a> + Send + Sync + 'static,
     ) -> &mut Self {
-        self.functions.push(Defined { declaration, body: Arc::new(body) });
-        self
+        type B = Vec<u8>;
+        let HostFunction { module, name, params, returns, fuel, fuel_per_byte } = declaration;
+        let typed = TypedFunction { module, name, fuel, fuel_per_byte };
+        match params {
+            0 => self.define_list(typed, returns, body, |(): ()| vec![]),
+            1 => self.define_list(typed, returns, body, |(a,): (B,)| vec![a]),
+            2 => self.define_list(typed, returns, body, |(a, b): (B, B)| vec![a, b]),
+            3 => self.define_list(typed, returns, body, |(a, b, c): (B, B, B)| vec![a, b, c]),
+            4 => self.define_list(typed, returns, body, |(a, b, c, d): (B, B, B, B)| vec![a, b, c, d]),
+            5 => {
+                self.define_list(typed, returns, body, |(a, b, c, d, e): (B, B, B, B, B)| vec![a, b, c, d, e])
+            }
+            params => {
+                let refuse = move |_: &mut _| Err(LoadError::HostFunction { name: name.to_owned(), params });
+                self.links.push(Box::new(refuse));
+                self
+            }
+        }
+    }
+
+    /// Adds a function of bytes; `list` makes a list of its arguments.
+    fn define_list<A: Arguments>(
+        &mut self,
+        declaration: TypedFunction,
+        returns: bool,
+        body: impl for<'a> Fn(&'a mut T, Vec<Vec<u8>>) -> HostFuture<'a> + Send + Sync + 'static,
+        list: fn(A) -> Vec<Vec<u8>>,
+    ) -> &mut Self {
+        if returns {
+            self.define_typed(declaration, move |data, arguments| body(data, list(arguments)))
+        } else {
+            self.define_typed(declaration, move |data, arguments| {
+                let result = body(data, list(arguments));
+                Box::pin(async move { result.await.map(drop) })
+            })
+        }
+    }
+
+    /// Whether any function is declared with this import module.
+    pub(crate) fn has_module(&self, module: &str) -> bool {
+        self.modules.contains(&module)
     }
 
     /// Links all of them.
     pub(crate) fn link(&self, linker: &mut Linker<State<T>>) -> Result<(), LoadError> {
-        for function in &self.functions {
-            let name = function.declaration.name;
-            match function.declaration.params {
-                0 => function.link(linker, |(): ()| []),
-                1 => function.link(linker, |(a,): (u64,)| [a]),
-                2 => function.link(linker, |(a, b): (u64, u64)| [a, b]),
-                3 => function.link(linker, |(a, b, c): (u64, u64, u64)| [a, b, c]),
-                4 => function.link(linker, |(a, b, c, d): (u64, u64, u64, u64)| [a, b, c, d]),
-                params => return Err(LoadError::HostFunction { name: name.to_owned(), params }),
-            }
-            .map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
-        }
-        Ok(())
+        self.links.iter().try_for_each(|link| link(linker))
     }
 }
 
@@ -142,66 +213,35 @@ impl<T: Send + 'static> Default for HostFunctions<T> {
     }
 }
 
-impl<T: Send + 'static> Defined<T> {
-    fn link<P: WasmTyList + Send + 'static, const N: usize>(
-        &self,
-        linker: &mut Linker<State<T>>,
-        offsets: fn(P) -> [u64; N],
-    ) -> wasmtime::Result<()> {
-        if self.declaration.returns {
-            self.link_with_result(linker, offsets, |offset| offset)
-        } else {
-            self.link_with_result(linker, offsets, |_| ())
-        }
-    }
-
-    fn link_with_result<P: WasmTyList + Send + 'static, R: 'static, const N: usize>(
-        &self,
-        linker: &mut Linker<State<T>>,
-        offsets: fn(P) -> [u64; N],
-        result: fn(u64) -> R,
-    ) -> wasmtime::Result<()>
-    where
-        wasmtime::Result<R>: WasmRet,
-    {
-        let HostFunction { module, name, .. } = self.declaration;
-        let (declaration, body) = (self.declaration.clone(), Arc::clone(&self.body));
-        linker.func_wrap_async(module, name, move |caller: Caller<'_, State<T>>, params: P| {
-            let (declaration, body) = (declaration.clone(), Arc::clone(&body));
-            let offsets = offsets(params);
-            Box::new(async move { call(&declaration, &body, caller, offsets).await.map(result) })
-        })?;
-        Ok(())
-    }
-}
-
-/// One call from a guest: reads and pays the arguments, runs the body, pays and places the result.
-async fn call<T: Send + 'static, const N: usize>(
-    declaration: &HostFunction,
-    body: &Body<T>,
+/// One call from a guest: pays and reads the arguments, runs the body, pays and places the result.
+async fn call<T: Send + 'static, A: Arguments, R: Answer>(
+    declaration: &TypedFunction,
+    body: &(impl for<'a> Fn(&'a mut T, A) -> HostFuture<'a, R> + Sync),
     mut caller: Caller<'_, State<T>>,
-    offsets: [u64; N],
-) -> wasmtime::Result<u64> {
+    values: A::Wasm,
+) -> wasmtime::Result<R::Wasm> {
+    let TypedFunction { name, fuel, fuel_per_byte, .. } = *declaration;
+    let offsets = A::offsets(values);
+    caller.data_mut().count(name);
     let mut bytes_in = 0_u64;
-    for offset in offsets {
+    for offset in offsets.as_ref().iter().copied() {
         let length = caller.data_mut().blocks.length(offset);
         if offset != 0 && length == 0 {
-            return Err(Fault::bad_offset(declaration.name, offset).into());
+            return Err(Fault::bad_offset(name, offset).into());
         }
         bytes_in = bytes_in.saturating_add(length);
     }
-    let price = bytes_in.saturating_mul(declaration.fuel_per_byte).saturating_add(declaration.fuel);
-    fuel::take(&mut caller, price)?;
+    fuel::take(&mut caller, bytes_in.saturating_mul(fuel_per_byte).saturating_add(fuel))?;
 
-    let state = caller.data_mut();
-    let blocks = &mut state.blocks;
-    let arguments = offsets.map(|offset| blocks.get(offset).unwrap_or_default().to_vec());
-    let result =
-        body(&mut state.data, arguments.into()).await.map_err(|error| error.into_fault(declaration.name))?;
-    if !declaration.returns {
-        return Ok(0);
-    }
-    let bytes_out = u64::try_from(result.len()).unwrap_or(u64::MAX);
-    fuel::take(&mut caller, bytes_out.saturating_mul(declaration.fuel_per_byte))?;
-    Ok(caller.data_mut().blocks.insert(result)?)
+    let State { data, blocks, .. } = caller.data_mut();
+    let blocks = offsets.as_ref().iter().map(|offset| blocks.get(*offset).unwrap_or_default().to_vec());
+    let arguments = A::read(values, blocks)
+        .map_err(|(number, error)| Fault::Misuse(format!("`{name}`: argument {number}: {error}")))?;
+    let result = body(data, arguments).await.map_err(|error| error.into_fault(name))?;
+    result.give(|bytes| {
+        let bytes = bytes.map_err(|error| HostError::Failed(error).into_fault(name))?;
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        fuel::take(&mut caller, length.saturating_mul(fuel_per_byte))?;
+        Ok(caller.data_mut().blocks.insert(bytes)?)
+    })
 }

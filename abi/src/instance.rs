@@ -2,19 +2,29 @@
 //! is decided by whoever makes it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{Store, UpdateDeadline};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::call_error::CallError;
+use wasmtime::{AsContextMut, Store, UpdateDeadline};
+
+use crate::call_error::{CallError, Purse};
 use crate::fault::Fault;
+use crate::fuel;
+use crate::http::HttpClient;
 use crate::limits::InstanceLimits;
 use crate::log::LogSink;
 use crate::module::{CallResult, Function, Module};
+use crate::report::Report;
 use crate::state::State;
 
 /// The export of a command module that runs its `main`.
 const COMMAND: &str = "_start";
+
+/// Most bytes that one call of WASI makes the host hold.
+const MAX_WASI_BYTES: usize = 16 * 1024 * 1024;
 
 /// Code of a failure that a message tells of while the returned code would read as success.
 const FAILED: i32 = -1;
@@ -28,12 +38,14 @@ pub struct InstanceOptions {
     pub config: BTreeMap<String, String>,
     /// Where its log goes.
     pub log: LogSink,
+    /// What `http_request` does. None: it is denied.
+    pub http: Option<Arc<dyn HttpClient>>,
 }
 
 impl InstanceOptions {
-    /// [`InstanceLimits::standard`], no configuration, no log.
+    /// [`InstanceLimits::standard`], no configuration, no log, no HTTP.
     pub fn standard() -> Self {
-        Self { limits: InstanceLimits::standard(), config: BTreeMap::new(), log: LogSink::off() }
+        Self { limits: InstanceLimits::standard(), config: BTreeMap::new(), log: LogSink::off(), http: None }
     }
 }
 
@@ -46,15 +58,6 @@ pub struct CallLimits {
     pub deadline: Duration,
 }
 
-/// What a call that succeeded has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// The output the guest set, or nothing.
-    pub bytes: Vec<u8>,
-    /// Fuel used, that of the start included.
-    pub fuel_used: u64,
-}
-
 /// A plug-in: a module, the host's data about it, and, from the first call on, a wasm instance.
 ///
 /// The wasm instance serves many calls, and keeps its memory and globals between them. After an abnormal end
@@ -64,6 +67,21 @@ pub struct Instance<T: 'static> {
     /// Always there but inside [`Instance::renew`].
     store: Option<Store<State<T>>>,
     guest: Guest,
+    cancel: Arc<Notify>,
+    report: Report,
+}
+
+/// Ends calls of one instance, from anywhere. Clones are cheap and end the same calls.
+#[derive(Debug, Clone)]
+pub struct CancelHandle {
+    cancel: Arc<Notify>,
+}
+
+impl CancelHandle {
+    /// Ends the running call with [`CallError::Cancelled`]. Without one, nothing happens: the next call is not touched.
+    pub fn cancel(&self) {
+        self.cancel.notify_waiters();
+    }
 }
 
 /// The wasm instance in the store.
@@ -77,6 +95,12 @@ enum Guest {
     Spent,
 }
 
+/// Why a call did not come to its own end.
+enum Stopped {
+    Cancelled,
+    TimedOut,
+}
+
 /// Where in a call the guest was when it ended.
 enum Ended {
     Starting(wasmtime::Error),
@@ -86,13 +110,13 @@ enum Ended {
 impl<T: Send + 'static> Instance<T> {
     pub(crate) fn new(module: Module<T>, state: State<T>) -> Self {
         let store = Some(store_for(&module, state));
-        Self { module, store, guest: Guest::Absent }
+        Self { module, store, guest: Guest::Absent, cancel: Arc::default(), report: Report::default() }
     }
 
-    /// Calls an export, with `input`.
+    /// Calls an export, with `input`, and returns its output.
     ///
-    /// Needs a tokio runtime with time. Dropping the future cancels the call, within a tick of the engine even
-    /// if the guest computes without end; the next call then gets a fresh wasm instance.
+    /// Needs a tokio runtime with time. Dropping the future cancels the call, and so does a [`CancelHandle`]: within a
+    /// tick of the engine even if the guest computes without end. The next call then gets a fresh wasm instance.
     ///
     /// # Errors
     /// The guest failed, or was stopped; or there is no such function. See [`CallError`].
@@ -101,7 +125,8 @@ impl<T: Send + 'static> Instance<T> {
         export: &str,
         input: &[u8],
         limits: &CallLimits,
-    ) -> Result<Output, CallError> {
+    ) -> Result<Vec<u8>, CallError> {
+        self.report = Report::default();
         let module = self.module.clone();
         let function = module.function(export)?;
         if matches!(self.guest, Guest::Spent) {
@@ -109,21 +134,44 @@ impl<T: Send + 'static> Instance<T> {
         }
         // Until a proper end, also if this future is dropped.
         let guest = std::mem::replace(&mut self.guest, Guest::Spent);
+        let began = Instant::now();
+        let cancel = Arc::clone(&self.cancel);
         let store = self.store_mut();
-        store.set_fuel(limits.fuel).map_err(|error| engine_error(&error))?;
+        let purse = limits.fuel.min(store.data().fuel_left);
+        store.set_fuel(purse).map_err(|error| engine_error(&error))?;
         store.set_epoch_deadline(1);
 
-        let ended = tokio::time::timeout(limits.deadline, run(store, &module, guest, function, input)).await;
-
-        let fuel_used = limits.fuel.saturating_sub(store.get_fuel().map_err(|error| engine_error(&error))?);
-        let refused = store.data_mut().growth.take_refused();
-        let (bytes, message) = store.data_mut().end_call();
-        let code = match ended {
-            Err(_) => return Err(CallError::TimedOut { deadline: limits.deadline, message }),
-            Ok(Err(Ended::Starting(error))) => {
-                return Err(start_error(error, refused, limits.fuel, message));
+        let cancelled = cancel.notified();
+        let ended = tokio::select! {
+            biased;
+            () = cancelled => Err(Stopped::Cancelled),
+            result = tokio::time::timeout(limits.deadline, run(store, &module, guest, function, input)) => {
+                result.map_err(|_| Stopped::TimedOut)
             }
-            Ok(Err(Ended::Running(error))) => match CallError::of(error, limits.fuel, message.clone()) {
+        };
+
+        let paid = pay_debt(&mut *store);
+        let fuel_used = purse.saturating_sub(store.get_fuel().map_err(|error| engine_error(&error))?);
+        let refused = store.data_mut().growth.take_refused();
+        let state = store.data_mut();
+        let left = state.end_call();
+        state.fuel_left = state.fuel_left.saturating_sub(fuel_used);
+        let fuel = Purse { allowed: limits.fuel, had: purse, in_total: state.fuel_in_total() };
+        self.report = Report {
+            fuel_used,
+            wall: began.elapsed(),
+            memory_bytes: count(left.memory_bytes),
+            block_bytes: count(left.block_bytes),
+            host_calls: left.host_calls,
+            bytes_in: count(input.len()),
+            bytes_out: count(left.output.len()),
+        };
+        let message = left.message;
+        let code = match ended {
+            Err(Stopped::Cancelled) => return Err(CallError::Cancelled { message }),
+            Err(Stopped::TimedOut) => return Err(CallError::TimedOut { deadline: limits.deadline, message }),
+            Ok(Err(Ended::Starting(error))) => return Err(start_error(error, refused, &fuel, message)),
+            Ok(Err(Ended::Running(error))) => match CallError::of(error, &fuel, message.clone()) {
                 CallError::Exit { code: 0, .. } => 0,
                 other => return Err(other),
             },
@@ -134,11 +182,25 @@ impl<T: Send + 'static> Instance<T> {
                 code
             }
         };
+        if let Err(error) = paid {
+            self.guest = Guest::Spent;
+            return Err(CallError::of(error, &fuel, message));
+        }
         match (code, message) {
-            (0, None) => Ok(Output { bytes, fuel_used }),
+            (0, None) => Ok(left.output),
             (0, message) => Err(CallError::Guest { code: FAILED, message }),
             (code, message) => Err(CallError::Guest { code, message }),
         }
+    }
+
+    /// What the last call has used; nothing before the first, and where a call was dropped.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Ends calls of this instance while somebody waits for them.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle { cancel: Arc::clone(&self.cancel) }
     }
 
     /// What the host functions of this instance work on.
@@ -172,11 +234,21 @@ impl<T: Send + 'static> Instance<T> {
 
 /// A store under the limits of its state, interrupted at each tick of the engine.
 fn store_for<T: Send + 'static>(module: &Module<T>, state: State<T>) -> Store<State<T>> {
-    let mut store = Store::new(module.linked().module().engine(), state);
+    let mut store = Store::new(module.engine(), state);
     store.limiter(|state| &mut state.growth);
+    store.set_hostcall_fuel(MAX_WASI_BYTES);
     // tokio's own yield lets its clock run before the guest goes on, so that deadlines are seen.
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+    store.epoch_deadline_callback(|context| {
+        pay_debt(context)?;
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
     store
+}
+
+/// Takes the fuel for calls of WASI.
+fn pay_debt<T: Send + 'static>(mut context: impl AsContextMut<Data = State<T>>) -> wasmtime::Result<()> {
+    let debt = std::mem::take(&mut context.as_context_mut().data_mut().debt);
+    if debt == 0 { Ok(()) } else { fuel::take(context, debt) }
 }
 
 /// Starts the guest if need be, and runs one of its functions: its code, and the instance.
@@ -195,22 +267,13 @@ async fn run<T: Send + 'static>(
     Ok((instance, code))
 }
 
-/// Makes a wasm instance: its start function, then its initialisers.
+/// Makes the wasm instance: start functions and initialisers.
 async fn start<T: Send + 'static>(
     store: &mut Store<State<T>>,
     module: &Module<T>,
 ) -> wasmtime::Result<wasmtime::Instance> {
     store.data_mut().begin_call(&[])?;
-    let instance = module.linked().instantiate_async(&mut *store).await?;
-    let initialisers = module.initialisers();
-    if let Some(name) = initialisers.reactor {
-        instance.get_typed_func::<(), ()>(&mut *store, name)?.call_async(&mut *store, ()).await?;
-    }
-    if initialisers.haskell {
-        let function = instance.get_typed_func::<(i32, i32), ()>(&mut *store, "hs_init")?;
-        function.call_async(&mut *store, (0, 0)).await?;
-    }
-    Ok(instance)
+    module.linked().instantiate(store).await
 }
 
 /// Runs one function of a started guest.
@@ -236,7 +299,7 @@ async fn enter<T: Send + 'static>(
 fn start_error(
     error: wasmtime::Error,
     refused: Option<Fault>,
-    fuel: u64,
+    fuel: &Purse,
     message: Option<String>,
 ) -> CallError {
     match (CallError::of(error, fuel, message), refused) {
@@ -253,4 +316,8 @@ fn start_error(
 
 fn engine_error(error: &wasmtime::Error) -> CallError {
     CallError::Engine { message: format!("{error:#}") }
+}
+
+fn count(bytes: usize) -> u64 {
+    bytes.try_into().unwrap_or(u64::MAX)
 }

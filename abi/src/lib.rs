@@ -25,7 +25,7 @@
 //!
 //! let limits = CallLimits { fuel: 10_000_000, deadline: Duration::from_secs(5) };
 //! let output = plugin.call("echo", b"hello", &limits).await?;
-//! assert_eq!(output.bytes, b"hello");
+//! assert_eq!(output, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -35,32 +35,30 @@
 //!
 //! # Host functions
 //!
-//! A host function gets the data of the instance that calls it and the bytes of its arguments. It is a future,
-//! so it may wait; the deadline and the cancellation of the call reach it at each `.await`.
+//! A host function gets the data of the instance that calls it and its arguments. Their types, and that of the
+//! result, say what crosses: text, bytes, truth values, numbers and [`Json`] as a block of bytes ([`FromBytes`],
+//! [`ToBytes`]), a [`Number`] by value. It is a future, so it may wait; the deadline and the cancellation of the
+//! call reach it at each `.await`.
 //!
 //! ```
 //! # use std::time::Duration;
 //! # use hm_abi::{CallLimits, Engine, InstanceOptions, Module, ModuleLimits};
-//! use hm_abi::{CallError, HostError, HostFunction, HostFunctions, USER_MODULE};
+//! use hm_abi::{CallError, HostError, HostFunctions, Json, Number, TypedFunction, USER_MODULE};
 //!
 //! struct Plugin {
 //!     greeted: Vec<String>,
 //! }
 //!
 //! let mut host = HostFunctions::new();
-//! host.define(
-//!     HostFunction {
-//!         module: USER_MODULE, name: "greet", params: 1, returns: true, fuel: 1000, fuel_per_byte: 1,
-//!     },
-//!     |plugin: &mut Plugin, arguments| {
+//! host.define_typed(
+//!     TypedFunction { module: USER_MODULE, name: "greet", fuel: 1000, fuel_per_byte: 1 },
+//!     |plugin: &mut Plugin, (name, times): (String, Number<i64>)| {
 //!         Box::pin(async move {
-//!             let name = String::from_utf8(arguments.concat())
-//!                 .map_err(|_| HostError::InvalidArgument("a name is UTF-8".to_owned()))?;
 //!             if name == "root" {
 //!                 return Err(HostError::Denied { capability: "greet:root".to_owned() });
 //!             }
 //!             plugin.greeted.push(name.clone());
-//!             Ok(format!("hello {name}").into_bytes())
+//!             Ok(Json((name, times.0 * 2)))
 //!         })
 //!     },
 //! );
@@ -68,23 +66,28 @@
 //! #     (import "extism:host/env" "input_offset" (func $input (result i64)))
 //! #     (import "extism:host/env" "length" (func $length (param i64) (result i64)))
 //! #     (import "extism:host/env" "output_set" (func $output (param i64 i64)))
-//! #     (import "extism:host/user" "greet" (func $greet (param i64) (result i64)))
+//! #     (import "extism:host/user" "greet" (func $greet (param i64 i64) (result i64)))
 //! #     (func (export "run") (local $result i64)
-//! #       (local.set $result (call $greet (call $input)))
+//! #       (local.set $result (call $greet (call $input) (i64.const 21)))
 //! #       (call $output (local.get $result) (call $length (local.get $result)))))"#)?;
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 //! # let module = Module::load(&Engine::new()?, &wasm, &host, &ModuleLimits::standard())?;
 //! # let limits = CallLimits { fuel: 10_000_000, deadline: Duration::from_secs(5) };
 //!
 //! let mut plugin = module.instance(Plugin { greeted: Vec::new() }, InstanceOptions::standard());
-//! assert_eq!(plugin.call("run", b"Ada", &limits).await?.bytes, b"hello Ada");
+//! assert_eq!(plugin.call("run", b"Ada", &limits).await?, br#"["Ada",42]"#);
 //!
 //! let denied = plugin.call("run", b"root", &limits).await;
 //! assert!(matches!(denied, Err(CallError::Denied { capability, .. }) if capability == "greet:root"));
 //! assert_eq!(plugin.data().greeted, ["Ada"]);
+//!
+//! let broken = plugin.call("run", b"\xff", &limits).await;
+//! assert!(matches!(broken, Err(CallError::Trap { reason, .. }) if reason.starts_with("`greet`: argument 1:")));
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`HostFunctions::define`] is for functions whose declarations are data: a list of bytes in, bytes out.
 //!
 //! # Limits, deadlines, cancellation
 //!
@@ -117,6 +120,8 @@
 mod assembly_script;
 mod blocks;
 mod call_error;
+mod code;
+mod convert;
 mod engine;
 mod env;
 mod fault;
@@ -125,9 +130,12 @@ mod host_function;
 mod http;
 mod instance;
 mod limits;
+mod link;
+mod load_error;
 mod log;
 mod module;
 mod precompiled;
+mod report;
 mod state;
 mod vars;
 mod wasi;
@@ -135,10 +143,19 @@ mod wasi;
 #[doc = include_str!("spec.md")]
 pub mod spec {}
 
+pub use crate::http::{
+    AllowedHosts, AllowedHostsClient, AllowedHostsError, HttpClient, HttpError, HttpFuture, HttpLimits,
+    HttpRequest, HttpRequestError, HttpResponse, NotAllowed, Permit, ResolveFuture, Resolver, SystemResolver,
+    TlsError, TlsRoots,
+};
 pub use call_error::CallError;
+pub use code::{Code, ModuleLimits};
+pub use convert::{Answer, Argument, Arguments, FromBytes, Json, Number, ToBytes};
 pub use engine::{Engine, EngineError};
-pub use host_function::{HostError, HostFunction, HostFunctions, HostFuture, USER_MODULE};
-pub use instance::{CallLimits, Instance, InstanceOptions, Output};
+pub use host_function::{HostError, HostFunction, HostFunctions, HostFuture, TypedFunction, USER_MODULE};
+pub use instance::{CallLimits, CancelHandle, Instance, InstanceOptions};
 pub use limits::InstanceLimits;
+pub use load_error::LoadError;
 pub use log::{LogLevel, LogSink};
-pub use module::{LoadError, Module, ModuleLimits};
+pub use module::Module;
+pub use report::Report;

@@ -23,15 +23,24 @@ pub struct InstanceLimits {
     pub var_bytes: usize,
     /// Number of variables.
     pub vars: usize,
+    /// Fuel for all calls together.
+    pub fuel: u64,
     /// Lines a call may log. What is beyond is counted and dropped.
     pub log_lines: usize,
     /// Bytes a call may log. Lines that do not fit are counted and dropped.
     pub log_bytes: usize,
+    /// HTTP requests a call may make. The redirects that one follows are not counted.
+    pub http_requests: usize,
+    /// Bytes of the body of one HTTP response, as sent and decoded.
+    pub http_body_bytes: usize,
+    /// Bytes of status line and headers of one HTTP response.
+    pub http_header_bytes: usize,
 }
 
 impl InstanceLimits {
     /// 256 MiB of linear memory, 131,072 table elements, 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
-    /// 1024 variables, and 1 MiB in 10,000 lines of log for each call.
+    /// 1024 variables, 10^13 units of fuel; for each call 1 MiB in 10,000 lines of log and 100 HTTP requests, for
+    /// each response 50 MiB of body and 64 KiB of headers.
     pub const fn standard() -> Self {
         Self {
             memory_pages: 4096,
@@ -40,8 +49,12 @@ impl InstanceLimits {
             blocks: 65_536,
             var_bytes: 1024 * 1024,
             vars: 1024,
+            fuel: 10_000_000_000_000,
             log_lines: 10_000,
             log_bytes: 1024 * 1024,
+            http_requests: 100,
+            http_body_bytes: 50 * 1024 * 1024,
+            http_header_bytes: 64 * 1024,
         }
     }
 }
@@ -93,6 +106,11 @@ impl Growth {
             table_elements: total("table elements", limits.table_elements),
             refused: None,
         }
+    }
+
+    /// Bytes of all linear memories.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes.used
     }
 
     pub(crate) fn take_refused(&mut self) -> Option<Fault> {

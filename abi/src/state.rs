@@ -8,6 +8,8 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::blocks::Blocks;
 use crate::fault::Fault;
+use crate::fuel;
+use crate::http::Http;
 use crate::instance::InstanceOptions;
 use crate::limits::{Growth, InstanceLimits};
 use crate::log::Log;
@@ -15,6 +17,9 @@ use crate::vars::Vars;
 
 /// Most random bytes of one `random_get`: they are made while nothing can interrupt.
 const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
+
+/// Name under which calls of WASI are counted.
+const WASI: &str = crate::wasi::MODULE;
 
 /// The host's side of one instance.
 pub(crate) struct State<T> {
@@ -26,10 +31,13 @@ pub(crate) struct State<T> {
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) vars: Vars,
     pub(crate) log: Log,
+    pub(crate) http: Http,
+    /// What is left of [`InstanceLimits::fuel`].
+    pub(crate) fuel_left: u64,
 
     // For the life of the wasm instance.
     pub(crate) growth: Growth,
-    pub(crate) wasi: WasiP1Ctx,
+    wasi: WasiP1Ctx,
 
     // For one call.
     pub(crate) blocks: Blocks,
@@ -37,22 +45,30 @@ pub(crate) struct State<T> {
     pub(crate) input: u64,
     pub(crate) output: Vec<u8>,
     pub(crate) error: Option<String>,
+    /// How often each function of the host was called.
+    pub(crate) host_calls: BTreeMap<&'static str, u64>,
+    /// Fuel for calls of WASI that is still to be taken: where they are counted, the fuel is out of reach.
+    pub(crate) debt: u64,
 }
 
 impl<T> State<T> {
     pub(crate) fn new(data: T, options: InstanceOptions) -> Self {
-        let InstanceOptions { limits, config, log } = options;
+        let InstanceOptions { limits, config, log, http } = options;
         Self {
             data,
             config,
             vars: Vars::new(&limits),
             log: Log::new(log, &limits),
+            http: Http::new(http, &limits),
+            fuel_left: limits.fuel,
             growth: Growth::new(&limits),
             wasi: empty_wasi(),
             blocks: Blocks::new(limits.blocks, limits.memory_bytes),
             input: 0,
             output: Vec::new(),
             error: None,
+            host_calls: BTreeMap::new(),
+            debt: 0,
             limits,
         }
     }
@@ -63,6 +79,23 @@ impl<T> State<T> {
         self.growth = Growth::new(&self.limits);
         self.wasi = empty_wasi();
         self
+    }
+
+    /// What all calls together may use.
+    pub(crate) fn fuel_in_total(&self) -> u64 {
+        self.limits.fuel
+    }
+
+    /// Counts a call of a function of the host.
+    pub(crate) fn count(&mut self, function: &'static str) {
+        *self.host_calls.entry(function).or_default() += 1;
+    }
+
+    /// WASI for one of its functions, which is counted and will be paid.
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        self.count(WASI);
+        self.debt = self.debt.saturating_add(fuel::WASI);
+        &mut self.wasi
     }
 
     /// Nothing is left of what ran before, and `input` is there to be read.
@@ -77,13 +110,31 @@ impl<T> State<T> {
         Ok(())
     }
 
-    /// Gives the memory of the call back, and returns its output and its error message.
-    pub(crate) fn end_call(&mut self) -> (Vec<u8>, Option<String>) {
+    /// Gives the memory of the call back, and returns what it has left.
+    pub(crate) fn end_call(&mut self) -> Ended {
         self.log.end();
+        self.http.end_call();
+        let ended = Ended {
+            output: std::mem::take(&mut self.output),
+            message: self.error.take(),
+            host_calls: std::mem::take(&mut self.host_calls),
+            memory_bytes: self.growth.memory_bytes(),
+            block_bytes: self.blocks.take_most_bytes(),
+        };
         self.blocks.clear();
         self.input = 0;
-        (std::mem::take(&mut self.output), self.error.take())
+        self.debt = 0;
+        ended
     }
+}
+
+/// What a call has left.
+pub(crate) struct Ended {
+    pub(crate) output: Vec<u8>,
+    pub(crate) message: Option<String>,
+    pub(crate) host_calls: BTreeMap<&'static str, u64>,
+    pub(crate) memory_bytes: usize,
+    pub(crate) block_bytes: usize,
 }
 
 /// WASI with nothing in it: no arguments, no environment, no directories, an input at its end, outputs that

@@ -6,11 +6,14 @@ use wasmtime_wasi::p1;
 use crate::fault::Fault;
 use crate::state::State;
 
-/// Links `wasi_snapshot_preview1`.
+/// The import module of WASI preview 1.
+pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
+
+/// Links it.
 pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<State<T>>) -> wasmtime::Result<()> {
-    p1::add_to_linker_async(linker, |state: &mut State<T>| &mut state.wasi)?;
+    p1::add_to_linker_async(linker, State::wasi)?;
     // The library's own refuses codes above 125; here every code is an answer.
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "proc_exit", |code: i32| -> wasmtime::Result<()> {
         Err(Fault::Exit(code).into())
     })?;
     Ok(())

@@ -3,6 +3,9 @@
 
 mod bench;
 mod demo;
+mod differential;
+mod fuzz;
+mod guests;
 mod plugins;
 mod run;
 mod setup;
@@ -15,25 +18,50 @@ use std::{env, iter};
 
 use anyhow::{Context, Result, bail};
 
-/// A command: its name, what it does, and how.
+/// A command: its name, the arguments it takes (none if empty), what it does, and how.
 struct Command {
     name: &'static str,
+    arguments: &'static str,
     about: &'static str,
-    run: fn(&Path) -> Result<()>,
+    run: fn(&Path, &[String]) -> Result<()>,
 }
 
 const COMMANDS: &[Command] = &[
-    Command { name: "demo", about: "set up, and run a real pipeline on examples/hello", run: demo::demo },
-    Command { name: "test", about: "set up, and run every test", run: test::test },
+    Command {
+        name: "demo",
+        arguments: "",
+        about: "set up, and run a real pipeline on examples/hello",
+        run: |root, _| demo::demo(root),
+    },
+    Command {
+        name: "test",
+        arguments: "",
+        about: "set up, and run every test",
+        run: |root, _| test::test(root),
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[--seconds N] [TARGET...]",
+        about: "run the fuzz targets, or those that are named",
+        run: fuzz::fuzz,
+    },
+    Command {
+        name: "differential",
+        arguments: "[--scripts N] [--seed N]",
+        about: "compare our host with the reference implementation",
+        run: differential::differential,
+    },
     Command {
         name: "bench",
+        arguments: "",
         about: "measure what a step costs, beside a plain shell loop",
-        run: bench::bench,
+        run: |root, _| bench::bench(root),
     },
     Command {
         name: "plugins",
+        arguments: "",
         about: "build the plugins for wasm32-wasip1, and print where they are",
-        run: |root| {
+        run: |root, _| {
             for path in plugins::run(root)? {
                 println!("{}", path.display());
             }
@@ -41,9 +69,19 @@ const COMMANDS: &[Command] = &[
         },
     },
     Command {
+        name: "guests",
+        arguments: "",
+        about: "build the plug-ins in several languages that the tests run, and print where they are",
+        run: |root, _| {
+            println!("{}", guests::build(root, &setup::run()?)?.display());
+            Ok(())
+        },
+    },
+    Command {
         name: "setup",
+        arguments: "",
         about: "make this machine able to build for wasm32-wasip1",
-        run: |_| {
+        run: |_, _| {
             println!("setup: {}", setup::run()?);
             Ok(())
         },
@@ -69,15 +107,19 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
         bail!("there is no command `{name}`\n{}", help());
     };
-    if let Some(extra) = args.next() {
+    let args: Vec<String> = args.collect();
+    if let (true, Some(extra)) = (command.arguments.is_empty(), args.first()) {
         bail!("`{name}` takes no argument, and was given `{extra}`");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no repository")?;
-    (command.run)(root)
+    (command.run)(root, &args)
 }
 
 fn help() -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  {:10} {}\n", command.name, command.about));
+    let lines = COMMANDS.iter().map(|command| {
+        let usage = format!("{} {}", command.name, command.arguments);
+        format!("  {:38} {}\n", usage.trim_end(), command.about)
+    });
     iter::once("Usage: cargo xtask COMMAND\n\n".to_owned()).chain(lines).collect()
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::run::{cargo, run};
-use crate::setup;
+use crate::{guests, setup};
 
 /// The emitter whose pipelines must run.
 const HARMONT: &str = "harmont==0.0.1";
@@ -20,7 +20,8 @@ const SYSTEM_PYTHON: [&str; 2] = ["/usr/bin/python3", "/usr/local/bin/python3"];
 /// # Errors
 /// When the set-up or a test fails.
 pub(crate) fn test(root: &Path) -> Result<()> {
-    eprintln!("setup: {}", setup::run()?);
+    let toolchain = setup::run()?;
+    eprintln!("setup: {toolchain}");
     // Some tests of the sandbox are programs in Python, which a step has to find in the system.
     if !SYSTEM_PYTHON.iter().any(|path| Path::new(path).exists())
         && let Err(error) = setup::install_debian(&["python3".to_owned()])
@@ -31,9 +32,11 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     if let Err(error) = install_harmont(&harmont) {
         eprintln!("setup: pipelines of the real emitter cannot be tested: {error:#}");
     }
+    let guests = guests::build(root, &toolchain)?;
     run(cargo()
         .current_dir(root)
         .args(["test", "--workspace", "--locked"])
+        .env("HM_TEST_GUESTS", guests)
         .env("HM_TEST_HARMONT", &harmont))?;
     // The plugins' own unit tests run natively, through the SDK's mock host.
     let target = env::var_os("CARGO_TARGET_DIR")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hm_abi::{
     CallError, CallLimits, Engine, HostFunctions, Instance, InstanceLimits, InstanceOptions, LoadError,
-    LogLevel, LogSink, Module, ModuleLimits, Output,
+    LogLevel, LogSink, Module, ModuleLimits,
 };
 
 /// One engine for all tests, as for a whole process.
@@ -118,7 +118,7 @@ pub(crate) fn rig_with<T: Send + 'static>(
     let config = BTreeMap::from([("greeting", "hello"), ("empty", ""), ("", "of the empty key")]);
     let config = config.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let module = load(wasm, host).unwrap();
-    Rig { instance: module.instance(data, InstanceOptions { limits, config, log: sink }), log }
+    Rig { instance: module.instance(data, InstanceOptions { limits, config, log: sink, http: None }), log }
 }
 
 /// An instance of a guest with the prelude under the given limits.
@@ -137,9 +137,9 @@ impl<T: Send + 'static> Rig<T> {
 }
 
 /// An outcome in a few words. Outputs of eight bytes are shown as the number they hold.
-pub(crate) fn describe(result: &Result<Output, CallError>) -> String {
+pub(crate) fn describe(result: &Result<Vec<u8>, CallError>) -> String {
     match result {
-        Ok(Output { bytes, .. }) => match <[u8; 8]>::try_from(bytes.as_slice()) {
+        Ok(bytes) => match <[u8; 8]>::try_from(bytes.as_slice()) {
             Ok(number) => format!("number {}", i64::from_le_bytes(number)),
             Err(_) => format!("output {}", String::from_utf8_lossy(bytes)),
         },
@@ -147,6 +147,7 @@ pub(crate) fn describe(result: &Result<Output, CallError>) -> String {
         Err(CallError::Trap { reason, message, .. }) => format!("trap {reason}{}", beside(message)),
         Err(CallError::Exit { code, message }) => format!("exit {code}{}", beside(message)),
         Err(CallError::OutOfFuel { message, .. }) => format!("out of fuel{}", beside(message)),
+        Err(CallError::Cancelled { message }) => format!("cancelled{}", beside(message)),
         Err(CallError::TimedOut { message, .. }) => format!("timed out{}", beside(message)),
         Err(CallError::Limit { which, asked, allowed, message }) => {
             format!("limit {which} {asked} > {allowed}{}", beside(message))

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use hm_abi::{Engine, HostFunctions, Module, ModuleLimits};
+use hm_abi::{Code, Engine, ModuleLimits};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -45,29 +45,27 @@ impl ModuleCache {
         Ok(Self { dir: dir.into(), key: read_or_make_key(key)? })
     }
 
-    /// The compiled module for these bytes, which have this SHA-256, from the cache or freshly compiled. `T` must be linked the same way for
-    /// all modules of a cache.
+    /// The code for these bytes, which have this SHA-256, from the cache or freshly compiled.
     ///
     /// # Errors
     /// If the module is not one that the ABI takes.
-    pub fn module<T: Send + 'static>(
+    pub fn code(
         cache: Option<&Self>,
         engine: &Engine,
         (wasm, digest): (&[u8], &str),
-        host: &HostFunctions<T>,
         limits: &ModuleLimits,
-    ) -> Result<Module<T>, hm_abi::LoadError> {
-        let Some(cache) = cache else { return Module::load(engine, wasm, host, limits) };
+    ) -> Result<Code, hm_abi::LoadError> {
+        let Some(cache) = cache else { return Code::compile(engine, wasm, limits) };
         let name = format!("{digest}-{}", engine.fingerprint());
         if let Some(artefact) = cache.read(&name)
-            && let Ok(module) = precompiled::load(engine, &artefact, host, limits)
+            && let Ok(code) = precompiled::load(engine, &artefact, limits)
         {
-            return Ok(module);
+            return Ok(code);
         }
-        let module = Module::load(engine, wasm, host, limits)?;
+        let code = Code::compile(engine, wasm, limits)?;
         // Without room or permission the next start compiles again; nothing else depends on it.
-        let _ = module.serialize().map(|artefact| cache.write(&name, &artefact));
-        Ok(module)
+        let _ = code.serialize().map(|artefact| cache.write(&name, &artefact));
+        Ok(code)
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
@@ -159,6 +157,8 @@ pub(super) fn digest(wasm: &[u8]) -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use hm_abi::{HostFunctions, Module};
+
     use super::*;
 
     fn module(cache: &ModuleCache, engine: &Engine, answer: i32) -> Result<Module<()>, hm_abi::LoadError> {
@@ -166,13 +166,8 @@ mod tests {
             wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#))
                 .expect("WAT");
         let digest = digest(&wasm);
-        ModuleCache::module(
-            Some(cache),
-            engine,
-            (&wasm, &digest),
-            &HostFunctions::new(),
-            &ModuleLimits::standard(),
-        )
+        let code = ModuleCache::code(Some(cache), engine, (&wasm, &digest), &ModuleLimits::standard())?;
+        Module::new(engine, &code, &[], &HostFunctions::new())
     }
 
     async fn code(module: Module<()>) -> i32 {

@@ -71,14 +71,10 @@ impl Loader {
     pub async fn load(&self, label: &str, wasm: &[u8], origin: Origin) -> Result<Plugin, LoadError> {
         let label: Arc<str> = label.into();
         let digest = digest(wasm);
-        let module = ModuleCache::module(
-            self.cache.as_ref(),
-            &self.engine,
-            (wasm, &digest),
-            &self.functions,
-            &ModuleLimits::standard(),
-        )
-        .map_err(|source| LoadError::Module { plugin: label.clone(), source })?;
+        let limits = ModuleLimits::standard();
+        let module = ModuleCache::code(self.cache.as_ref(), &self.engine, (wasm, &digest), &limits)
+            .and_then(|code| Module::new(&self.engine, &code, &[], &self.functions))
+            .map_err(|source| LoadError::Module { plugin: label.clone(), source })?;
         if !module.has_function("hm_manifest") {
             return Err(LoadError::NoManifest { plugin: label });
         }
@@ -87,7 +83,7 @@ impl Loader {
             instance(&module, &label, &nothing, Role::Manifest, &self.diagnostics, BTreeMap::new());
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
-        let manifest: PluginManifest = serde_json::from_slice(&answer.bytes)
+        let manifest: PluginManifest = serde_json::from_slice(&answer)
             .map_err(|source| LoadError::ManifestJson { plugin: label.clone(), source })?;
         manifest::check(&manifest, |name| module.has_function(name))
             .map_err(|reason| LoadError::Manifest { plugin: label, reason })?;
@@ -200,10 +196,8 @@ impl Live {
         input: &[u8],
         limits: &CallLimits,
     ) -> Result<Vec<u8>, PluginFailure> {
-        match self.instance.call(export, input, limits).await {
-            Ok(output) => Ok(output.bytes),
-            Err(source) => Err(PluginFailure::from_call(self.plugin.clone(), export, source)),
-        }
+        let result = self.instance.call(export, input, limits).await;
+        result.map_err(|source| PluginFailure::from_call(self.plugin.clone(), export, source))
     }
 
     /// What the instance acts on.

@@ -14,7 +14,10 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 /// Checks a manifest. `has_export` says whether the module has a function of that name.
-pub(super) fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence about the plugin.
+pub fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Result<(), String> {
     if manifest.api_version != HM_PLUGIN_API_VERSION {
         return Err(format!(
             "it is of API version {}, and this hm knows {HM_PLUGIN_API_VERSION}",

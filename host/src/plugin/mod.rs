@@ -16,3 +16,4 @@ pub use error::{LoadError, PluginFailure, one_line};
 pub use index::{Conflict, Plugins};
 pub use limits::{EVENT_CALL, MANIFEST_CALL, executor_call};
 pub use load::{Live, Loader, Origin, Plugin};
+pub use manifest::check as check_manifest;

@@ -1,0 +1,299 @@
+//! What a plug-in's modules import, and from whom: host functions, and each other. Making the wasm instances, in the
+//! order in which they need one another, is here too; when that happens is up to `instance`.
+
+use std::collections::BTreeMap;
+
+use wasmtime::{AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, UnknownImportError, ValType};
+
+use crate::code::Code;
+use crate::engine::Engine;
+use crate::host_function::HostFunctions;
+use crate::load_error::LoadError;
+use crate::state::State;
+use crate::{assembly_script, env, wasi};
+
+/// The name of the main module, which no other may have.
+const MAIN: &str = "main";
+
+/// Modules beside the main one. Each may cost a stack of its own when commands call one another.
+const MAX_OTHERS: usize = 16;
+
+/// The modules of a plug-in, ready to be instantiated.
+pub(crate) enum Linked<T: 'static> {
+    /// Only the main one, with all imports resolved.
+    Alone(InstancePre<State<T>>, Initialisers),
+    /// Several, whose imports from each other exist only in a store.
+    Several {
+        host: Linker<State<T>>,
+        /// In an order in which each comes after those it imports from.
+        others: Vec<(String, wasmtime::Module)>,
+        main: wasmtime::Module,
+    },
+}
+
+/// Which exports have to run before all others, in this order.
+#[derive(Clone, Copy)]
+pub(crate) struct Initialisers {
+    /// `_initialize` or else `__wasm_call_ctors`: the former calls the latter, and twice is once too often.
+    reactor: Option<&'static str>,
+    /// `hs_init`, of the Haskell run time.
+    haskell: bool,
+}
+
+impl<T: Send + 'static> Linked<T> {
+    pub(crate) fn new(
+        engine: &Engine,
+        main: &Code,
+        others: &[(&str, Code)],
+        host: &HostFunctions<T>,
+    ) -> Result<Self, LoadError> {
+        let linker = host_linker(engine, host)?;
+        if others.is_empty() {
+            let module = main.module();
+            let ready = resolve(&linker, module)?;
+            return Ok(Self::Alone(ready, Initialisers::of(module)));
+        }
+        let modules = by_name(others, host)?;
+        for module in modules.values().copied().chain([main.module()]) {
+            check_imports(&linker, module, &modules)?;
+        }
+        let others = in_order(&modules)?
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), (*modules.get(name)?).clone())))
+            .collect();
+        Ok(Self::Several { host: linker, others, main: main.module().clone() })
+    }
+
+    /// Makes the wasm instances, and returns the main one: for each module, its start function, then its initialisers.
+    pub(crate) async fn instantiate(
+        &self,
+        store: &mut Store<State<T>>,
+    ) -> wasmtime::Result<wasmtime::Instance> {
+        match self {
+            Self::Alone(ready, initialisers) => {
+                let instance = ready.instantiate_async(&mut *store).await?;
+                initialisers.run(store, instance).await?;
+                Ok(instance)
+            }
+            Self::Several { host, others, main } => {
+                let mut linker = host.clone();
+                for (name, module) in others {
+                    let ready = linker.instantiate_pre(module)?;
+                    if is_command(module) {
+                        link_command(&mut linker, name, &ready)?;
+                    } else {
+                        let instance = ready.instantiate_async(&mut *store).await?;
+                        Initialisers::of(module).run(store, instance).await?;
+                        linker.instance(&mut *store, name, instance)?;
+                    }
+                }
+                let instance = linker.instantiate_async(&mut *store, main).await?;
+                Initialisers::of(main).run(store, instance).await?;
+                Ok(instance)
+            }
+        }
+    }
+}
+
+impl Initialisers {
+    /// Exports with these names and another type are the guest's own business.
+    fn of(module: &wasmtime::Module) -> Self {
+        let is = |name: &str, params: usize| match module.get_export(name) {
+            Some(ExternType::Func(ty)) => {
+                ty.params().len() == params
+                    && ty.params().all(|param| matches!(param, ValType::I32))
+                    && ty.results().len() == 0
+            }
+            _ => false,
+        };
+        let reactor = ["_initialize", "__wasm_call_ctors"].into_iter().find(|name| is(name, 0));
+        Self { reactor, haskell: is("hs_init", 2) }
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        store: &mut Store<State<T>>,
+        instance: wasmtime::Instance,
+    ) -> wasmtime::Result<()> {
+        if let Some(name) = self.reactor {
+            instance.get_typed_func::<(), ()>(&mut *store, name)?.call_async(&mut *store, ()).await?;
+        }
+        if self.haskell {
+            let function = instance.get_typed_func::<(i32, i32), ()>(&mut *store, "hs_init")?;
+            function.call_async(&mut *store, (0, 0)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All that the host offers.
+fn host_linker<T: Send + 'static>(
+    engine: &Engine,
+    host: &HostFunctions<T>,
+) -> Result<Linker<State<T>>, LoadError> {
+    let mut linker = Linker::new(engine.wasmtime());
+    linker.allow_shadowing(true);
+    wasi::link(&mut linker)
+        .and_then(|()| env::link(&mut linker))
+        .and_then(|()| assembly_script::link(&mut linker))
+        .map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
+    host.link(&mut linker)?;
+    Ok(linker)
+}
+
+/// Resolves all imports of a module, or says which cannot be.
+fn resolve<T: Send + 'static>(
+    linker: &Linker<State<T>>,
+    module: &wasmtime::Module,
+) -> Result<InstancePre<State<T>>, LoadError> {
+    if let Some(import) = module
+        .imports()
+        .find(|import| import.module() == env::MODULE && env::FORBIDDEN.contains(&import.name()))
+    {
+        return Err(LoadError::ForbiddenImport { name: import.name().to_owned() });
+    }
+    linker.instantiate_pre(module).map_err(|error| match error.downcast_ref() {
+        Some::<&UnknownImportError>(import) => {
+            LoadError::UnknownImport { module: import.module().to_owned(), name: import.name().to_owned() }
+        }
+        None => LoadError::WrongImportType { message: format!("{error:#}") },
+    })
+}
+
+type Modules<'a> = BTreeMap<&'a str, &'a wasmtime::Module>;
+
+fn by_name<'a, T: Send + 'static>(
+    others: &'a [(&str, Code)],
+    host: &HostFunctions<T>,
+) -> Result<Modules<'a>, LoadError> {
+    if others.len() > MAX_OTHERS {
+        return Err(LoadError::TooManyModules { modules: others.len(), allowed: MAX_OTHERS });
+    }
+    let mut modules = BTreeMap::new();
+    for (name, code) in others {
+        let taken =
+            [MAIN, env::MODULE, env::OLD_MODULE, wasi::MODULE].contains(name) || host.has_module(name);
+        if taken || modules.insert(*name, code.module()).is_some() {
+            return Err(LoadError::ModuleName { name: (*name).to_owned() });
+        }
+    }
+    Ok(modules)
+}
+
+/// Checks that all a module imports is there: from the host by resolving it, from the other modules by name and, for
+/// functions, by type. What those offer exists in a store only, so that places are held for it here.
+fn check_imports<T: Send + 'static>(
+    host: &Linker<State<T>>,
+    module: &wasmtime::Module,
+    modules: &Modules<'_>,
+) -> Result<(), LoadError> {
+    let mut linker = host.clone();
+    let mut only_functions = true;
+    for import in module.imports() {
+        let Some(other) = modules.get(import.module()) else { continue };
+        let unknown = || LoadError::UnknownImport {
+            module: import.module().to_owned(),
+            name: import.name().to_owned(),
+        };
+        match (import.ty(), other.get_export(import.name()).ok_or_else(unknown)?) {
+            (ExternType::Func(wanted), ExternType::Func(found)) if FuncType::eq(&wanted, &found) => {
+                linker
+                    .func_new(import.module(), import.name(), wanted, |_, _, _| Ok(()))
+                    .map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
+            }
+            (ExternType::Func(wanted), found) => {
+                let message = format!(
+                    "`{}` from `{}` is wanted as {wanted}, and is {}",
+                    import.name(),
+                    import.module(),
+                    match found {
+                        ExternType::Func(found) => found.to_string(),
+                        _ => "no function".to_owned(),
+                    }
+                );
+                return Err(LoadError::WrongImportType { message });
+            }
+            // Whether memories, tables and globals fit, the engine says when they exist.
+            _ => only_functions = false,
+        }
+    }
+    if only_functions { resolve(&linker, module).map(|_| ()) } else { Ok(()) }
+}
+
+/// The names in an order in which each comes after those it imports from.
+fn in_order<'a>(modules: &Modules<'a>) -> Result<Vec<&'a str>, LoadError> {
+    let mut waiting: BTreeMap<&str, Vec<&str>> = modules
+        .iter()
+        .map(|(name, module)| {
+            let needs = module.imports().filter_map(|import| modules.get_key_value(import.module()));
+            (*name, needs.map(|(needed, _)| *needed).collect())
+        })
+        .collect();
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        let ready: Vec<&str> = waiting
+            .iter()
+            .filter(|(_, needs)| needs.iter().all(|needed| !waiting.contains_key(needed)))
+            .map(|(name, _)| *name)
+            .collect();
+        if ready.is_empty() {
+            return Err(LoadError::Circle { path: circle(&waiting) });
+        }
+        waiting.retain(|name, _| !ready.contains(name));
+        order.extend(ready);
+    }
+    Ok(order)
+}
+
+/// A way from a module back to itself, in modules that all wait for one another.
+fn circle(waiting: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
+    let mut path: Vec<&str> = Vec::new();
+    let mut next = waiting.keys().next().copied();
+    while let Some(name) = next {
+        if let Some(start) = path.iter().position(|seen| *seen == name) {
+            path.drain(..start);
+            path.push(name);
+            break;
+        }
+        path.push(name);
+        next = waiting.get(name).and_then(|needs| needs.iter().find(|n| waiting.contains_key(**n)).copied());
+    }
+    path.into_iter().map(str::to_owned).collect()
+}
+
+/// A module with a `main`, to be used once: not one that also is a library.
+fn is_command(module: &wasmtime::Module) -> bool {
+    let function = |name| matches!(module.get_export(name), Some(ExternType::Func(_)));
+    function("_start") && !function("_initialize")
+}
+
+/// Links the functions of a command: each call makes an instance of its own.
+fn link_command<T: Send + 'static>(
+    linker: &mut Linker<State<T>>,
+    name: &str,
+    ready: &InstancePre<State<T>>,
+) -> wasmtime::Result<()> {
+    let functions: Vec<(String, FuncType)> = ready
+        .module()
+        .exports()
+        .filter_map(|export| match export.ty() {
+            ExternType::Func(ty) => Some((export.name().to_owned(), ty)),
+            _ => None,
+        })
+        .collect();
+    for (function, ty) in functions {
+        let ready = ready.clone();
+        let export = function.clone();
+        linker.func_new_async(name, &function, ty, move |mut caller, params, results| {
+            let (ready, export) = (ready.clone(), export.clone());
+            Box::new(async move {
+                let instance = ready.instantiate_async(caller.as_context_mut()).await?;
+                let callee = instance
+                    .get_func(caller.as_context_mut(), &export)
+                    .ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
+                callee.call_async(caller.as_context_mut(), params, results).await
+            })
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! What a call has used, for whoever has to account for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the last call of an instance has used, whether it succeeded or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Fuel, that of the start included.
+    pub fuel_used: u64,
+    /// Time, by the clock on the wall.
+    pub wall: Duration,
+    /// Bytes of all linear memories at the end of the call. They never shrink, so that this is the most there was.
+    pub memory_bytes: u64,
+    /// The most bytes of Extism memory that were live at one time.
+    pub block_bytes: u64,
+    /// How often functions of the host were called, by name. Those that only move bytes of Extism memory are not
+    /// counted; those of WASI are, together, as `wasi_snapshot_preview1`.
+    pub host_calls: BTreeMap<&'static str, u64>,
+    /// Bytes of the input.
+    pub bytes_in: u64,
+    /// Bytes of the output the guest set, also where a failure has dropped it.
+    pub bytes_out: u64,
+}

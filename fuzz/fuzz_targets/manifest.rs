@@ -1,0 +1,4 @@
+//! Any bytes as a manifest.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hm_fuzz::manifest(data));
