@@ -45,6 +45,16 @@ pub struct Code {
 }
 
 impl Code {
+    /// Validates a module without compiling it, in time and memory in proportion to its bytes.
+    ///
+    /// # Errors
+    /// The bytes are not a core module in binary form, are too many, or use a wasm feature that is off.
+    pub fn check(engine: &Engine, wasm: &[u8], limits: &ModuleLimits) -> Result<(), LoadError> {
+        check_form(wasm, limits)?;
+        wasmtime::Module::validate(engine.wasmtime(), wasm)
+            .map_err(|error| LoadError::Invalid { message: format!("{error:#}") })
+    }
+
     /// Validates and compiles a module. This blocks, for up to [`ModuleLimits::compile_time`].
     ///
     /// Time and memory are not in proportion to the module: there are modules of 20 KB that keep the compiler busy for
@@ -54,15 +64,7 @@ impl Code {
     /// # Errors
     /// The bytes are not a core module in binary form, break a limit, or use a wasm feature that is off.
     pub fn compile(engine: &Engine, wasm: &[u8], limits: &ModuleLimits) -> Result<Self, LoadError> {
-        if wasm.len() > limits.max_bytes {
-            return Err(LoadError::TooLarge { bytes: wasm.len(), allowed: limits.max_bytes });
-        }
-        if wasm.starts_with(COMPONENT) {
-            return Err(LoadError::Component);
-        }
-        if !wasm.starts_with(CORE_MODULE) {
-            return Err(LoadError::NotWasm);
-        }
+        check_form(wasm, limits)?;
         let module = within(limits.compile_time, {
             let (engine, wasm) = (engine.wasmtime().clone(), wasm.to_vec());
             move || wasmtime::Module::from_binary(&engine, &wasm)
@@ -97,6 +99,20 @@ impl Code {
     pub(crate) fn module(&self) -> &wasmtime::Module {
         &self.module
     }
+}
+
+/// Looks at no more than the size and the first bytes.
+fn check_form(wasm: &[u8], limits: &ModuleLimits) -> Result<(), LoadError> {
+    if wasm.len() > limits.max_bytes {
+        return Err(LoadError::TooLarge { bytes: wasm.len(), allowed: limits.max_bytes });
+    }
+    if wasm.starts_with(COMPONENT) {
+        return Err(LoadError::Component);
+    }
+    if !wasm.starts_with(CORE_MODULE) {
+        return Err(LoadError::NotWasm);
+    }
+    Ok(())
 }
 
 /// Runs `work` on a thread of its own, and waits for it no longer than `time`.

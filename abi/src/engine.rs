@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// A hash, in hexadecimal, of everything compiled code depends on: engine version, processor and settings.
-    /// Artefacts of [`Module::serialize`](crate::Module::serialize) belong to engines with the same fingerprint.
+    /// Artefacts of [`Code::serialize`](crate::Code::serialize) belong to engines with the same fingerprint.
     pub fn fingerprint(&self) -> String {
         let mut digest = Digesting(Sha256::new());
         self.inner.precompile_compatibility_hash().hash(&mut digest);

@@ -22,7 +22,7 @@ pub const USER_MODULE: &str = "extism:host/user";
 pub type HostFuture<'a, R = Vec<u8>> = Pin<Box<dyn Future<Output = Result<R, HostError>> + Send + 'a>>;
 
 /// The declaration of a host function whose arguments and result are bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostFunction {
     /// Import module, usually [`USER_MODULE`].
     pub module: &'static str,
@@ -39,7 +39,7 @@ pub struct HostFunction {
 }
 
 /// The declaration of a host function whose arguments and result are said by the types of its body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypedFunction {
     /// Import module, usually [`USER_MODULE`].
     pub module: &'static str,
@@ -138,10 +138,10 @@ impl<T: Send + 'static> HostFunctions<T> {
         self.modules.push(declaration.module);
         self.links.push(Box::new(move |linker| {
             let TypedFunction { module, name, .. } = declaration;
-            let (declaration, body) = (declaration.clone(), Arc::clone(&body));
+            let body = Arc::clone(&body);
             linker
                 .func_wrap_async(module, name, move |caller: Caller<'_, State<T>>, values: A::Wasm| {
-                    let (declaration, body) = (declaration.clone(), Arc::clone(&body));
+                    let body = Arc::clone(&body);
                     Box::new(async move { call(&declaration, &*body, caller, values).await })
                 })
                 .map(|_| ())

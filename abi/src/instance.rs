@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use wasmtime::{AsContextMut, Store, UpdateDeadline};
 
 use crate::call_error::{CallError, Purse};
-use crate::fault::Fault;
 use crate::fuel;
 use crate::http::HttpClient;
 use crate::limits::InstanceLimits;
@@ -152,7 +151,6 @@ impl<T: Send + 'static> Instance<T> {
 
         let paid = pay_debt(&mut *store);
         let fuel_used = purse.saturating_sub(store.get_fuel().map_err(|error| engine_error(&error))?);
-        let refused = store.data_mut().growth.take_refused();
         let state = store.data_mut();
         let left = state.end_call();
         state.fuel_left = state.fuel_left.saturating_sub(fuel_used);
@@ -170,7 +168,7 @@ impl<T: Send + 'static> Instance<T> {
         let code = match ended {
             Err(Stopped::Cancelled) => return Err(CallError::Cancelled { message }),
             Err(Stopped::TimedOut) => return Err(CallError::TimedOut { deadline: limits.deadline, message }),
-            Ok(Err(Ended::Starting(error))) => return Err(start_error(error, refused, &fuel, message)),
+            Ok(Err(Ended::Starting(error))) => return Err(start_error(error, &fuel, message)),
             Ok(Err(Ended::Running(error))) => match CallError::of(error, &fuel, message.clone()) {
                 CallError::Exit { code: 0, .. } => 0,
                 other => return Err(other),
@@ -295,22 +293,15 @@ async fn enter<T: Send + 'static>(
     }
 }
 
-/// The error of a guest that could not be started. `refused` is the growth that was turned down, if any.
-fn start_error(
-    error: wasmtime::Error,
-    refused: Option<Fault>,
-    fuel: &Purse,
-    message: Option<String>,
-) -> CallError {
-    match (CallError::of(error, fuel, message), refused) {
-        // A refused initial memory or table is an untyped error of the engine.
-        (CallError::Engine { .. }, Some(refused)) => CallError::of(refused.into(), fuel, None),
-        (CallError::Exit { code: 0, message }, _) => CallError::Trap {
+/// The error of a guest that could not be started: an exit is one, whatever its code.
+fn start_error(error: wasmtime::Error, fuel: &Purse, message: Option<String>) -> CallError {
+    match CallError::of(error, fuel, message) {
+        CallError::Exit { code: 0, message } => CallError::Trap {
             reason: "exit with code 0 before the function was called".to_owned(),
             message,
             backtrace: Vec::new(),
         },
-        (other, _) => other,
+        other => other,
     }
 }
 

@@ -30,8 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Compiling blocks and takes time in proportion to the module. [`Module::serialize`] and
-//! [`Module::load_precompiled`] let a host keep the result; [`Engine::fingerprint`] belongs into the key.
+//! Compiling blocks and takes time. [`Code`] is the compiled part of a module, apart from what it is linked with:
+//! [`Code::serialize`] and [`Code::load_precompiled`] let a host keep it, or have it made in another process, and
+//! [`Engine::fingerprint`] belongs into the key. [`Module::new`] links it, also with other modules.
 //!
 //! # Host functions
 //!
@@ -111,6 +112,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Instance::report`] tells what a call has used. A [`CancelHandle`] ends a call from elsewhere:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use hm_abi::{CallError, CallLimits, Engine, HostFunctions, InstanceOptions, Module, ModuleLimits};
+//! # let wasm = wat::parse_str(r#"(module (func (export "spin") (loop $again (br $again))))"#)?;
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! # let module = Module::load(&Engine::new()?, &wasm, &HostFunctions::new(), &ModuleLimits::standard())?;
+//! # let mut plugin = module.instance((), InstanceOptions::standard());
+//! let handle = plugin.cancel_handle();
+//! tokio::spawn(async move {
+//!     tokio::time::sleep(Duration::from_millis(20)).await;
+//!     handle.cancel();
+//! });
+//! let limits = CallLimits { fuel: u64::MAX, deadline: Duration::from_secs(60) };
+//! assert!(matches!(plugin.call("spin", b"", &limits).await, Err(CallError::Cancelled { .. })));
+//! assert!(plugin.report().wall < Duration::from_secs(60));
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What strangers have written
+//!
+//! A guest cannot get past these limits, but before it can run it has to be compiled, which takes time and memory out
+//! of proportion to some modules. [`ModuleLimits::compile_time`] bounds how long the caller waits. Where modules come
+//! from strangers, compile in a process of its own that has a ceiling on its memory, and hand the code on with
+//! [`Code::serialize`].
 //!
 //! # What this crate leaves to its host
 //!

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use wasmtime::{AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, UnknownImportError, ValType};
+use wasmtime::{
+    AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, UnknownImportError, ValType,
+    WasmBacktrace,
+};
 
 use crate::code::Code;
 use crate::engine::Engine;
@@ -71,7 +74,7 @@ impl<T: Send + 'static> Linked<T> {
     ) -> wasmtime::Result<wasmtime::Instance> {
         match self {
             Self::Alone(ready, initialisers) => {
-                let instance = ready.instantiate_async(&mut *store).await?;
+                let instance = make(ready, &mut *store).await?;
                 initialisers.run(store, instance).await?;
                 Ok(instance)
             }
@@ -82,12 +85,12 @@ impl<T: Send + 'static> Linked<T> {
                     if is_command(module) {
                         link_command(&mut linker, name, &ready)?;
                     } else {
-                        let instance = ready.instantiate_async(&mut *store).await?;
+                        let instance = make(&ready, &mut *store).await?;
                         Initialisers::of(module).run(store, instance).await?;
                         linker.instance(&mut *store, name, instance)?;
                     }
                 }
-                let instance = linker.instantiate_async(&mut *store, main).await?;
+                let instance = make(&linker.instantiate_pre(main)?, &mut *store).await?;
                 Initialisers::of(main).run(store, instance).await?;
                 Ok(instance)
             }
@@ -124,6 +127,24 @@ impl Initialisers {
         }
         Ok(())
     }
+}
+
+/// Makes one wasm instance.
+async fn make<T: Send + 'static>(
+    ready: &InstancePre<State<T>>,
+    mut context: impl AsContextMut<Data = State<T>>,
+) -> wasmtime::Result<wasmtime::Instance> {
+    // What was turned down before has nothing to do with this.
+    context.as_context_mut().data_mut().growth.take_refused();
+    let result = ready.instantiate_async(context.as_context_mut()).await;
+    result.map_err(|error| {
+        // A memory or table that is turned down is an untyped error of the engine, before any wasm runs.
+        let refused = context.as_context_mut().data_mut().growth.take_refused();
+        match refused {
+            Some(refused) if !error.is::<WasmBacktrace>() => refused.into(),
+            _ => error,
+        }
+    })
 }
 
 /// All that the host offers.
@@ -287,7 +308,7 @@ fn link_command<T: Send + 'static>(
         linker.func_new_async(name, &function, ty, move |mut caller, params, results| {
             let (ready, export) = (ready.clone(), export.clone());
             Box::new(async move {
-                let instance = ready.instantiate_async(caller.as_context_mut()).await?;
+                let instance = make(&ready, caller.as_context_mut()).await?;
                 let callee = instance
                     .get_func(caller.as_context_mut(), &export)
                     .ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;

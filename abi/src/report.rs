@@ -6,7 +6,8 @@ use std::time::Duration;
 /// What the last call of an instance has used, whether it succeeded or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Fuel, that of the start included.
+    /// Fuel, that of the start included. Where a call was ended by the clock or a cancellation, the part that the engine
+    /// had booked by then.
     pub fuel_used: u64,
     /// Time, by the clock on the wall.
     pub wall: Duration,

@@ -1,29 +1,32 @@
-//! `cargo xtask differential`: plays scripts of well-behaved guests in our host and in the reference implementation, and
-//! compares. The program that does it is in `fuzz/differential`, a workspace of its own.
+//! `cargo xtask differential`: runs well-behaved guests in our host and in the reference implementation, and compares. The
+//! program that does it is in `fuzz/differential`, a workspace of its own.
 
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::fuzz::{forget_this_cargo, require_nightly};
-use crate::plugins;
+use crate::guests;
 use crate::run::run;
+use crate::setup;
 
-/// Builds the program and the guests, and runs it. Arguments are the program's: how many scripts, and the seed.
+/// Builds the guests and the program, and runs it. Arguments are the program's: how many scripts, and their seed.
 ///
 /// # Errors
 /// When something cannot be built, or the two differ.
 pub(crate) fn differential(root: &Path, args: &[String]) -> Result<()> {
     // The reference implementation needs a newer compiler than the rest.
     require_nightly()?;
-    let guests = plugins::run(root)?;
-    let json = guests.iter().find(|path| path.ends_with("json.wasm")).context("the plugin `json`")?;
+    let guests = guests::build(root, &setup::run()?)?;
     let mut command = Command::new("rustup");
     command
-        .args(["run", "nightly", "cargo", "run", "--release", "--locked", "--quiet", "--"])
-        .arg(json)
-        .args(args);
+        .args(["run", "nightly", "cargo", "run", "--locked", "--quiet", "--manifest-path"])
+        .arg(root.join("fuzz/differential/Cargo.toml"));
+    if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {
+        command.arg("--target-dir").arg(Path::new(&folder).join("differential"));
+    }
+    command.arg("--").arg(guests).args(args);
     forget_this_cargo(&mut command);
-    run(command.current_dir(root.join("fuzz/differential")))
+    run(&mut command)
 }

@@ -285,6 +285,8 @@ async fn each_type_has_its_bytes() {
     assert_eq!(rig.instance.data().len(), 0, "a function never sees what is no value");
 }
 
+type Five = (Number<i32>, String, Number<f64>, Number<f32>, Json<Vec<u8>>);
+
 fn typed_functions() -> HostFunctions<Calls> {
     let mut host = HostFunctions::new();
     host.define_typed(
@@ -297,15 +299,12 @@ fn typed_functions() -> HostFunctions<Calls> {
         Box::pin(async move { Ok(Number(a / 2.0)) })
     })
     .define_typed(typed("env", "seed"), |_, (): ()| Box::pin(async { Ok(Number(2.5_f64)) }))
-    .define_typed(
-        typed("env", "five"),
-        |_, (a, b, c, d, e): (Number<i32>, String, Number<f64>, Number<f32>, Json<Vec<u8>>)| {
-            let sum = i64::from(a.0) + i64::from(c.0 == 0.5) + i64::from(d.0 == 0.25);
-            Box::pin(async move {
-                Ok(Number(i32::try_from(sum).unwrap() * i32::from(b == "xxx") + i32::from(e.0[0])))
-            })
-        },
-    )
+    .define_typed(typed("env", "five"), |calls, (a, b, c, d, e): Five| {
+        Box::pin(async move {
+            calls.push(vec![format!("{} {b} {} {} {:?}", a.0, c.0, d.0, e.0).into_bytes()]);
+            Ok(Number(a.0 * 2))
+        })
+    })
     .define_typed(typed(USER_MODULE, "drops"), |calls, (kept, ()): (Vec<u8>, ())| {
         Box::pin(async move {
             calls.push(vec![kept]);
@@ -348,7 +347,7 @@ async fn numbers_by_value_and_blocks_side_by_side() {
         ("mult", "", "number -42"),
         ("half", "", "number -4"),
         ("seed", "", "number 25"),
-        ("five", "[3]", "number -95"),
+        ("five", "[3]", "number -200"),
         ("five", "", "trap `five`: argument 5: EOF while parsing a value at line 1 column 0"),
         ("drops", "kept", "output "),
         ("forged", "", "trap `drops` was given offset 99, where no block starts"),
@@ -357,7 +356,7 @@ async fn numbers_by_value_and_blocks_side_by_side() {
     ] {
         assert_eq!(rig.call(export, input).await, expected, "{export}");
     }
-    assert_eq!(rig.instance.data(), &[[b"kept".to_vec()]]);
+    assert_eq!(rig.instance.data(), &[[b"-100 xxx 0.5 0.25 [3]".to_vec()], [b"kept".to_vec()]]);
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! What goes over the wire, byte by byte: nothing a guest says becomes a header or a request it was not asked for.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hm_abi::{HttpClient, HttpLimits, HttpRequest};
 use serde_json::json;
 
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, client};
 use crate::server::{Server, ok};
 
 const AGENT: &str = concat!("hm-abi/", env!("CARGO_PKG_VERSION"));
@@ -132,4 +134,18 @@ async fn gzip_is_decoded_if_we_asked_for_it() {
     let output = plugin.instance.call("get", own.as_bytes(), &crate::guest::CALL).await.unwrap();
     assert_eq!(output, gzip("much text"), "the guest asked for it and gets it");
     assert!(plugin.call("headers", "").await.contains("content-encoding"));
+}
+
+#[tokio::test]
+async fn large_bodies_go_both_ways() {
+    let server = Server::answering(|request| ok("", request.split_once("\r\n\r\n").unwrap().1)).await;
+    let request = HttpRequest {
+        method: "POST".to_owned(),
+        url: server.url("/"),
+        headers: BTreeMap::new(),
+        body: b"abcdefghijklmnopqrstuvw".iter().copied().cycle().take(1_000_000).collect(),
+    };
+    let limits = HttpLimits { body_bytes: 1_000_000, header_bytes: 1000 };
+    let response = client(&["127.0.0.1"]).send(request.clone(), &limits).await.unwrap();
+    assert!(response.body == request.body, "{} bytes came back", response.body.len());
 }

@@ -2,9 +2,11 @@
 
 mod args;
 mod build;
+mod call;
 mod config;
 mod error;
 mod plugins;
+mod signals;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::plugin::{Loader, ModuleCache, Plugins};
+use crate::plugin::{Compiler, Loader, ModuleCache, Plugins};
 use crate::sandbox::{Diagnostic, Diagnostics};
 use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
@@ -49,6 +51,7 @@ async fn command(command: Command) -> Result<u8, CliError> {
         Command::Build(args) => build::build(args).await,
         Command::Plugin(PluginCommand::List) => plugins::list().await,
         Command::Plugin(PluginCommand::Info { name }) => plugins::info(&name).await,
+        Command::Plugin(PluginCommand::Call(args)) => call::call(args).await,
         Command::Version => print(&format!(
             "hm {}\nplugin API {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -72,6 +75,17 @@ struct Loaded {
 
 /// Loads all plugins.
 async fn load_plugins(system: &System, verbose: bool) -> Result<Loaded, CliError> {
+    let compiler = compiler(system)?;
+    // Warnings and errors always, the rest on request.
+    let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
+    let listener = tokio::spawn(show_diagnostics(receiver));
+    let loader = Loader::new(compiler, diagnostics);
+    let plugins = Plugins::load(&loader, &system.config.join("plugins")).await?;
+    Ok(Loaded { plugins, listener })
+}
+
+/// The compiler of modules, with the user's cache.
+fn compiler(system: &System) -> Result<Compiler, CliError> {
     let engine = hm_abi::Engine::new()?;
     let cache = match ModuleCache::open(&system.cache.join("modules"), &system.state.join("modules.key")) {
         Ok(cache) => Some(cache),
@@ -80,12 +94,7 @@ async fn load_plugins(system: &System, verbose: bool) -> Result<Loaded, CliError
             None
         }
     };
-    // Warnings and errors always, the rest on request.
-    let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
-    let listener = tokio::spawn(show_diagnostics(receiver));
-    let loader = Loader::new(engine, cache, diagnostics);
-    let plugins = Plugins::load(&loader, &system.config.join("plugins")).await?;
-    Ok(Loaded { plugins, listener })
+    Ok(Compiler::new(engine, system.program.clone(), cache))
 }
 
 /// Shows what plugins say for whoever debugs them, until the last plugin is gone.

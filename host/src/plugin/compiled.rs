@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::compiler::MAX_ARTEFACT;
 use super::precompiled;
 use crate::files::read_regular;
 
@@ -22,9 +23,6 @@ type HmacSha256 = Hmac<Sha256>;
 
 const MAC_LEN: usize = 32;
 const KEY_LEN: usize = 32;
-
-/// No artefact is larger.
-const MAX_FILE: usize = 1 << 30;
 
 /// A directory of compiled modules and the key that authenticates them.
 #[derive(Debug)]
@@ -45,31 +43,20 @@ impl ModuleCache {
         Ok(Self { dir: dir.into(), key: read_or_make_key(key)? })
     }
 
-    /// The code for these bytes, which have this SHA-256, from the cache or freshly compiled.
-    ///
-    /// # Errors
-    /// If the module is not one that the ABI takes.
-    pub fn code(
-        cache: Option<&Self>,
-        engine: &Engine,
-        (wasm, digest): (&[u8], &str),
-        limits: &ModuleLimits,
-    ) -> Result<Code, hm_abi::LoadError> {
-        let Some(cache) = cache else { return Code::compile(engine, wasm, limits) };
-        let name = format!("{digest}-{}", engine.fingerprint());
-        if let Some(artefact) = cache.read(&name)
-            && let Ok(code) = precompiled::load(engine, &artefact, limits)
-        {
-            return Ok(code);
-        }
-        let code = Code::compile(engine, wasm, limits)?;
+    /// The code of the module with this digest, if it is here.
+    pub(super) fn get(&self, engine: &Engine, digest: &str, limits: &ModuleLimits) -> Option<Code> {
+        let artefact = self.read(&name(engine, digest))?;
+        precompiled::load(engine, &artefact, limits).ok()
+    }
+
+    /// Keeps what the module with this digest was compiled to.
+    pub(super) fn put(&self, engine: &Engine, digest: &str, artefact: &[u8]) {
         // Without room or permission the next start compiles again; nothing else depends on it.
-        let _ = code.serialize().map(|artefact| cache.write(&name, &artefact));
-        Ok(code)
+        let _ = self.write(&name(engine, digest), artefact);
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut file = read_regular(&self.dir.join(name), MAX_FILE).ok()?;
+        let mut file = read_regular(&self.dir.join(name), MAX_ARTEFACT).ok()?;
         let (mac, artefact) = file.split_at_checked(MAC_LEN)?;
         self.mac(name, artefact)?.verify_slice(mac).ok()?;
         file.drain(..MAC_LEN);
@@ -88,6 +75,11 @@ impl ModuleCache {
         mac.update(artefact);
         Some(mac)
     }
+}
+
+/// The name of a file: what the module was, and what it was compiled for.
+fn name(engine: &Engine, digest: &str) -> String {
+    format!("{digest}-{}", engine.fingerprint())
 }
 
 /// Makes a directory that only the user can enter, or checks that it is one.
@@ -161,13 +153,17 @@ mod tests {
 
     use super::*;
 
-    fn module(cache: &ModuleCache, engine: &Engine, answer: i32) -> Result<Module<()>, hm_abi::LoadError> {
+    fn module(cache: &ModuleCache, engine: &Engine, answer: i32) -> Module<()> {
         let wasm =
             wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#))
                 .expect("WAT");
-        let digest = digest(&wasm);
-        let code = ModuleCache::code(Some(cache), engine, (&wasm, &digest), &ModuleLimits::standard())?;
-        Module::new(engine, &code, &[], &HostFunctions::new())
+        let (digest, limits) = (digest(&wasm), ModuleLimits::standard());
+        let code = cache.get(engine, &digest, &limits).unwrap_or_else(|| {
+            let code = Code::compile(engine, &wasm, &limits).expect("a module");
+            cache.put(engine, &digest, &code.serialize().expect("an artefact"));
+            code
+        });
+        Module::new(engine, &code, &[], &HostFunctions::new()).expect("no imports")
     }
 
     async fn code(module: Module<()>) -> i32 {
@@ -192,16 +188,16 @@ mod tests {
         let (cache_dir, key) = (dir.path().join("modules"), dir.path().join("state/key"));
         let engine = Engine::new().expect("engine");
         let cache = ModuleCache::open(&cache_dir, &key).expect("cache");
-        assert_eq!(code(module(&cache, &engine, 1).expect("compiled")).await, 1);
+        assert_eq!(code(module(&cache, &engine, 1)).await, 1);
         let [first] = &files(&cache_dir)[..] else { panic!("one file") };
-        assert_eq!(code(module(&cache, &engine, 1).expect("cached")).await, 1);
+        assert_eq!(code(module(&cache, &engine, 1)).await, 1);
 
         // Another module's artefact under this name: genuine code, but not for this name.
-        assert_eq!(code(module(&cache, &engine, 2).expect("compiled")).await, 2);
+        assert_eq!(code(module(&cache, &engine, 2)).await, 2);
         let other = files(&cache_dir).into_iter().find(|f| f != first).expect("a second file");
         fs::copy(&other, first).expect("plant");
         assert!(cache.read(first.file_name().and_then(|n| n.to_str()).expect("name")).is_none());
-        assert_eq!(code(module(&cache, &engine, 1).expect("compiled again")).await, 1);
+        assert_eq!(code(module(&cache, &engine, 1)).await, 1);
 
         // One flipped bit, anywhere.
         let mut bytes = fs::read(first).expect("file");

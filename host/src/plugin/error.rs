@@ -6,6 +6,8 @@ use std::sync::Arc;
 use hm_abi::CallError;
 use hm_plugin_protocol::PluginError;
 
+use super::CompileError;
+
 /// Why a plugin cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -17,7 +19,15 @@ pub enum LoadError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Its module is not one that the ABI takes.
+    /// There is no code for its bytes.
+    #[error("plugin {plugin} is not a module that can be loaded")]
+    Code {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// Why.
+        source: CompileError,
+    },
+    /// Its module does not fit what there is to import.
     #[error("plugin {plugin} is not a module that can be loaded")]
     Module {
         /// The plugin.

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hm_abi::{
-    CallLimits, Engine, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
+    CallLimits, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compiled::digest;
-use super::{LoadError, MANIFEST_CALL, ModuleCache, PluginFailure, manifest};
+use super::{Compiler, LoadError, MANIFEST_CALL, PluginFailure, manifest};
 use crate::sandbox::{Diagnostics, Grant, PluginState, Role, Said, TABLE, host_functions};
 
 /// Where a plugin comes from. It decides what the plugin is granted.
@@ -51,17 +51,16 @@ pub struct Plugin {
 
 /// Loads plugins into one engine, linked to one table of host functions.
 pub struct Loader {
-    engine: Engine,
+    compiler: Compiler,
     functions: HostFunctions<PluginState>,
-    cache: Option<ModuleCache>,
     diagnostics: Diagnostics,
 }
 
 impl Loader {
-    /// A loader. Without a cache every module is compiled at every start.
+    /// A loader of what `compiler` compiles.
     #[must_use]
-    pub fn new(engine: Engine, cache: Option<ModuleCache>, diagnostics: Diagnostics) -> Self {
-        Self { engine, functions: host_functions(), cache, diagnostics }
+    pub fn new(compiler: Compiler, diagnostics: Diagnostics) -> Self {
+        Self { compiler, functions: host_functions(), diagnostics }
     }
 
     /// Loads a plugin from its bytes. Its manifest is read in an instance that may do nothing at all.
@@ -72,8 +71,9 @@ impl Loader {
         let label: Arc<str> = label.into();
         let digest = digest(wasm);
         let limits = ModuleLimits::standard();
-        let module = ModuleCache::code(self.cache.as_ref(), &self.engine, (wasm, &digest), &limits)
-            .and_then(|code| Module::new(&self.engine, &code, &[], &self.functions))
+        let code = self.compiler.code(wasm, &limits).await;
+        let code = code.map_err(|source| LoadError::Code { plugin: label.clone(), source })?;
+        let module = Module::new(self.compiler.engine(), &code, &[], &self.functions)
             .map_err(|source| LoadError::Module { plugin: label.clone(), source })?;
         if !module.has_function("hm_manifest") {
             return Err(LoadError::NoManifest { plugin: label });
@@ -123,7 +123,8 @@ fn instance(
     module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
 }
 
-fn protocol_level(level: LogLevel) -> Level {
+/// The level of a log line, as the protocol calls it.
+pub(crate) fn protocol_level(level: LogLevel) -> Level {
     match level {
         LogLevel::Trace => Level::Trace,
         LogLevel::Debug => Level::Debug,

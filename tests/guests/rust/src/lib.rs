@@ -1,9 +1,11 @@
 //! A guest that uses the Rust PDK as it is meant to be used: typed input and output, config, variables, logs, errors
-//! with and without a code, imported functions.
+//! with and without a code, HTTP. Functions of the host are imported in `imports`.
+
+mod imports;
 
 use anyhow::{anyhow, Context};
 use extism_pdk::{
-    config, error, host_fn, info, plugin_fn, trace, var, FnResult, FromBytes, HttpRequest, Json, ToBytes,
+    config, error, info, plugin_fn, trace, var, FnResult, FromBytes, HttpRequest, Json, ToBytes,
     WithReturnCode,
 };
 use serde::{Deserialize, Serialize};
@@ -13,20 +15,6 @@ use serde::{Deserialize, Serialize};
 struct Greeting {
     name: String,
     times: u32,
-}
-
-#[host_fn]
-extern "ExtismHost" {
-    fn join(left: String, right: Vec<u8>) -> String;
-    fn is_even(number: u64) -> bool;
-    fn double(number: i32) -> i32;
-    fn find(key: String) -> Json<Option<Greeting>>;
-    fn note(text: String);
-}
-
-#[host_fn("other")]
-extern "ExtismHost" {
-    fn half(number: f64) -> f64;
 }
 
 #[plugin_fn]
@@ -81,20 +69,6 @@ pub fn fail(text: String) -> FnResult<()> {
 #[plugin_fn]
 pub fn panic(text: String) -> FnResult<()> {
     panic!("{text}")
-}
-
-#[plugin_fn]
-pub fn host_functions(text: String) -> FnResult<String> {
-    // Arguments are freed after the call, and before its result is read.
-    let joined = unsafe { join(text.clone(), text.into_bytes())? };
-    let length = joined.len();
-    let (even, doubled) = unsafe { (is_even(length.try_into()?)?, double(-(i32::try_from(length)?))?) };
-    let half = unsafe { half(doubled.into())? };
-    unsafe { note(format!("joined {length}"))? };
-    let found = unsafe { find(joined.clone())? };
-    let found =
-        found.0.map_or_else(|| "nothing".to_owned(), |found| format!("{} {}", found.name, found.times));
-    Ok(format!("{joined} {even} {doubled} {half} {found}"))
 }
 
 #[plugin_fn]

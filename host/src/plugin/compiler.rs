@@ -1,0 +1,165 @@
+//! From the bytes of a module to code: out of the cache, or compiled in a process of its own. A module of 20 KB can keep
+//! the compiler busy for minutes and make it take gigabytes; in a process it has limits, and ends with them.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use hm_abi::{Code, Engine, ModuleLimits};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use super::compiled::{ModuleCache, digest};
+use super::precompiled;
+
+/// The argument that makes this program a compiler.
+const COMPILER: &str = "__compile";
+
+/// Address space of a compiler. A large honest module, such as a whole Python, takes less than half of it.
+const MEMORY: u64 = 4 << 30;
+
+/// No artefact is larger.
+pub(super) const MAX_ARTEFACT: usize = 1 << 30;
+
+/// Most of what a compiler says about a module that it refuses.
+const MAX_MESSAGE: u64 = 64 * 1024;
+
+/// Why there is no code.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The module is not one that the ABI takes.
+    #[error(transparent)]
+    Module(#[from] hm_abi::LoadError),
+    /// The compiler ran into its limits, or died of something else.
+    #[error("the module could not be compiled in {} GiB of memory: the compiler ended with {status}", MEMORY >> 30)]
+    Died {
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// There is no talking to the compiler.
+    #[error("the compiler cannot be run")]
+    Process(#[source] io::Error),
+}
+
+/// Turns modules into code.
+pub struct Compiler {
+    engine: Engine,
+    program: PathBuf,
+    cache: Option<ModuleCache>,
+}
+
+impl Compiler {
+    /// A compiler for `engine`, whose process is `program`: this program, or another whose `main` begins with
+    /// [`compiler_main`]. Without a cache, each module is compiled each time.
+    #[must_use]
+    pub fn new(engine: Engine, program: PathBuf, cache: Option<ModuleCache>) -> Self {
+        Self { engine, program, cache }
+    }
+
+    /// The engine that all code is for.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The code for these bytes.
+    ///
+    /// # Errors
+    /// [`CompileError`]
+    pub async fn code(&self, wasm: &[u8], limits: &ModuleLimits) -> Result<Code, CompileError> {
+        let digest = digest(wasm);
+        if let Some(cache) = &self.cache
+            && let Some(code) = cache.get(&self.engine, &digest, limits)
+        {
+            return Ok(code);
+        }
+        Code::check(&self.engine, wasm, limits)?;
+        let artefact = self.compile(wasm, limits.compile_time).await?;
+        let code = precompiled::load(&self.engine, &artefact, limits)?;
+        if let Some(cache) = &self.cache {
+            cache.put(&self.engine, &digest, &artefact);
+        }
+        Ok(code)
+    }
+
+    /// Compiles a module in a process of its own, which ends when this future is dropped.
+    async fn compile(&self, wasm: &[u8], time: Duration) -> Result<Vec<u8>, CompileError> {
+        let mut child = Command::new(&self.program)
+            .arg(COMPILER)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(CompileError::Process)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(CompileError::Process(io::Error::other("a pipe is missing")));
+        };
+        let (mut artefact, mut message) = (Vec::new(), Vec::new());
+        let finished = async {
+            let max_artefact = MAX_ARTEFACT.try_into().unwrap_or(u64::MAX);
+            let (mut stdout, mut stderr) = (stdout.take(max_artefact), stderr.take(MAX_MESSAGE));
+            let write = async {
+                // A compiler that has died says more by how it ended than by what it did not read.
+                let _ = stdin.write_all(wasm).await;
+                drop(stdin);
+            };
+            let (_, read, said) =
+                tokio::join!(write, stdout.read_to_end(&mut artefact), stderr.read_to_end(&mut message));
+            read.and(said)?;
+            child.wait().await
+        };
+        let status = match tokio::time::timeout(time, finished).await {
+            Ok(finished) => finished.map_err(CompileError::Process)?,
+            Err(_) => return Err(hm_abi::LoadError::CompileTime { allowed: time }.into()),
+        };
+        match status.code() {
+            Some(0) => Ok(artefact),
+            Some(REFUSED) => {
+                let message = String::from_utf8_lossy(&message).trim_end().to_owned();
+                Err(hm_abi::LoadError::Invalid { message }.into())
+            }
+            _ => Err(CompileError::Died { status }),
+        }
+    }
+}
+
+/// Exit code of a compiler that refuses a module, and says why on standard error.
+const REFUSED: i32 = 3;
+
+/// Acts as the compiler, if the arguments, the program's name first, say so: a module on standard input, its artefact on
+/// standard output.
+pub fn compiler_main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<ExitCode> {
+    (arguments.nth(1)? == COMPILER).then(|| match compile_standard_input() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // Whoever does not read this sees the exit code.
+            let _ = writeln!(io::stderr(), "{message}");
+            ExitCode::from(u8::try_from(REFUSED).unwrap_or(1))
+        }
+    })
+}
+
+fn compile_standard_input() -> Result<(), String> {
+    confine().map_err(|e| format!("no limits: {e}"))?;
+    let mut wasm = Vec::new();
+    io::stdin().lock().read_to_end(&mut wasm).map_err(|e| format!("no module: {e}"))?;
+    let engine = Engine::new().map_err(|e| e.to_string())?;
+    let artefact = Code::compile(&engine, &wasm, &ModuleLimits::standard())
+        .and_then(|code| code.serialize())
+        .map_err(|e| e.to_string())?;
+    io::stdout().lock().write_all(&artefact).map_err(|e| format!("no way to answer: {e}"))
+}
+
+/// Gives this process little to break with, and the fate of whoever waits for it.
+fn confine() -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none)?;
+    setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) })?;
+    Ok(())
+}
