@@ -89,6 +89,11 @@ impl Blocks {
         std::mem::take(&mut self.most_bytes)
     }
 
+    /// How many bytes may be live at one time.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes.try_into().unwrap_or(u64::MAX)
+    }
+
     /// A new block of `length` zero bytes; 0 for a length of 0.
     ///
     /// # Errors

@@ -8,8 +8,7 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use crate::fault::Fault;
 
-/// Most frames of a backtrace, innermost first, and most bytes of a name in it.
-const MAX_FRAMES: usize = 64;
+/// Most bytes of a name in a backtrace.
 const MAX_NAME_BYTES: usize = 256;
 
 /// Why a call failed. `message`, where there is one, is what the guest had set as its error before.
@@ -193,7 +192,7 @@ fn reason_of(trap: Trap) -> String {
 
 fn backtrace_of(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    backtrace.frames().iter().take(MAX_FRAMES).map(frame_text).collect()
+    backtrace.frames().iter().map(frame_text).collect()
 }
 
 /// A frame as the name of its function, where the module has names, else its number.

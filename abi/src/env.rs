@@ -15,6 +15,9 @@ pub(crate) const MODULE: &str = "extism:host/env";
 pub(crate) const FORBIDDEN: &[&str] =
     &["reset", "input_set", "error_get", "output_offset", "output_length", "memory_bytes"];
 
+/// Most bytes of an error message: what is beyond is cut off.
+const MAX_ERROR_BYTES: usize = 1024 * 1024;
+
 /// The module and the prefix of the names that PDKs before 2024 used for the same functions.
 pub(crate) const OLD_MODULE: &str = "env";
 const OLD_PREFIX: &str = "extism_";
@@ -130,7 +133,10 @@ fn link_call<T: Send + 'static>(imports: &mut Imports<'_, T>) -> wasmtime::Resul
     imports.define("error_set", |mut caller: Caller<'_, State<T>>, offset: u64| -> wasmtime::Result<()> {
         caller.data_mut().count("error_set");
         let message = if offset == 0 { None } else { Some(read(&mut caller, "error_set", offset)?) };
-        caller.data_mut().error = message.map(|text| String::from_utf8_lossy(&text).into_owned());
+        caller.data_mut().error = message.map(|text| {
+            let start = text.get(..MAX_ERROR_BYTES).unwrap_or(&text);
+            String::from_utf8_lossy(start).into_owned()
+        });
         Ok(())
     })
 }

@@ -231,6 +231,11 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
         }
         bytes_in = bytes_in.saturating_add(length);
     }
+    // One block may be all of the arguments, and each is a copy.
+    let allowed = caller.data_mut().blocks.max_bytes();
+    if bytes_in > allowed {
+        return Err(Fault::Limit { which: "bytes of arguments", asked: bytes_in, allowed }.into());
+    }
     fuel::take(&mut caller, bytes_in.saturating_mul(fuel_per_byte).saturating_add(fuel))?;
 
     let State { data, blocks, .. } = caller.data_mut();

@@ -95,6 +95,7 @@ fn rig() -> Rig<Calls> {
     rig_with(&assemble(GUEST), &functions(), Vec::new(), InstanceLimits::standard(), LogLevel::Info)
 }
 
+/// [host.arguments] [host.result] [host.empty] [host.bytes] [owner.argument] [owner.late-free] From none to five arguments.
 #[tokio::test]
 async fn arguments_and_results() {
     let mut rig = rig();
@@ -120,6 +121,7 @@ async fn arguments_and_results() {
     assert_eq!(calls[7], [b"noted".to_vec()]);
 }
 
+/// [result.host] [result.denied] [result.limit] [life.data-stays] What a function of the host can end a call with.
 #[tokio::test]
 async fn failures_end_the_call_and_the_data_stays() {
     let mut rig = rig();
@@ -139,6 +141,7 @@ async fn failures_end_the_call_and_the_data_stays() {
     assert_eq!(rig.call("join1", "still there").await, "output still there");
 }
 
+/// [fuel.host] As it was declared.
 #[tokio::test]
 async fn each_call_and_each_byte_costs_fuel() {
     let mut rig = rig();
@@ -160,6 +163,7 @@ async fn each_call_and_each_byte_costs_fuel() {
     assert_eq!(describe(&result), "out of fuel", "a result costs by its size");
 }
 
+/// [host.later] The import has one function.
 #[tokio::test]
 async fn the_later_of_two_declarations_is_linked() {
     let mut host = functions();
@@ -169,6 +173,7 @@ async fn the_later_of_two_declarations_is_linked() {
     assert_eq!(rig.call("join1", "in").await, "output later");
 }
 
+/// [host.module] [host.type] [import.unknown] A module whose imports are not all there.
 #[tokio::test]
 async fn what_is_imported() {
     let module = load(&assemble(GUEST), &functions()).unwrap();
@@ -207,6 +212,7 @@ const fn typed(module: &'static str, name: &'static str) -> TypedFunction {
     TypedFunction { module, name, fuel: 1000, fuel_per_byte: 10 }
 }
 
+/// [host.bytes] [host.text] [host.bool] [host.four] [host.eight] [host.option] [host.json] [host.no-value] Each type is given back as it came.
 #[tokio::test]
 async fn each_type_has_its_bytes() {
     let mut host = HostFunctions::new();
@@ -338,6 +344,7 @@ const TYPED_GUEST: &str = r#"
 (func (export "no_json") (drop (call $no_json)))
 "#;
 
+/// [host.numbers] [host.module] [host.unit] [host.result] Under several import modules.
 #[tokio::test]
 async fn numbers_by_value_and_blocks_side_by_side() {
     let host = typed_functions();
@@ -370,6 +377,7 @@ async fn what_is_passed_by_value_costs_no_bytes() {
     assert_eq!(rig.instance.data().len(), 0);
 }
 
+/// [host.type] [host.unused] One import of several declarations, with one wrong type in each way.
 #[tokio::test]
 async fn typed_imports_must_have_the_type_of_the_declaration() {
     let imports = [
@@ -394,6 +402,7 @@ async fn typed_imports_must_have_the_type_of_the_declaration() {
     }
 }
 
+/// [host.later] Whichever way they are declared.
 #[tokio::test]
 async fn a_typed_function_can_stand_in_for_one_of_bytes() {
     let mut host = functions();
@@ -408,4 +417,27 @@ async fn a_typed_function_can_stand_in_for_one_of_bytes() {
     host.define_typed(typed(USER_MODULE, "join1"), |_, (_,): (Number<f64>,)| Box::pin(async { Ok(()) }));
     let result = load(&assemble(GUEST), &host).map(|_| ());
     assert!(matches!(result, Err(LoadError::WrongImportType { message }) if message.contains("join1")));
+}
+
+/// [host.shadow] AssemblyScript's `abort` is the embedder's if it declares one, and its other imports come with it.
+#[tokio::test]
+async fn a_declaration_stands_in_for_an_import_of_the_abi() {
+    let mut host = HostFunctions::new();
+    host.define_typed(
+        typed("env", "abort"),
+        |seen: &mut Vec<u32>, (_, _, line, column): (Number<u32>, Number<u32>, Number<u32>, Number<u32>)| {
+            Box::pin(async move {
+                seen.extend([line.0, column.0]);
+                Ok(())
+            })
+        },
+    )
+    .define_typed(typed("env", "seed"), |_, (): ()| Box::pin(async { Ok(Number(7.0_f64)) }));
+    let guest = r#"(import "env" "abort" (func $abort (param i32 i32 i32 i32)))
+        (import "env" "seed" (func $seed (result f64))) ;; body
+        (func (export "f") (call $abort (i32.const 0) (i32.const 0) (i32.const 3) (i32.const 4))
+          (call $number (i64.trunc_f64_s (call $seed))))"#;
+    let mut rig = rig_with(&assemble(guest), &host, Vec::new(), InstanceLimits::standard(), LogLevel::Info);
+    assert_eq!(rig.call("f", "").await, "number 7");
+    assert_eq!(rig.instance.data(), &[3, 4]);
 }

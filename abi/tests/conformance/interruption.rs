@@ -60,6 +60,7 @@ fn endless(guest: &str) -> Rig<u32> {
     rig_with(&wasm, &host, 0, InstanceLimits::standard(), LogLevel::Info)
 }
 
+/// [deadline.everywhere] [result.deadline] Wherever the guest is.
 #[tokio::test]
 async fn the_deadline_ends_everything() {
     for (place, guest) in ENDLESS {
@@ -70,6 +71,7 @@ async fn the_deadline_ends_everything() {
     }
 }
 
+/// [deadline.many] More endless guests than threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_deadline_holds_where_one_worker_has_many_guests() {
     let calls: Vec<_> = (0..4)
@@ -89,6 +91,7 @@ async fn the_deadline_holds_where_one_worker_has_many_guests() {
     assert!(begin.elapsed() < HANG);
 }
 
+/// [result.deadline] [life.fresh-deadline] The guest's own error is told beside.
 #[tokio::test]
 async fn a_timeout_tells_the_error_the_guest_had_set_and_the_next_call_is_fresh() {
     let mut rig = endless(
@@ -101,6 +104,7 @@ async fn a_timeout_tells_the_error_the_guest_had_set_and_the_next_call_is_fresh(
     assert_eq!(rig.call("count", "").await, "number 0");
 }
 
+/// [cancel.dropped] [life.fresh-dropped] [life.data-stays] Wherever the guest is.
 #[tokio::test]
 async fn dropping_the_call_cancels_it_and_keeps_data_and_variables() {
     for (place, guest) in ENDLESS {
@@ -119,6 +123,54 @@ async fn dropping_the_call_cancels_it_and_keeps_data_and_variables() {
     }
 }
 
+/// [cancel.everywhere] [result.cancelled] [life.fresh-cancelled] [life.data-stays] Wherever the guest is.
+#[tokio::test]
+async fn a_handle_ends_everything() {
+    for (place, guest) in ENDLESS {
+        let mut rig = endless(guest);
+        *rig.instance.data_mut() += 10;
+        let handle = rig.instance.cancel_handle();
+        let begin = Instant::now();
+        let limits = CallLimits { fuel: u64::MAX, ..CALL };
+        let (outcome, ()) = tokio::join!(rig.instance.call("f", b"", &limits), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            handle.cancel();
+        });
+        assert_eq!(describe(&outcome), "cancelled", "{place}");
+        assert!(begin.elapsed() < HANG, "{place}");
+        let sleeps = u32::from(place.contains("host function"));
+        assert_eq!(*rig.instance.data(), 10 + sleeps, "{place}");
+        if !matches!(*place, "start function" | "initialiser" | "host function in an initialiser") {
+            assert_eq!(rig.call("g", "fresh").await, "output fresh", "{place}");
+        }
+    }
+}
+
+/// [cancel.idle] [result.cancelled] Between calls a cancel is nothing; in one it tells the error that was set.
+#[tokio::test]
+async fn a_cancel_between_calls_is_nothing() {
+    let mut rig = endless(
+        r#"(global $count (mut i64) (i64.const 0))
+        (func (export "f") (call $error_set (call $input_offset)) (loop $again (br $again)))
+        (func (export "count") (global.set $count (i64.add (global.get $count) (i64.const 1)))
+          (call $number (global.get $count)))"#,
+    );
+    let handle = rig.instance.cancel_handle();
+    handle.cancel();
+    assert_eq!(rig.call("count", "").await, "number 1");
+    handle.cancel();
+    handle.clone().cancel();
+    assert_eq!(rig.call("count", "").await, "number 2", "not even the wasm instance is another");
+    let limits = CallLimits { fuel: u64::MAX, ..CALL };
+    let (outcome, ()) = tokio::join!(rig.instance.call("f", b"busy", &limits), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        handle.cancel();
+    });
+    assert_eq!(describe(&outcome), "cancelled [busy]");
+    assert_eq!(rig.call("count", "").await, "number 1");
+}
+
+/// [stop.alone] A neighbour counts on while others end by deadline and by being dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_one_leaves_its_neighbour_running() {
     let neighbour = tokio::spawn(async {
@@ -141,6 +193,7 @@ async fn the_end_of_one_leaves_its_neighbour_running() {
     assert_eq!(neighbour.await.unwrap(), "number 5000000");
 }
 
+/// [deadline.extremes] The shortest and the longest deadline.
 #[tokio::test]
 async fn no_time_at_all_is_a_timeout_and_all_the_time_is_none() {
     let mut rig = endless(ENDLESS[0].1);

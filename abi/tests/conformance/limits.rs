@@ -4,6 +4,7 @@ use hm_abi::{CallLimits, HostFunctions, InstanceLimits, LogLevel};
 
 use crate::guest::{CALL, describe, rig, rig_with};
 
+/// [limit.pages] Beyond the ceiling, growing answers -1.
 #[tokio::test]
 async fn linear_memory_has_a_ceiling_on_its_total() {
     // The prelude's memory starts with one page and has no maximum of its own.
@@ -17,6 +18,7 @@ async fn linear_memory_has_a_ceiling_on_its_total() {
     }
 }
 
+/// [limit.no-leak] Growths that are refused leave the ceiling as it is.
 #[tokio::test]
 async fn a_growth_that_cannot_be_does_not_count() {
     let guest = r#"(func (export "grow") (call $number
@@ -36,6 +38,7 @@ async fn a_growth_that_cannot_be_does_not_count() {
     }
 }
 
+/// [limit.elements] [limit.no-leak] All tables together have one ceiling.
 #[tokio::test]
 async fn tables_have_a_ceiling_on_their_total() {
     let guest = r#"(table $a 2 funcref) (table $b 2 5 funcref)
@@ -56,6 +59,7 @@ async fn tables_have_a_ceiling_on_their_total() {
     }
 }
 
+/// [limit.own-maximum] The memory's own maximum can be reached, and not passed.
 #[tokio::test]
 async fn memory_grows_up_to_its_declared_maximum() {
     let wasm = wat::parse_str(
@@ -74,6 +78,7 @@ async fn memory_grows_up_to_its_declared_maximum() {
     }
 }
 
+/// [limit.fresh] What the memory of an earlier wasm instance had does not count.
 #[tokio::test]
 async fn a_fresh_instance_has_the_whole_ceiling() {
     let guest = r#"(func (export "grow") (call $number (i64.extend_i32_s (memory.grow (i32.const 3)))))
@@ -86,6 +91,7 @@ async fn a_fresh_instance_has_the_whole_ceiling() {
     }
 }
 
+/// [limit.start] Memory and table that a module starts with have to fit.
 #[tokio::test]
 async fn an_instance_that_starts_over_its_ceiling_is_refused() {
     let guest = r#"(table 20 funcref) (func (export "f"))"#;
@@ -95,6 +101,7 @@ async fn an_instance_that_starts_over_its_ceiling_is_refused() {
     assert_eq!(rig(guest, small).call("f", "").await, "limit table elements 20 > 10");
 }
 
+/// [limit.blocks] [limit.input] [alloc.ceiling] Bytes and number of live blocks.
 #[tokio::test]
 async fn extism_memory_has_a_ceiling() {
     let guest = r#"(func (export "alloc") (drop (call $alloc (i64.const 60))))
@@ -114,6 +121,44 @@ async fn extism_memory_has_a_ceiling() {
     assert_eq!(rig.call("alloc", &long).await, "limit bytes of Extism memory 101 > 100", "the input counts");
 }
 
+/// [limit.answers] A block that the host makes has to fit like one of the guest's.
+#[tokio::test]
+async fn what_the_host_answers_counts() {
+    let guest = r#"(func (export "config") (drop (call $config_get (call $input_offset))))
+        (func (export "set") (call $var_set (i64.const 0) (call $input_offset)))
+        (func (export "get") (drop (call $alloc (i64.const 5))) (drop (call $var_get (i64.const 0))))"#;
+    let mut rig = rig(guest, InstanceLimits { memory_bytes: 8, blocks: 1, ..InstanceLimits::standard() });
+    assert_eq!(
+        rig.call("config", "greeting").await,
+        "output ",
+        "the key is freed before the value is placed"
+    );
+    assert_eq!(rig.call("set", "four").await, "output ");
+    assert_eq!(rig.call("get", "").await, "limit bytes of Extism memory 9 > 8");
+    assert_eq!(rig.call("set", "one").await, "output ");
+    assert_eq!(rig.call("get", "").await, "limit blocks of Extism memory 2 > 1");
+}
+
+/// [limit.fixed] A memory that cannot grow is one like any other, at the ceiling too.
+#[tokio::test]
+async fn a_memory_may_be_of_fixed_size() {
+    let wasm = wat::parse_str(
+        r#"(module (memory (export "memory") 4 4)
+            (func (export "grow") (result i32) (memory.grow (i32.const 1)))
+            (func (export "none") (result i32) (memory.grow (i32.const 0)))
+            (func (export "last") (result i32) (i32.load8_u (i32.const 262143))))"#,
+    )
+    .unwrap();
+    let limits = InstanceLimits { memory_pages: 4, ..InstanceLimits::standard() };
+    let mut rig = rig_with(&wasm, &HostFunctions::new(), (), limits, LogLevel::Info);
+    for (export, answer) in
+        [("last", "output "), ("grow", "guest -1"), ("none", "guest 4"), ("grow", "guest -1")]
+    {
+        assert_eq!(rig.call(export, "").await, answer, "{export}");
+    }
+}
+
+/// [fuel.everywhere] [result.fuel] Start functions, initialisers, functions and imports.
 #[tokio::test]
 async fn fuel_bounds_start_initialiser_call_and_imports() {
     let forever = "(loop $again (br $again))";
@@ -133,6 +178,7 @@ async fn fuel_bounds_start_initialiser_call_and_imports() {
     }
 }
 
+/// [result.fuel] [result.limit] The guest's own error is told beside.
 #[tokio::test]
 async fn a_set_error_is_told_beside_a_limit_and_the_end_of_fuel() {
     let guest = r#"(func (export "fuel") (call $error_set (call $input_offset)) (loop $again (br $again)))

@@ -11,12 +11,15 @@ fn error_of(wat: &str) -> String {
     }
 }
 
+/// [load.binary] [load.text] [load.component] [load.invalid] [load.no-exports] [load.no-imports] What bytes are a module.
 #[test]
 fn only_binary_core_modules() {
     for (bytes, expected) in [
         (&b""[..], "not a binary WebAssembly module"),
         (b"(module)", "not a binary WebAssembly module"),
         (b"{\"wasm\": []}", "not a binary WebAssembly module"),
+        (b"[[wasm]]\npath = \"a.wasm\"", "not a binary WebAssembly module"),
+        (b" \0asm\x01\0\0\0", "not a binary WebAssembly module"),
         (b"\0asm", "not a binary WebAssembly module"),
         (b"\0asm\x02\0\0\0", "not a binary WebAssembly module"),
         (b"\0asm\x0d\0\x01\0", "a WebAssembly component, but plug-ins are core modules"),
@@ -31,6 +34,35 @@ fn only_binary_core_modules() {
     assert_eq!(error_of("(module)"), "loads");
 }
 
+/// [load.duplicate-exports] [load.names] Modules that no tool writes.
+#[test]
+fn names_of_exports_are_text_and_differ() {
+    let wasm = wat::parse_str(r#"(module (func (export "name-1")) (func (export "name-2")))"#).unwrap();
+    assert!(load::<()>(&wasm, &HostFunctions::new()).is_ok());
+    for (name, expected) in [(b"name-1", "duplicate export name"), (b"name-\xff", "malformed UTF-8")] {
+        let mut wasm = wasm.clone();
+        let at = wasm.windows(6).position(|bytes| bytes == b"name-2").unwrap();
+        wasm[at..at + 6].copy_from_slice(name);
+        match load::<()>(&wasm, &HostFunctions::new()).map(|_| ()) {
+            Err(LoadError::Invalid { message }) => assert!(message.contains(expected), "{message}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// [load.no-exports] [load.no-imports] Nothing can be called in an empty module, and a module may be its own world.
+#[tokio::test]
+async fn modules_may_be_small() {
+    let limits = hm_abi::InstanceLimits::standard;
+    let empty = wat::parse_str("(module)").unwrap();
+    let mut rig = rig_with(&empty, &HostFunctions::new(), (), limits(), hm_abi::LogLevel::Info);
+    assert_eq!(rig.call("f", "").await, "error the plug-in has no function `f`");
+    let alone = wat::parse_str(r#"(module (func (export "f") (result i32) (i32.const 7)))"#).unwrap();
+    let mut rig = rig_with(&alone, &HostFunctions::new(), (), limits(), hm_abi::LogLevel::Info);
+    assert_eq!(rig.call("f", "ignored").await, "guest 7");
+}
+
+/// [load.size] Not even the first bytes are looked at.
 #[test]
 fn size_is_checked_before_anything_else() {
     let limits = ModuleLimits { max_bytes: 3, ..ModuleLimits::standard() };
@@ -38,6 +70,7 @@ fn size_is_checked_before_anything_else() {
     assert!(matches!(result, Err(LoadError::TooLarge { bytes: 4, allowed: 3 })));
 }
 
+/// [import.unknown] [import.host-side] [import.type] [import.only-functions] [wasi.unstable] What is not offered, or not so.
 #[test]
 fn imports() {
     for (import, expected) in [
@@ -80,6 +113,7 @@ fn imports() {
     }
 }
 
+/// [load.initial-memory] [load.initial-table] Whether or not it would ever be used.
 #[test]
 fn what_a_module_starts_with_is_limited() {
     assert_eq!(
@@ -93,6 +127,7 @@ fn what_a_module_starts_with_is_limited() {
     assert_eq!(error_of("(module (memory 4096 65536) (table 131072 funcref))"), "loads");
 }
 
+/// [load.inert] A module with a start function that traps is asked for its functions.
 #[test]
 fn what_can_be_called_is_known_without_an_instance() {
     let module = load::<()>(
@@ -110,23 +145,7 @@ fn what_can_be_called_is_known_without_an_instance() {
     assert!(!module.has_function("malloc") && !module.has_function("memory") && !module.has_function("none"));
 }
 
-#[tokio::test]
-async fn the_old_names_of_the_imports_work() {
-    let wasm = wat::parse_str(
-        r#"(module
-            (import "env" "extism_input_offset" (func $input_offset (result i64)))
-            (import "env" "extism_input_length" (func $input_length (result i64)))
-            (import "env" "extism_output_set" (func $output_set (param i64 i64)))
-            (import "env" "extism_log_info" (func (param i64)))
-            (import "env" "extism_http_request" (func (param i64 i64) (result i64)))
-            (func (export "f") (call $output_set (call $input_offset) (call $input_length))))"#,
-    )
-    .unwrap();
-    let limits = hm_abi::InstanceLimits::standard();
-    let mut rig = rig_with(&wasm, &HostFunctions::new(), (), limits, hm_abi::LogLevel::Info);
-    assert_eq!(rig.call("f", "old").await, "output old");
-}
-
+/// [import.abort] [import.abort-bare] Texts are UTF-16, and may be missing.
 #[tokio::test]
 async fn an_abort_of_assembly_script_says_where() {
     let guest = r#"(import "env" "abort" (func $abort (param i32 i32 i32 i32))) ;; body
@@ -140,6 +159,7 @@ async fn an_abort_of_assembly_script_says_where() {
     assert_eq!(rig.call("bare", "").await, "trap abort: abort at unknown file:0:0");
 }
 
+/// [load.shared] Each has its own globals.
 #[tokio::test]
 async fn one_module_serves_many_instances() {
     let wasm = assemble(

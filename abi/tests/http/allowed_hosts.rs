@@ -15,6 +15,7 @@ fn verdict(entries: &str, url: &str) -> String {
     }
 }
 
+/// [http.list] Entry by entry.
 #[test]
 fn what_entries_grant() {
     // Entries, the verdict, and URLs it is for.
@@ -180,6 +181,7 @@ fn what_entries_grant() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// [http.list] What is refused as an entry.
 #[test]
 fn what_is_no_entry() {
     let wrong: Vec<_> = [

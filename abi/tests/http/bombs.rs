@@ -51,6 +51,7 @@ async fn endless(head: &'static str, again: &'static str, pause: Duration) -> St
     outcome
 }
 
+/// [limit.http-response] [http.counted] As announced, and as received.
 #[tokio::test]
 async fn bodies_up_to_the_ceiling() {
     let found = outcome(ok("", "x".repeat(10_000))).await;
@@ -61,6 +62,7 @@ async fn bodies_up_to_the_ceiling() {
     assert_eq!(outcome(announced).await, limit("100000000000"), "before it is received");
 }
 
+/// [limit.http-response] [http.counted] As decoded.
 #[tokio::test]
 async fn gzip_that_unfolds() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -85,6 +87,7 @@ async fn bodies_without_end() {
     }
 }
 
+/// [limit.http-response] [http.counted] With the status line.
 #[tokio::test]
 async fn headers_without_end() {
     let limit = "limit bytes of HTTP response headers 2001 > 2000";
@@ -107,6 +110,22 @@ async fn headers_without_end() {
     );
 }
 
+/// [http.counted] Headers without bytes count by their number.
+#[tokio::test]
+async fn headers_are_1024_at_most() {
+    let limit = "limit bytes of HTTP response headers 65537 > 65536";
+    // One more is the length.
+    for (headers, expected) in [(1023, "output fine"), (1024, limit)] {
+        let many: String = (0..headers).map(|number| format!("a{number}:\r\n")).collect();
+        let server = Server::answering(move |_| {
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n{many}\r\nfine").into_bytes()
+        })
+        .await;
+        let mut plugin = Plugin::with(client(&["127.0.0.1"]), InstanceLimits::standard());
+        assert_eq!(plugin.get(&server.url("/")).await, expected, "{headers}");
+    }
+}
+
 #[tokio::test]
 async fn trailers_without_end() {
     let found = endless(
@@ -121,6 +140,7 @@ async fn trailers_without_end() {
     );
 }
 
+/// [http.deadline] However slowly it goes on.
 #[tokio::test]
 async fn drips_end_at_the_deadline() {
     let pause = Duration::from_millis(20);

@@ -13,6 +13,7 @@ use crate::guest::CALL;
 use crate::plugin::Plugin;
 use crate::server::{Server, ok, status};
 
+/// [http.no-client] Neither request nor answer.
 #[tokio::test]
 async fn without_a_client_requests_are_denied_and_there_is_nothing_to_ask_about() {
     let mut plugin = Plugin::with_http(None, InstanceLimits::standard());
@@ -21,6 +22,7 @@ async fn without_a_client_requests_are_denied_and_there_is_nothing_to_ask_about(
     assert_eq!(plugin.call("headers", "").await, "output ");
 }
 
+/// [http.every-status] Bodies of all kinds and lengths.
 #[tokio::test]
 async fn every_status_has_its_body_and_nothing_is_offset_0() {
     let server = Server::answering(|request| match request.split(' ').nth(1) {
@@ -55,6 +57,7 @@ async fn every_status_has_its_body_and_nothing_is_offset_0() {
     assert!(server.requests().last().unwrap().starts_with("HEAD /head HTTP/1.1\r\n"));
 }
 
+/// [http.forgets] [http.headers] [http.no-response] [http.stays] Through calls, traps and requests that fail.
 #[tokio::test]
 async fn status_and_headers_stay_until_the_next_request_begins() {
     let server = Server::answering(|request| {
@@ -90,6 +93,7 @@ async fn status_and_headers_stay_until_the_next_request_begins() {
     }
 }
 
+/// [http.body] [owner.request] [argument.unknown] What the blocks of a request may be.
 #[tokio::test]
 async fn blocks() {
     let server = Server::answering(|_| ok("", "fine")).await;
@@ -104,6 +108,7 @@ async fn blocks() {
     assert_eq!(server.connections(), 2);
 }
 
+/// [limit.http-requests] Each call has its own.
 #[tokio::test]
 async fn requests_are_counted_for_each_call() {
     let server = Server::answering(|_| ok("", "")).await;
@@ -137,6 +142,7 @@ impl HttpClient for Fixed {
     }
 }
 
+/// [http.client] [http.method] [limit.http-response] What it is asked, and what becomes of its answers.
 #[tokio::test]
 async fn a_client_of_the_embedders_own() {
     let client = Arc::new(Fixed { bytes: 1000, asked: Mutex::default() });
@@ -163,6 +169,7 @@ async fn a_client_of_the_embedders_own() {
     assert_eq!(plugin.get("http://a.test/").await, "limit bytes of an HTTP response 1001 > 1000");
 }
 
+/// [fuel.http] [fuel.bytes] Before a request is sent, and when there is a body.
 #[tokio::test]
 async fn requests_and_their_bytes_are_paid() {
     let mut used = Vec::new();
@@ -182,6 +189,7 @@ async fn requests_and_their_bytes_are_paid() {
     assert!(client.asked.lock().unwrap().is_empty(), "paid before it is sent");
 }
 
+/// [http.null] [http.method] What requests say.
 #[test]
 fn requests_are_read_as_they_are_written() {
     for (json, expected) in [
@@ -200,6 +208,7 @@ fn requests_are_read_as_they_are_written() {
     }
 }
 
+/// [http.fields] [http.malformed] [http.strict] [http.reserved] [http.length] What no request may be.
 #[test]
 fn malformed_requests_are_named() {
     use HttpRequestError as E;

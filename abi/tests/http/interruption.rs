@@ -49,6 +49,7 @@ fn request(scheme: &str, server: &Server) -> String {
     json!({"url": format!("{scheme}://{}/", server.address)}).to_string()
 }
 
+/// [http.closed] [cancel.dropped] In each phase of a request.
 #[tokio::test]
 async fn dropping_the_call() {
     for (scheme, answer) in PLACES {
@@ -67,6 +68,7 @@ async fn dropping_the_call() {
     }
 }
 
+/// [http.closed] [http.deadline] In each phase of a request.
 #[tokio::test]
 async fn the_deadline() {
     for (scheme, answer) in PLACES {
@@ -83,6 +85,7 @@ async fn the_deadline() {
     }
 }
 
+/// [http.closed] [cancel.handle] In each phase of a request.
 #[tokio::test]
 async fn a_cancel_handle() {
     let (server, mut told) = waiting(b"").await;

@@ -8,6 +8,7 @@ fn at(host: &str, canary: &Server) -> String {
     format!("http://{host}:{}", canary.port())
 }
 
+/// [http.private] [result.denied] However it is written.
 #[tokio::test]
 async fn this_machine_in_all_its_spellings_is_denied() {
     let canary = Server::canary().await;
@@ -63,6 +64,7 @@ async fn this_machine_in_all_its_spellings_is_denied() {
     assert_eq!(canary.connections(), 0);
 }
 
+/// [http.private] Network by network.
 #[tokio::test]
 async fn networks_that_are_not_public_are_denied() {
     let mut plugin = Plugin::new(&["*"]);
@@ -97,6 +99,7 @@ async fn networks_that_are_not_public_are_denied() {
     }
 }
 
+/// [http.private] By entries that name them.
 #[tokio::test]
 async fn the_addresses_that_were_granted_are_reached() {
     let server = Server::answering(|_| ok("", "fine")).await;
@@ -136,6 +139,7 @@ async fn the_other_localhost_is_reached_too() {
     assert!(plugin.get(&at("[::1]", &server)).await.starts_with("denied"));
 }
 
+/// [http.hop] A name that leads elsewhere the second time.
 #[tokio::test]
 async fn a_name_is_looked_up_once_and_the_answer_is_where_the_connection_goes() {
     let server = Server::answering(|_| ok("", "fine")).await;
@@ -148,6 +152,7 @@ async fn a_name_is_looked_up_once_and_the_answer_is_where_the_connection_goes() 
     assert_eq!(plugin.get(&format!("http://flip.test:{port}/")).await, "output canary", "the test can fail");
 }
 
+/// [http.addresses] One bad address among good ones.
 #[tokio::test]
 async fn every_answer_is_vetted_before_anything_is_sent() {
     let canary = Server::canary().await;
@@ -180,6 +185,7 @@ async fn every_answer_is_vetted_before_anything_is_sent() {
     assert_eq!(canary.connections(), 0);
 }
 
+/// [http.hop] By scheme, host and port.
 #[tokio::test]
 async fn what_the_list_does_not_allow_is_not_even_looked_up() {
     let names = Names::leading_to(&["127.0.0.1"]);
@@ -195,6 +201,7 @@ async fn what_the_list_does_not_allow_is_not_even_looked_up() {
     assert!(names.asked().is_empty(), "{:?}", names.asked());
 }
 
+/// [http.hop] [http.redirects] A name that leads elsewhere after a redirect.
 #[tokio::test]
 async fn each_hop_is_looked_up_anew_and_vetted_anew() {
     let server = Server::answering(|_| redirect("302 Found", "/again")).await;

@@ -10,6 +10,7 @@ fn path(request: &str) -> &str {
     request.split(' ').nth(1).unwrap_or_default()
 }
 
+/// [http.redirects] [http.hop] Places a guest could not ask for.
 #[tokio::test]
 async fn to_where_the_list_does_not_lead() {
     let canary = Server::canary().await;
@@ -56,6 +57,7 @@ async fn to_where_the_list_does_not_lead() {
     assert_eq!(canary.connections(), 0);
 }
 
+/// [http.redirects] Chains and circles.
 #[tokio::test]
 async fn up_to_ten_and_no_more() {
     let server = Server::answering(|request| match path(request)[1..].parse::<u32>() {
@@ -86,6 +88,7 @@ async fn a_redirect_to_nowhere_is_the_response() {
     }
 }
 
+/// [http.redirect-method] After each code.
 #[tokio::test]
 async fn methods_and_bodies() {
     for (code, method, expected) in [
@@ -115,6 +118,7 @@ async fn methods_and_bodies() {
     }
 }
 
+/// [http.credentials] To the same origin, and to another.
 #[tokio::test]
 async fn credentials_stay_with_their_origin() {
     let other = Server::answering(|request| match path(request) {

@@ -70,6 +70,7 @@ fn plugin(hosts: &[&str], roots: TlsRoots) -> Plugin {
     Plugin::with(client, InstanceLimits::standard())
 }
 
+/// [http.tls] By name.
 #[tokio::test]
 async fn a_server_that_is_vouched_for() {
     let authority = Authority::new("trusted");
@@ -93,6 +94,7 @@ async fn an_address_that_is_vouched_for() {
     assert!(server.requests()[0].starts_with("no name: "), "addresses are not sent as names");
 }
 
+/// [http.tls] Strangers, impostors, other names and old certificates.
 #[tokio::test]
 async fn servers_that_are_not() {
     let authority = Authority::new("trusted");
@@ -122,6 +124,7 @@ async fn servers_that_are_not() {
     assert!(found.starts_with("failed: no TLS connection to https://localhost:"), "{found}");
 }
 
+/// [http.tls] Not even after a redirect.
 #[tokio::test]
 async fn plain_http_is_not_used_where_it_is_not_granted() {
     let canary = Server::canary().await;

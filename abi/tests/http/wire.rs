@@ -42,6 +42,25 @@ async fn a_request_is_this_and_no_more() {
     assert!(headers.contains(&host));
 }
 
+/// [http.plain] The test above again, in a process whose environment names proxies.
+#[tokio::test]
+async fn proxies_of_the_environment_are_not_used() {
+    let proxy = Server::canary().await;
+    let url = proxy.url("");
+    let mut test = tokio::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "wire::a_request_is_this_and_no_more"])
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy");
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        test.env(name, &url);
+    }
+    let output = test.output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert_eq!(proxy.connections(), 0);
+}
+
+/// [http.body] With any method, and none.
 #[tokio::test]
 async fn bodies_have_their_length_with_any_method() {
     let server = Server::answering(|_| ok("", "")).await;
@@ -73,6 +92,7 @@ async fn the_guests_own_headers() {
     assert_eq!(headers, ["accept-encoding: br", host.as_str(), "user-agent: mine", "x-text: é; \t\"x\""]);
 }
 
+/// [http.strict] [http.reserved] Nothing of it reaches the wire.
 #[tokio::test]
 async fn nothing_can_be_smuggled_in() {
     let server = Server::answering(|_| ok("", "")).await;
@@ -115,6 +135,7 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// [http.gzip] And else left as it is.
 #[tokio::test]
 async fn gzip_is_decoded_if_we_asked_for_it() {
     let server = Server::answering(|request| match request.split(' ').nth(1) {
