@@ -1,4 +1,5 @@
-//! Builds the plugins that are part of the `hm` binary, from source, and writes down where they are.
+//! Builds what is part of the `hm` binary, from source, and writes down where it is: the plugins, and the guests of its attacks
+//! on its own sandbox.
 //! How wasm32-wasip1 is built on this machine is `xtask/src/wasm.rs`'s affair.
 
 #[allow(dead_code, unreachable_pub, reason = "xtask uses the rest of it")]
@@ -15,14 +16,14 @@ use std::path::{Path, PathBuf};
 const EMBEDDED: [&str; 3] = ["human", "json", "local"];
 
 fn main() {
-    if let Err(error) = embed() {
+    if let Err(error) = embed_plugins().and_then(|()| assemble_guests()) {
         // Cargo shows this text below "failed to run custom build command".
         eprintln!("error: {error}");
         std::process::exit(1);
     }
 }
 
-fn embed() -> Result<(), Box<dyn Error>> {
+fn embed_plugins() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     for watched in ["plugins/Cargo.toml", "plugins/Cargo.lock", "protocol", "sdk", "xtask/src/wasm.rs"] {
@@ -49,5 +50,26 @@ fn embed() -> Result<(), Box<dyn Error>> {
     }
     source.push_str("];\n");
     fs::write(out.join("embedded.rs"), source)?;
+    Ok(())
+}
+
+/// Assembles `src/attack/guests/*.wat`: names and modules.
+fn assemble_guests() -> Result<(), Box<dyn Error>> {
+    let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("src/attack/guests");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files =
+        fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    files.sort();
+    let mut source =
+        String::from("/// Names and modules of the guests.\nconst ASSEMBLED: &[(&str, &[u8])] = &[\n");
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "wat")) {
+        let name = file.file_stem().and_then(|stem| stem.to_str()).ok_or("a guest without a name")?;
+        let module = out.join(format!("guest_{name}.wasm"));
+        fs::write(&module, wat::parse_file(file)?)?;
+        writeln!(source, "    ({name:?}, include_bytes!({:?})),", module.display().to_string())?;
+    }
+    source.push_str("];\n");
+    fs::write(out.join("guests.rs"), source)?;
     Ok(())
 }

@@ -33,6 +33,64 @@ fn graphs_that_cannot_be() {
     );
 }
 
+/// `hm build` on a pipeline of the other form, with steps `a`, `b` and `c` and these edges.
+#[track_caller]
+fn refused_graph(edges: &Value, expected: &str) {
+    let nodes = ["a", "b", "c"].map(|key| json!({"step": {"key": key, "cmd": "true"}, "env": {}}));
+    let graph = json!({"nodes": nodes, "node_holes": [], "edge_property": "directed", "edges": edges});
+    let text = json!({"version": "0", "graph": graph}).to_string();
+    let ran = Project::new().run_with_input(&["build", "--file", "-"], text.as_bytes()).expect_code(7);
+    assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (&*format!("error: {expected}\n"), ""));
+}
+
+#[test]
+fn graphs_with_edges_that_cannot_be() {
+    refused_graph(
+        &json!([[0, 1, "builds_in"], [1, 2, "depends_on"], [2, 0, "depends_on"]]),
+        "steps wait for each other in a circle: a -> c -> b -> a",
+    );
+    refused_graph(
+        &json!([[0, 7, "builds_in"]]),
+        "standard input: graph.edges[0] is not valid: there is no node 7",
+    );
+    refused_graph(
+        &json!([[0, 1, "builds_in"], [2, 1, "builds_in"]]),
+        "standard input: graph.edges[1] is not valid: step `b` cannot build in `c`, for it builds in `a` already",
+    );
+    let both = br#"{"version": "0", "steps": [], "graph": {}}"#;
+    let ran = Project::new().run_with_input(&["build", "--file", "-"], both).expect_code(7);
+    let expected = "error: standard input: the pipeline is not valid: it has both `steps` and `graph`\n";
+    assert_eq!(ran.stderr, expected);
+}
+
+#[test]
+fn arguments_that_the_runner_does_not_take() {
+    let with = |arguments: Value| {
+        let mut second = step("second", "true");
+        second["runner_args"] = arguments;
+        json!([step("first", "true"), second])
+    };
+    for (arguments, expected) in [
+        (
+            json!({"network": "no"}),
+            r#"step `second`: runner_args.network is not what runner `local` takes: "no" is not of type "boolean""#,
+        ),
+        (
+            json!({"shell": ""}),
+            r#"step `second`: runner_args.shell is not what runner `local` takes: "" is shorter than 1 character"#,
+        ),
+        (
+            json!("sh"),
+            r#"step `second`: runner_args is not what runner `local` takes: "sh" is not of type "object""#,
+        ),
+    ] {
+        refused(&with(arguments), &format!("{expected}\n"));
+    }
+    for arguments in [json!({}), json!(null), json!({"network": false, "shell": "sh"})] {
+        Project::with_steps(&with(arguments)).run(&["build"]).expect_code(0);
+    }
+}
+
 #[test]
 fn documents_that_cannot_be_read() {
     let cases: &[(&[u8], i32, &str)] = &[
@@ -122,6 +180,26 @@ fn several_pipelines_want_a_choice() {
 }
 
 #[test]
+fn an_envelope_with_several_pipelines_wants_a_choice_as_well() {
+    let pipeline = |slug: &str, cmd: &str| {
+        let definition = json!({"version": "0", "steps": [step(slug, cmd)]});
+        json!({"slug": slug, "name": slug, "allow_manual": true, "triggers": [], "definition": definition})
+    };
+    let pipelines = [pipeline("ci", "true"), pipeline("nightly", "exit 3")];
+    let project = Project::new();
+    project.write("all.json", &json!({"schema_version": "1", "pipelines": pipelines}).to_string());
+    let ran = project.run(&["build", "--file", "all.json"]).expect_code(2);
+    assert_eq!(
+        ran.stderr,
+        "error: there are 2 pipelines: ci, nightly\nhint: name the one to run: hm build PIPELINE\n"
+    );
+    let ran = project.run(&["build", "--file", "all.json", "weekly"]).expect_code(2);
+    assert_eq!(ran.stderr, "error: there is no pipeline `weekly`; there is: ci, nightly\n");
+    project.run(&["build", "--file", "all.json", "ci"]).expect_code(0);
+    project.run(&["build", "--file", "all.json", "nightly"]).expect_code(1);
+}
+
+#[test]
 fn an_image_is_never_silently_something_else() {
     let mut alpine = step("a", "true");
     alpine["image"] = json!("alpine:3.20");
@@ -154,6 +232,11 @@ fn fields_that_nobody_knows_are_said() {
     typo["builds-in"] = json!("b");
     let ran = Project::with_steps(&json!([typo])).run(&["build"]).expect_code(0);
     assert_eq!(ran.stderr, "warning: step `a`: this hm does not know the field `builds-in`\n");
+    let project = Project::new();
+    let timed = json!({"version": "0", "timeout_seconds": 60, "steps": [step("a", "true")]});
+    project.write(".hm/ci.json", &timed.to_string());
+    let ran = project.run(&["build"]).expect_code(0);
+    assert_eq!(ran.stderr, "warning: the pipeline: this hm does not know the field `timeout_seconds`\n");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Unit tests are beside the code they test.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when something is wrong")]
 
+mod attack;
 mod bad_input;
 mod builds;
 mod corpora;
@@ -9,6 +10,7 @@ mod events;
 mod foreign_plugins;
 mod interrupts;
 mod local_backend;
+mod plugin_call;
 mod real_pipelines;
 mod support;
 mod surface;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use hm_plugin_protocol::BuildEvent;
 use serde_json::{Value, json};
 
 use crate::support::{Project, exits, logs, repository, skipped};
@@ -19,33 +20,32 @@ def ci():
     return [left, right, hm.wait(), hm.sh("echo after", label="after")]
 "#;
 
-/// A Python with harmont 0.0.1, installed below the target directory. `cargo xtask test` sees to it.
-fn harmont() -> Option<(PathBuf, PathBuf)> {
-    let packages = PathBuf::from(std::env::var_os("HM_TEST_HARMONT")?);
-    packages.join("harmont").is_dir().then(|| ("python3".into(), packages))
-}
-
-#[test]
-fn what_harmont_renders_runs() {
-    let Some((python, packages)) = harmont() else {
-        skipped("HM_TEST_HARMONT names no folder with harmont 0.0.1 (cargo xtask test installs it with pip)");
-        return;
+/// What a version of harmont, installed below the target directory, makes of [`PIPELINE`]; nothing without one.
+/// `cargo xtask test` installs each.
+fn rendered(project: &Project, version: &str) -> Option<Vec<u8>> {
+    let folder =
+        std::env::var_os("HM_TEST_HARMONT").map(|f| PathBuf::from(f).join(format!("harmont=={version}")));
+    let Some(packages) = folder.filter(|f| f.join("harmont").is_dir()) else {
+        skipped(&format!("HM_TEST_HARMONT has no harmont {version} (cargo xtask test installs it with pip)"));
+        return None;
     };
-    let project = Project::new();
     project.write(".hm/pipelines.py", PIPELINE);
     let render =
         "import runpy, harmont; runpy.run_path('.hm/pipelines.py'); print(harmont.dump_registry_json())";
-    let rendered = Command::new(python)
+    let rendered = Command::new("python3")
         .args(["-c", render])
         .env("PYTHONPATH", packages)
         .current_dir(project.path())
         .output()
         .expect("python");
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    Some(rendered.stdout)
+}
 
-    let ran = project
-        .run_with_input(&["build", "--format", "json", "--file", "-"], &rendered.stdout)
-        .expect_code(0);
+/// Runs [`PIPELINE`], rendered.
+fn runs(project: &Project, rendered: &[u8], more: &[&str]) {
+    let args = [&["build", "--format", "json", "--file", "-"], more].concat();
+    let ran = project.run_with_input(&args, rendered).expect_code(0);
     let events: Vec<_> = ran.stdout.lines().map(|l| serde_json::from_str(l).expect("an event")).collect();
     let exits = exits(&events);
     assert_eq!(exits.len(), 4, "{exits:?}");
@@ -56,6 +56,31 @@ fn what_harmont_renders_runs() {
         (&["base".to_owned()][..], &["base".to_owned()][..])
     );
     assert_eq!(ran.stdout.lines().last().map(|l| l.contains("build_end")), Some(true));
+    let last_start = events.iter().rposition(|e| matches!(e, BuildEvent::StepStart { .. })).expect("a start");
+    let ended = events[..last_start].iter().filter(|e| matches!(e, BuildEvent::StepEnd { .. })).count();
+    assert_eq!(ended, 3, "the last step has waited for the others");
+}
+
+#[test]
+fn what_harmont_renders_runs() {
+    let project = Project::new();
+    if let Some(rendered) = rendered(&project, "0.0.1") {
+        assert!(!String::from_utf8_lossy(&rendered).contains("\"graph\""), "the form with steps");
+        runs(&project, &rendered, &[]);
+    }
+}
+
+#[test]
+fn what_newer_harmont_renders_runs() {
+    let project = Project::new();
+    if let Some(rendered) = rendered(&project, "0.0.9") {
+        let text = String::from_utf8_lossy(&rendered);
+        assert!(text.contains("\"graph\"") && text.contains("\"depends_on\""), "{text}");
+        // It gives each root an image.
+        let image = project.run_with_input(&["build", "--file", "-"], &rendered).expect_code(5);
+        assert!(image.stderr.contains("wants image `ubuntu:24.04`"), "{}", image.stderr);
+        runs(&project, &rendered, &["--runner", "local"]);
+    }
 }
 
 fn data(name: &str) -> Value {
@@ -93,11 +118,52 @@ fn the_collected_envelope_loads() {
         project.run(&["build", "--format", "json", "--file", "p.json", "--runner", "local"]).expect_code(1);
     let events: Vec<_> = ran.stdout.lines().map(|l| serde_json::from_str(l).expect("an event")).collect();
     assert_eq!(exits(&events).get("report"), Some(&0), "{:?}", exits(&events));
-    let graph = {
-        project.write("g.json", &data("graph_0.0.9.json").to_string());
-        project.run(&["build", "--file", "g.json"]).expect_code(7)
+}
+
+#[test]
+fn the_collected_graph_runs() {
+    let project = Project::new();
+    let mut document = data("graph_0.0.9.json");
+    project.write("g.json", &document.to_string());
+    let image = project.run(&["build", "--file", "g.json"]).expect_code(5);
+    assert!(image.stderr.contains("step `deps` wants image `ubuntu:24.04`"), "{}", image.stderr);
+
+    // Its commands would need a network and a Makefile; what counts is the order and what a step is given.
+    let nodes = document["pipelines"][0]["definition"]["graph"]["nodes"].as_array_mut().expect("nodes");
+    for (node, cmd) in nodes.iter_mut().zip(["echo $TERM > deps", "cat deps", "cat deps >&2", "exit 3"]) {
+        node["step"]["cmd"] = json!(cmd);
+    }
+    project.write("g.json", &document.to_string());
+    let (ran, events) = project.events(&["--file", "g.json", "--runner", "local", "-j", "9"]);
+    let ran = ran.expect_code(1);
+    assert_eq!(json!(exits(&events)), json!({"deps": 0, "build": 0, "test": 0, "lint": 3}), "{ran:?}");
+    assert_eq!(json!(logs(&events)), json!({"build": ["dumb"], "test": ["dumb"]}));
+}
+
+#[test]
+fn a_step_starts_when_all_that_it_depends_on_has_ended_well() {
+    let node = |key: &str, cmd: &str| json!({"step": {"key": key, "cmd": cmd}, "env": {"WHO": key}});
+    // With a hole, as if a node had been removed.
+    let graph = |left: &str| {
+        json!({"version": "0", "graph": {
+            "nodes": [node("left", left), node("right", "echo $WHO"), node("both", "test ! -e side && echo $WHO")],
+            "node_holes": [1],
+            "edge_property": "directed",
+            "edges": [[0, 3, "depends_on"], null, [2, 3, "depends_on"]],
+        }})
     };
-    assert!(graph.stderr.contains("`graph` form"), "{}", graph.stderr);
+    let project = Project::new();
+    project.write(".hm/ci.json", &graph("touch side").to_string());
+    let (ran, events) = project.events(&["-j", "9"]);
+    ran.expect_code(0);
+    assert_eq!(json!(exits(&events)), json!({"left": 0, "right": 0, "both": 0}));
+    assert_eq!(json!(logs(&events)), json!({"right": ["right"], "both": ["both"]}));
+    assert!(matches!(&events[events.len() - 2], BuildEvent::StepEnd { .. }), "{events:?}");
+
+    project.write(".hm/ci.json", &graph("exit 3").to_string());
+    let (ran, events) = project.events(&["-j", "9"]);
+    ran.expect_code(1);
+    assert_eq!(json!(exits(&events)), json!({"left": 3, "right": 0}));
 }
 
 #[test]

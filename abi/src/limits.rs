@@ -15,6 +15,8 @@ pub struct InstanceLimits {
     pub memory_pages: usize,
     /// Elements over all tables. `table.grow` beyond answers -1.
     pub table_elements: usize,
+    /// Wasm instances that are made: one for each module, and one for each call of a linked command.
+    pub instances: usize,
     /// Bytes of Extism memory that are live at one time, the input among them.
     pub memory_bytes: usize,
     /// Blocks of Extism memory that are live at one time.
@@ -38,13 +40,15 @@ pub struct InstanceLimits {
 }
 
 impl InstanceLimits {
-    /// 256 MiB of linear memory, 131,072 table elements, 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
+    /// 256 MiB of linear memory, 131,072 table elements, 1000 wasm instances,
+    /// 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
     /// 1024 variables, 10^13 units of fuel; for each call 1 MiB in 10,000 lines of log and 100 HTTP requests, for
     /// each response 50 MiB of body and 64 KiB of headers.
     pub const fn standard() -> Self {
         Self {
             memory_pages: 4096,
             table_elements: 131_072,
+            instances: 1000,
             memory_bytes: 128 * 1024 * 1024,
             blocks: 65_536,
             var_bytes: 1024 * 1024,
@@ -63,6 +67,7 @@ impl InstanceLimits {
 pub(crate) struct Growth {
     memory_bytes: Total,
     table_elements: Total,
+    instances: Total,
     /// The last request that was turned down: why an instance could not be made.
     refused: Option<Fault>,
 }
@@ -104,8 +109,19 @@ impl Growth {
         Self {
             memory_bytes: total("bytes of linear memory", limits.memory_pages.saturating_mul(PAGE_BYTES)),
             table_elements: total("table elements", limits.table_elements),
+            instances: total("wasm instances", limits.instances),
             refused: None,
         }
+    }
+
+    /// Counts one more wasm instance.
+    ///
+    /// # Errors
+    /// [`Fault::Limit`] over the ceiling.
+    pub(crate) fn instance(&mut self) -> Result<(), Fault> {
+        let mut refused = None;
+        self.instances.book(0, 1, None, &mut refused);
+        refused.map_or(Ok(()), Err)
     }
 
     /// Bytes of all linear memories.

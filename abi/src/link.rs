@@ -134,8 +134,11 @@ async fn make<T: Send + 'static>(
     ready: &InstancePre<State<T>>,
     mut context: impl AsContextMut<Data = State<T>>,
 ) -> wasmtime::Result<wasmtime::Instance> {
+    let mut store = context.as_context_mut();
+    let growth = &mut store.data_mut().growth;
+    growth.instance()?;
     // What was turned down before has nothing to do with this.
-    context.as_context_mut().data_mut().growth.take_refused();
+    growth.take_refused();
     let result = ready.instantiate_async(context.as_context_mut()).await;
     result.map_err(|error| {
         // A memory or table that is turned down is an untyped error of the engine, before any wasm runs.

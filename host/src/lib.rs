@@ -1,8 +1,9 @@
 //! `hm` runs CI pipelines on the developer's own machine; everything that acts in it is a sandboxed plugin.
 //!
-//! This library is the program without its `main`: `cli` on top, then `orchestrator`, `plugin`, `sandbox`; `pipeline`, `backend`,
+//! This library is the program without its `main`: `cli` on top, then `orchestrator`, `attack`, `plugin`, `sandbox`; `pipeline`, `backend`,
 //! `files` and `sys` are leaves. `ARCHITECTURE.md` has the map.
 
+pub mod attack;
 pub mod backend;
 pub mod cli;
 pub mod files;

@@ -18,7 +18,7 @@ use crate::setup;
 pub(crate) fn differential(root: &Path, args: &[String]) -> Result<()> {
     // The reference implementation needs a newer compiler than the rest.
     require_nightly()?;
-    let guests = guests::build(root, &setup::run()?)?;
+    let guest = guests::build(root, &setup::run()?)?.join("rust.wasm");
     let mut command = Command::new("rustup");
     command
         .args(["run", "nightly", "cargo", "run", "--locked", "--quiet", "--manifest-path"])
@@ -26,7 +26,7 @@ pub(crate) fn differential(root: &Path, args: &[String]) -> Result<()> {
     if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {
         command.arg("--target-dir").arg(Path::new(&folder).join("differential"));
     }
-    command.arg("--").arg(guests).args(args);
+    command.arg("--").arg(guest).args(args);
     forget_this_cargo(&mut command);
     run(&mut command)
 }

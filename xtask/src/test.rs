@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use crate::run::{cargo, run};
 use crate::{guests, setup};
 
-/// The emitter whose pipelines must run.
-const HARMONT: &str = "harmont==0.0.1";
+/// The emitters whose pipelines must run: the last with `steps`, and one with a `graph`.
+const HARMONT: [&str; 2] = ["harmont==0.0.1", "harmont==0.0.9"];
 
 /// Where a step finds Python whatever `PATH` says.
 const SYSTEM_PYTHON: [&str; 2] = ["/usr/bin/python3", "/usr/local/bin/python3"];
@@ -28,9 +28,11 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     {
         eprintln!("setup: no python3 for tests of the sandbox: {error:#}");
     }
-    let harmont = root.join("target/test-python").join(HARMONT);
-    if let Err(error) = install_harmont(&harmont) {
-        eprintln!("setup: pipelines of the real emitter cannot be tested: {error:#}");
+    let harmont = root.join("target/test-python");
+    for package in HARMONT {
+        if let Err(error) = install_python(package, &harmont.join(package)) {
+            eprintln!("setup: pipelines of {package} cannot be tested: {error:#}");
+        }
     }
     let guests = guests::build(root, &toolchain)?;
     run(cargo()
@@ -48,8 +50,8 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         .arg(target))
 }
 
-/// Installs the emitter from the Python package index, once.
-fn install_harmont(target: &Path) -> Result<()> {
+/// Installs an emitter from the Python package index, once.
+fn install_python(package: &str, target: &Path) -> Result<()> {
     if target.join("harmont").is_dir() {
         return Ok(());
     }
@@ -60,5 +62,5 @@ fn install_harmont(target: &Path) -> Result<()> {
     run(Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--target"])
         .arg(target)
-        .arg(HARMONT))
+        .arg(package))
 }

@@ -250,6 +250,29 @@ async fn calls_of_commands_are_bounded_by_the_ceiling() {
     );
 }
 
+/// [link.instances] The number of wasm instances has a ceiling of its own; a fresh start has all of it again.
+#[tokio::test]
+async fn the_number_of_instances_is_bounded() {
+    let command = text(r#"(module (func (export "f")) (func (export "_start")))"#);
+    let main = text(
+        r#"(module (import "a" "f" (func $f)) (func (export "once") (call $f))
+            (func (export "f") (loop $again (call $f) (br $again))))"#,
+    );
+    let limits = InstanceLimits { instances: 3, ..InstanceLimits::standard() };
+    let mut instance = link(&main, &[("a", command)])
+        .unwrap()
+        .instance((), InstanceOptions { limits, ..InstanceOptions::standard() });
+    for (export, expected) in [
+        ("once", "output "),
+        ("once", "output "),
+        ("once", "limit wasm instances 4 > 3"),
+        ("once", "output "),
+        ("f", "limit wasm instances 4 > 3"),
+    ] {
+        assert_eq!(describe(&instance.call(export, b"", &CALL).await), expected, "{export}");
+    }
+}
+
 /// [load.compile-time] Compiling that takes too long is given up.
 #[test]
 fn compiling_has_a_time_limit() {

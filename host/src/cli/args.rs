@@ -20,6 +20,9 @@ pub(super) enum Command {
     /// Show which plugins there are and what they may do
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Carry out one attack in this process
+    #[command(name = super::attack::ACT, hide = true)]
+    Act(ActArgs),
     /// Show the version of hm and of what it is built on
     Version,
 }
@@ -71,4 +74,83 @@ pub(super) enum PluginCommand {
         /// Its name
         name: String,
     },
+    /// Call a function of any Extism module, and print what it answers
+    ///
+    /// The module gets no host functions of hm, no files and no environment, and no network unless it is allowed with
+    /// --allow-host.
+    Call(CallArgs),
+    /// Attack the sandbox with hostile modules, and show whether it holds on this machine
+    ///
+    /// Each attack runs in a process of its own, beside a harmless module that must not notice it. Exit code 1 if
+    /// anything was not as it must be.
+    Attack(AttackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttackArgs {
+    /// Only the attacks of these names
+    pub(super) names: Vec<String>,
+
+    /// Print one JSON object for each attack
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ActArgs {
+    /// Name of the attack
+    pub(super) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The module
+    pub(super) file: PathBuf,
+
+    /// The function: one that takes nothing and returns nothing or an i32
+    pub(super) export: String,
+
+    /// `-` takes the input from standard input, as `--input-file -` does
+    #[arg(value_parser = ["-"], value_name = "-", conflicts_with_all = ["input", "input_file"])]
+    pub(super) stdin: Option<String>,
+
+    /// The input
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "input_file", allow_hyphen_values = true)]
+    pub(super) input: Option<String>,
+
+    /// Take the input from this file, or from standard input if it is `-`
+    #[arg(long, value_name = "PATH")]
+    pub(super) input_file: Option<PathBuf>,
+
+    /// Set what the module's configuration says
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(super) config: Vec<String>,
+
+    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`, …
+    #[arg(long, value_name = "HOST")]
+    pub(super) allow_host: Vec<String>,
+
+    /// How much the call may compute: about one unit for a WebAssembly instruction
+    #[arg(long, value_name = "N", default_value_t = 10_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) fuel: u64,
+
+    /// How long the call may take, in milliseconds; a day at the most
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub(super) timeout: u64,
+
+    /// How much memory the module may have, in pages of 64 KiB
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) max_pages: u16,
+
+    /// Link another module, from whose functions the module may import under this name
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(super) link: Vec<String>,
+
+    /// Print one JSON object: output or error, and what the call has used
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Show all that the module logs, not only warnings and errors
+    #[arg(short, long)]
+    pub(super) verbose: bool,
 }

@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hm_plugin_protocol::Capability;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::args::BuildArgs;
 use super::config::Config;
 use super::error::{CliError, to_u8};
+use super::signals::interrupts;
 use super::{Loaded, heard, load_plugins, to_stderr, warn};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
-use crate::orchestrator::{Build, Interrupt, exit, run};
+use crate::orchestrator::{Build, exit, run};
 use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
 use crate::plugin::{Live, Plugins, one_line};
 use crate::sandbox::{Output, Role};
@@ -40,6 +39,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };
     let plan = Plan::new(pipeline, &overrides, &runners)?;
     plan.check_runners(&runners)?;
+    plan.check_arguments(|runner| plugins.step_schema(runner))?;
     warn_of_unknown_fields(&plan);
     let formatter = formatter(&args, &plugins, &system)?;
 
@@ -78,9 +78,8 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
 
 /// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo.
 fn warn_of_unknown_fields(plan: &Plan) {
-    let unknown = plan.steps().iter().flat_map(|s| s.step.extra.keys().map(|field| (&s.step.key, field)));
-    for (key, field) in unknown.take(WARNINGS) {
-        warn(&format!("step `{key}`: this hm does not know the field `{field}`"));
+    for (at, field) in plan.unknown_fields().take(WARNINGS) {
+        warn(&format!("{at}: this hm does not know the field `{field}`"));
     }
 }
 
@@ -150,26 +149,4 @@ fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Liv
     let config = [("color", terminal && !plain), ("verbose", args.verbose)]
         .map(|(k, v)| (k.to_owned(), v.to_string()));
     Ok(plugin.instance(Role::Formatter(streams), config.into()))
-}
-
-/// Ctrl-C and its like: the first asks the build to stop, the second does not ask.
-fn interrupts() -> Result<mpsc::Receiver<Interrupt>, CliError> {
-    let (sender, receiver) = mpsc::channel(1);
-    let listen = |kind| signal(kind).map_err(CliError::Runtime);
-    let (mut int, mut term, mut hup) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
-    tokio::spawn(async move {
-        for times in 0.. {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-                _ = hup.recv() => {}
-            }
-            if times > 0 || sender.send(Interrupt).await.is_err() {
-                // Steps die with us: their supervisors watch a socket that closes now.
-                std::process::exit(exit::INTERRUPTED);
-            }
-        }
-    });
-    Ok(receiver)
 }

@@ -1,13 +1,21 @@
 //! Turns errors into what a person reads (`error:`, causes, `hint:`) and into the exit code. The only place that knows both.
 
+use std::borrow::Cow;
 use std::error::Error;
+use std::path::PathBuf;
+
+use hm_abi::CallError;
 
 use super::indented;
+use crate::attack::Failure;
 use crate::backend::local::SandboxError;
 use crate::orchestrator::{FormatterError, exit};
 use crate::pipeline::PipelineError;
-use crate::plugin::Conflict;
+use crate::plugin::{Conflict, LoadError};
 use crate::sys::SystemError;
+
+/// Most bytes of a text that an error shows: the words of a plugin may be many.
+const SHOWN: usize = 16 * 1024;
 
 /// Exit code for wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -24,7 +32,7 @@ pub(super) enum CliError {
     #[error("{0}")]
     Usage(String),
     #[error("cannot read the configuration {}", path.display())]
-    Config { path: std::path::PathBuf, source: Box<dyn Error + Send + Sync> },
+    Config { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error(transparent)]
     System(#[from] SystemError),
     #[error(transparent)]
@@ -33,6 +41,18 @@ pub(super) enum CliError {
     Conflict(#[from] Conflict),
     #[error("there is no plugin `{name}`; there is: {}", known.join(", "))]
     NoSuchPlugin { name: String, known: Vec<String> },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cannot read the input from {from}")]
+    Input { from: String, source: std::io::Error },
+    #[error("HTTPS is not to be had")]
+    Certificates(#[source] hm_abi::TlsError),
+    #[error(transparent)]
+    Call(#[from] Box<FailedCall>),
+    #[error("the attack cannot begin")]
+    Attack(#[from] Failure),
+    #[error("interrupted")]
+    Interrupted,
     #[error("there is no output format `{format}`; there is: {}", known.join(", "))]
     NoSuchFormat { format: String, known: Vec<String> },
     #[error("cannot start the WebAssembly engine")]
@@ -49,6 +69,32 @@ pub(super) enum CliError {
     Write(#[source] std::io::Error),
 }
 
+/// A call of `hm plugin call` that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("calling `{export}` of {} failed", file.display())]
+pub(super) struct FailedCall {
+    pub(super) file: PathBuf,
+    pub(super) export: String,
+    /// What could have been called.
+    pub(super) exports: Vec<String>,
+    pub(super) source: CallError,
+}
+
+impl FailedCall {
+    /// Whether the module has no such function.
+    fn is_misnamed(&self) -> bool {
+        matches!(self.source, CallError::NoSuchExport { .. } | CallError::WrongSignature { .. })
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self.source {
+            _ if self.is_misnamed() => USAGE,
+            CallError::Cancelled { .. } => to_u8(exit::INTERRUPTED),
+            _ => to_u8(exit::PLUGIN),
+        }
+    }
+}
+
 impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
@@ -63,9 +109,15 @@ impl CliError {
                 | PipelineError::OnlyPython { .. }
                 | PipelineError::ForeignProject { .. },
             ) => USAGE,
-            Self::Pipeline(PipelineError::NoImageRunner { .. }) => PLUGIN_LOAD,
+            Self::Pipeline(PipelineError::NoImageRunner { .. } | PipelineError::BadSchema { .. }) => {
+                PLUGIN_LOAD
+            }
             Self::Pipeline(_) => PIPELINE,
-            Self::Conflict(_) | Self::NoSuchPlugin { .. } => PLUGIN_LOAD,
+            Self::Conflict(_) | Self::NoSuchPlugin { .. } | Self::Load(_) => PLUGIN_LOAD,
+            Self::Input { .. } => USAGE,
+            Self::Certificates(_) | Self::Attack(_) => ENVIRONMENT,
+            Self::Call(call) => call.exit_code(),
+            Self::Interrupted => to_u8(exit::INTERRUPTED),
             Self::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
             Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
@@ -73,13 +125,21 @@ impl CliError {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
-        match self {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Call(call) if call.is_misnamed() && !call.exports.is_empty() => {
+                return Some(format!("functions that can be called: {}", call.exports.join(", ")).into());
+            }
+            Self::Load(LoadError::Module {
+                source: hm_abi::LoadError::UnknownImport { module, .. }, ..
+            }) if module == hm_abi::USER_MODULE => {
+                Some("hm plugin call has none of hm's host functions to offer")
+            }
             Self::Pipeline(PipelineError::NoProject { .. }) => {
                 Some("put a pipeline into .hm/ci.json, or name one: hm build --file FILE")
             }
-            Self::Pipeline(PipelineError::OnlyPython { .. } | PipelineError::GraphForm { .. }) => {
-                Some("render it with harmont 0.0.1 and pipe the JSON in: … | hm build --file -")
+            Self::Pipeline(PipelineError::OnlyPython { .. }) => {
+                Some("render it with harmont and pipe the JSON in: … | hm build --file -")
             }
             Self::Pipeline(PipelineError::ForeignProject { .. }) => {
                 Some("if you trust it, name the project: hm build --dir DIR")
@@ -95,14 +155,28 @@ impl CliError {
                 Some("steps need user namespaces or Landlock; docs/local-sandbox.md says how to allow them")
             }
             _ => None,
+        };
+        hint.map(Cow::Borrowed)
+    }
+
+    /// The guest's functions that were running when it was stopped, innermost first.
+    fn backtrace(&self) -> &[String] {
+        match self {
+            Self::Call(call) => match &call.source {
+                CallError::Trap { backtrace, .. } => backtrace,
+                _ => &[],
+            },
+            _ => &[],
         }
     }
 
     /// Whether the reader of our output has gone away, which is no error to tell anybody about.
     fn is_broken_pipe(&self) -> bool {
-        self.causes().any(|e| {
-            e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-        })
+        // Below a call it is somebody else's pipe.
+        !matches!(self, Self::Call(_))
+            && self.causes().any(|e| {
+                e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            })
     }
 
     /// This error and what led to it.
@@ -115,15 +189,28 @@ impl CliError {
         if self.is_broken_pipe() {
             return String::new();
         }
-        let mut text = format!("error: {}\n", indented(&self.to_string()));
+        let mut text = format!("error: {}\n", shown(&self.to_string()));
         for (number, cause) in self.causes().enumerate().skip(1) {
-            text.push_str(&format!("  {number}: {}\n", indented(&cause.to_string())));
+            text.push_str(&format!("  {number}: {}\n", shown(&cause.to_string())));
+        }
+        if !self.backtrace().is_empty() {
+            text.push_str("backtrace, innermost first:\n");
+        }
+        for (number, function) in self.backtrace().iter().enumerate() {
+            text.push_str(&format!("  {number}: {}\n", indented(function)));
         }
         if let Some(hint) = self.hint() {
-            text.push_str(&format!("hint: {hint}\n"));
+            text.push_str(&format!("hint: {}\n", shown(&hint)));
         }
         text
     }
+}
+
+/// A text of somebody else, of which no line can pass for one of ours; not all of it, if it is long.
+fn shown(text: &str) -> String {
+    let start = &text[..text.floor_char_boundary(SHOWN)];
+    let more = text.len() - start.len();
+    if more == 0 { indented(start) } else { format!("{}… ({more} bytes more)", indented(start)) }
 }
 
 /// An exit code as the system takes it.

@@ -1,6 +1,7 @@
 //! The command line: from arguments to an exit code. What was typed is resolved here; the work is done below.
 
 mod args;
+mod attack;
 mod build;
 mod call;
 mod config;
@@ -8,7 +9,7 @@ mod error;
 mod plugins;
 mod signals;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ async fn command(command: Command) -> Result<u8, CliError> {
         Command::Plugin(PluginCommand::List) => plugins::list().await,
         Command::Plugin(PluginCommand::Info { name }) => plugins::info(&name).await,
         Command::Plugin(PluginCommand::Call(args)) => call::call(args).await,
+        Command::Plugin(PluginCommand::Attack(args)) => attack::attack(args).await,
+        Command::Act(args) => attack::carry_out(args).await,
         Command::Version => print(&format!(
             "hm {}\nplugin API {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -64,6 +67,17 @@ async fn command(command: Command) -> Result<u8, CliError> {
 fn print(text: &str) -> Result<u8, CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(printable(text).as_bytes()).and_then(|()| stdout.flush()).map_err(CliError::Write)?;
+    Ok(0)
+}
+
+/// Writes to standard output, and succeeds: unchanged, unless a person looks at it.
+fn print_data(bytes: &[u8]) -> Result<u8, CliError> {
+    let mut stdout = std::io::stdout().lock();
+    if stdout.is_terminal() {
+        drop(stdout);
+        return print(&String::from_utf8_lossy(bytes));
+    }
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CliError::Write)?;
     Ok(0)
 }
 

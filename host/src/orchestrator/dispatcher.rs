@@ -107,6 +107,8 @@ pub struct Dispatcher {
     plan: Arc<Plan>,
     jobs: usize,
     status: Vec<Status>,
+    /// For each step, how much of what it needs has not succeeded.
+    missing: Vec<usize>,
     /// Steps that may start now, first things first.
     ready: BTreeSet<usize>,
     running: usize,
@@ -132,6 +134,7 @@ impl Dispatcher {
         let mut actions: Vec<Action> = (0..plan.steps().len()).map(|step| Action::Queue { step }).collect();
         let mut this = Self {
             status: vec![Status::Pending; plan.steps().len()],
+            missing: plan.steps().iter().map(|step| step.needs().count()).collect(),
             jobs: jobs.max(1),
             ready: BTreeSet::new(),
             running: 0,
@@ -173,11 +176,12 @@ impl Dispatcher {
         let (exit_code, message, snapshot) = match outcome {
             Outcome::Succeeded { snapshot } => {
                 self.status[step] = Status::Succeeded(snapshot.clone());
-                if !self.halted {
-                    let current = self.segment;
-                    let plan = &self.plan;
-                    let children = plan.steps()[step].children.iter();
-                    self.ready.extend(children.filter(|&&c| plan.steps()[c].segment == current));
+                for follower in self.plan.steps()[step].followers() {
+                    self.missing[follower] -= 1;
+                    let here = self.plan.steps()[follower].segment == self.segment;
+                    if self.missing[follower] == 0 && here && !self.halted {
+                        self.ready.insert(follower);
+                    }
                 }
                 (0, None, snapshot)
             }
@@ -251,26 +255,25 @@ impl Dispatcher {
         }
     }
 
-    /// Makes the current segment's steps ready, as far as their parents succeeded; those below a step that did not
-    /// will never run.
+    /// Makes the current segment's steps ready, as far as what they need succeeded; those that need a step that did
+    /// not will never run.
     fn open_segment(&mut self) {
+        let planned = self.plan.steps();
         let steps = &self.segments[self.segment];
         self.open = steps.len();
         let mut never = Vec::new();
         for &step in steps {
-            match self.plan.steps()[step].parent.map(|p| &self.status[p]) {
-                None | Some(Status::Succeeded(_)) => {
-                    self.ready.insert(step);
-                }
-                Some(Status::Ended) => never.push(step),
-                Some(Status::Pending | Status::Running) => {}
+            if self.missing[step] == 0 {
+                self.ready.insert(step);
+            } else if planned[step].needs().any(|needed| self.status[needed] == Status::Ended) {
+                never.push(step);
             }
         }
         while let Some(step) = never.pop() {
-            if self.status[step] == Status::Pending && self.plan.steps()[step].segment == self.segment {
+            if self.status[step] == Status::Pending && planned[step].segment == self.segment {
                 self.status[step] = Status::Ended;
                 self.open -= 1;
-                never.extend(&self.plan.steps()[step].children);
+                never.extend(planned[step].followers());
             }
         }
     }
@@ -348,6 +351,26 @@ mod tests {
         assert_eq!(after("a | b", 2, "a!"), ["start a", "fail a 3, finish 1"]);
         assert_eq!(after("a b<a", 2, "a?"), ["start a", "fail a 70, finish 6"]);
         assert_eq!(after("a b", 2, "a? b!"), ["start a, start b", "fail a 70", "fail b 3, finish 6"]);
+    }
+
+    #[test]
+    fn a_step_waits_for_all_that_it_depends_on() {
+        assert_eq!(
+            after("a b c+a+b d<a+b", 9, "a b c d"),
+            ["start a, start b", "", "start c, start d in [a]", "", "finish 0"]
+        );
+        assert_eq!(after("a b<a+a c+b", 9, "a b c"), ["start a", "start b in [a]", "start c", "finish 0"]);
+        assert_eq!(after("late+early early", 9, "early late"), ["start early", "start late", "finish 0"]);
+    }
+
+    #[test]
+    fn what_depends_on_a_failure_does_not_run() {
+        assert_eq!(after("a b c+a d+c", 9, "a! b"), ["start a, start b", "fail a 3", "finish 1"]);
+        assert_eq!(
+            after("a b |! c+a d+b e+c f+d g+d+c", 9, "a! b d f"),
+            ["start a, start b", "fail a 3", "start d", "start f", "finish 1"],
+            "behind a wait that continues, only that"
+        );
     }
 
     #[test]

@@ -38,7 +38,16 @@ fn random_plan(dice: &mut Dice) -> Plan {
             1 | 2 if keys > 0 => words.push(format!("s{keys}<s{}", dice.below(keys))),
             _ => words.push(format!("s{keys}")),
         }
-        keys += usize::from(!words[words.len() - 1].starts_with('|'));
+        let word = words.last_mut().expect("one of the above");
+        if word.starts_with('|') {
+            continue;
+        }
+        if keys > 0 && dice.one_in(2) {
+            for _ in 0..1 + dice.below(3) {
+                word.push_str(&format!("+s{}", dice.below(keys)));
+            }
+        }
+        keys += 1;
     }
     words.push(format!("s{keys}"));
     sketch::plan(&words.join(" ")).expect("parents come first, so it is valid")
@@ -92,12 +101,16 @@ impl Model {
             Some(parent) => assert!(self.succeeded.contains(&parent) && snapshot == Some(&saved(parent))),
             None => assert_eq!(snapshot, None),
         }
+        let unmet = planned.depends_on.iter().find(|needed| !self.succeeded.contains(needed));
+        assert_eq!(unmet, None, "a step waits until what it depends on has succeeded");
         let earlier = |other: &&usize| self.plan.steps()[**other].segment < planned.segment;
         assert_eq!(self.running.iter().find(earlier), None, "a wait waits for all before it");
-        for (wait, continues) in self.plan.waits().iter().enumerate().take(planned.segment) {
-            let failed = self.failed_in.iter().any(|segment| *segment <= wait);
-            assert!(*continues || !failed, "a wait stops what follows a failure");
-        }
+        assert!(!self.is_stopped_by_a_wait(step), "a wait stops what follows a failure");
+    }
+
+    fn is_stopped_by_a_wait(&self, step: usize) -> bool {
+        let mut waits = self.plan.waits().iter().enumerate().take(self.plan.steps()[step].segment);
+        waits.any(|(wait, continues)| !continues && self.failed_in.range(..=wait).next().is_some())
     }
 
     /// What was running ends; says how, to the dispatcher.
@@ -133,12 +146,12 @@ impl Model {
         let expected =
             if self.cancelled { exit::INTERRUPTED } else { self.first_failure.unwrap_or(exit::OK) };
         assert_eq!(self.finished, Some(expected));
-        if expected == exit::OK {
-            assert_eq!(
-                self.succeeded.len(),
-                self.plan.steps().len(),
-                "a build that passed has run everything"
-            );
+        for (step, planned) in self.plan.steps().iter().enumerate() {
+            let kept = self.cancelled
+                || self.failed_in.contains(&planned.segment)
+                || self.is_stopped_by_a_wait(step)
+                || planned.needs().any(|needed| !self.succeeded.contains(&needed));
+            assert!(kept || self.started.contains(&step), "what could run has run");
         }
     }
 }

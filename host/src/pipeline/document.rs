@@ -1,17 +1,23 @@
-//! Reads the text of a document: a bare pipeline, or an envelope with several.
+//! Reads the text of a document: a bare pipeline, or an envelope with several, in either form.
 //! What the steps mean to each other is the plan's affair.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hm_plugin_protocol::{Pipeline, Step};
 use serde_json::{Map, Value};
 
-use super::PipelineError;
+use super::{PipelineError, graph};
 
 /// The wire format of a pipeline.
 const VERSION: &str = "0";
 /// The wire format of an envelope, as `harmont.dump_registry_json()` writes it.
 const ENVELOPE_VERSION: &str = "1";
+
+/// What messages call the list of steps.
+const STEPS: &str = "steps";
+
+/// A field that this version does not know: where it is, and its name.
+pub(super) type Unknown = (String, String);
 
 /// A pipeline of a document, not yet checked: in a document of several, one that nobody asked for may be in a form
 /// that this version does not read.
@@ -22,6 +28,23 @@ pub struct NamedPipeline {
     /// The file, or standard input; for messages.
     pub origin: String,
     definition: Map<String, Value>,
+}
+
+/// A pipeline that was read, whichever form it has. What its parts mean to each other is not checked yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The environment of every step; a step's own wins.
+    pub env: BTreeMap<String, String>,
+    /// The image of root steps that name none.
+    pub default_image: Option<String>,
+    /// Commands and barriers, in order.
+    pub steps: Vec<Step>,
+    /// Pairs of commands, by position in `steps`: the second starts when the first has succeeded.
+    pub(super) depends_on: Vec<(usize, usize)>,
+    /// What the document calls the list of steps.
+    pub(super) list: &'static str,
+    /// Fields outside of steps that this version does not know.
+    pub(super) unknown: Vec<Unknown>,
 }
 
 /// Reads a document. A bare pipeline gets `name` as its slug.
@@ -40,9 +63,7 @@ pub fn parse(bytes: &[u8], origin: &str, name: &str) -> Result<Vec<NamedPipeline
         return Ok(vec![NamedPipeline { slug: name.into(), origin: origin.into(), definition: document }]);
     };
     version(&document, "schema_version", ENVELOPE_VERSION, origin)?;
-    let Value::Array(pipelines) = pipelines.clone() else {
-        return Err(shape(origin, "pipelines", "expected an array"));
-    };
+    let pipelines = array(Some(pipelines.clone()), origin, "pipelines")?;
     let mut named = Vec::with_capacity(pipelines.len());
     let mut slugs = BTreeSet::new();
     for (index, entry) in pipelines.into_iter().enumerate() {
@@ -71,44 +92,71 @@ impl NamedPipeline {
     ///
     /// # Errors
     /// An unknown version or form, or a field of the wrong type; a step at fault is named by position and key.
-    pub fn definition(self) -> Result<(String, Pipeline), PipelineError> {
+    pub fn definition(self) -> Result<(String, Definition), PipelineError> {
         let Self { slug, origin, mut definition } = self;
         version(&definition, "version", VERSION, &origin)?;
-        if definition.contains_key("graph") {
-            return Err(PipelineError::GraphForm { origin, pipeline: slug });
-        }
-        let Some(steps) = definition.remove("steps") else {
-            return Err(shape(&origin, "the pipeline", "missing field `steps`"));
-        };
-        let Value::Array(steps) = steps else {
-            return Err(shape(&origin, "steps", "expected an array"));
-        };
-        // Step by step, so that a message can say which one it is about.
-        let steps = steps
-            .into_iter()
-            .enumerate()
-            .map(|(index, step)| {
-                let at = place(index, &step);
-                serde_json::from_value::<Step>(step).map_err(|e| shape(&origin, &at, e.to_string()))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let (steps, graph) = (definition.remove("steps"), definition.remove("graph"));
+        // What both forms have around their steps.
         definition.insert("steps".into(), Value::Array(Vec::new()));
-        let mut pipeline: Pipeline = serde_json::from_value(Value::Object(definition))
+        let whole: Pipeline = serde_json::from_value(Value::Object(definition))
             .map_err(|e| shape(&origin, "the pipeline", e.to_string()))?;
-        pipeline.steps = steps;
-        Ok((slug, pipeline))
+        let mut read = Definition {
+            env: whole.env.unwrap_or_default(),
+            default_image: whole.default_image,
+            steps: Vec::new(),
+            depends_on: Vec::new(),
+            list: STEPS,
+            unknown: whole.extra.into_keys().map(|field| ("the pipeline".into(), field)).collect(),
+        };
+        match (steps, graph) {
+            (Some(_), Some(_)) => {
+                return Err(shape(&origin, "the pipeline", "it has both `steps` and `graph`"));
+            }
+            (None, None) => {
+                return Err(shape(&origin, "the pipeline", "missing field `steps` or `graph`"));
+            }
+            (Some(steps), None) => {
+                // Step by step, so that a message can say which one it is about.
+                for (index, step) in array(Some(steps), &origin, STEPS)?.into_iter().enumerate() {
+                    let at = place(STEPS, index, &step);
+                    let step =
+                        serde_json::from_value(step).map_err(|e| shape(&origin, &at, e.to_string()))?;
+                    read.steps.push(step);
+                }
+            }
+            (None, Some(value)) => {
+                let graph = graph::read(value, &origin)?;
+                read.steps = graph.steps.into_iter().map(|step| Step::Command(Box::new(step))).collect();
+                read.depends_on = graph.depends_on;
+                read.list = graph::NODES;
+                read.unknown.extend(graph.unknown);
+            }
+        }
+        Ok((slug, read))
     }
 }
 
 /// Where a step is, for a message.
-fn place(index: usize, step: &Value) -> String {
+pub(super) fn place(list: &str, index: usize, step: &Value) -> String {
     match step.get("key").and_then(Value::as_str) {
-        Some(key) => format!("steps[{index}] (key `{key}`)"),
-        None => format!("steps[{index}]"),
+        Some(key) => format!("{list}[{index}] (key `{key}`)"),
+        None => format!("{list}[{index}]"),
     }
 }
 
-fn object(value: Value, origin: &str, at: &str) -> Result<Map<String, Value>, PipelineError> {
+/// The array of a field that has to be there; `at` is its path.
+pub(super) fn array(value: Option<Value>, origin: &str, at: &str) -> Result<Vec<Value>, PipelineError> {
+    match (value, at.rsplit_once('.')) {
+        (Some(Value::Array(array)), _) => Ok(array),
+        (Some(_), _) => Err(shape(origin, at, "expected an array")),
+        (None, of) => {
+            let (of, field) = of.unwrap_or(("the document", at));
+            Err(shape(origin, of, format!("missing field `{field}`")))
+        }
+    }
+}
+
+pub(super) fn object(value: Value, origin: &str, at: &str) -> Result<Map<String, Value>, PipelineError> {
     match value {
         Value::Object(map) => Ok(map),
         _ => Err(shape(origin, at, "expected a JSON object")),
@@ -133,7 +181,7 @@ fn version(
     }
 }
 
-fn shape(origin: &str, at: &str, reason: impl Into<String>) -> PipelineError {
+pub(super) fn shape(origin: &str, at: &str, reason: impl Into<String>) -> PipelineError {
     PipelineError::Shape { origin: origin.into(), at: at.into(), reason: reason.into() }
 }
 
@@ -169,7 +217,11 @@ mod tests {
                 r#"{"schema_version":"2","pipelines":[]}"#,
                 r#"p.json: schema_version is "2", and only "1" is known"#,
             ),
-            (r#"{"version":"0"}"#, "p.json: the pipeline is not valid: missing field `steps`"),
+            (r#"{"version":"0"}"#, "p.json: the pipeline is not valid: missing field `steps` or `graph`"),
+            (
+                r#"{"version":"0","steps":[],"graph":{}}"#,
+                "p.json: the pipeline is not valid: it has both `steps` and `graph`",
+            ),
             (r#"{"version":"0","steps":{}}"#, "p.json: steps is not valid: expected an array"),
             (
                 r#"{"version":"0","steps":[{"type":"wait"},{"type":"command","key":"a"}]}"#,
@@ -179,10 +231,8 @@ mod tests {
                 r#"{"version":"0","steps":[{"type":"dance","key":"a"}]}"#,
                 "p.json: steps[0] (key `a`) is not valid: unknown variant `dance`, expected `command` or `wait`",
             ),
-            (
-                r#"{"version":"0","graph":{}}"#,
-                "p.json: pipeline `p` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read",
-            ),
+            (r#"{"version":"0","graph":[]}"#, "p.json: graph is not valid: expected a JSON object"),
+            (r#"{"version":"0","graph":{}}"#, "p.json: graph is not valid: missing field `nodes`"),
             (
                 r#"{"schema_version":"1","pipelines":[{"slug":"x"}]}"#,
                 "p.json: pipelines[0] is not valid: missing field `definition`",
@@ -202,12 +252,14 @@ mod tests {
     #[test]
     fn an_envelope_keeps_its_pipelines_apart() {
         let text = r#"{"schema_version":"1","pipelines":[
-            {"slug":"a","definition":{"version":"0","steps":[{"type":"command","key":"k","cmd":"c","future":1}]}},
+            {"slug":"a","definition":{"version":"0","notify":[],
+                "steps":[{"type":"command","key":"k","cmd":"c","future":1}]}},
             {"slug":"b","definition":{"version":"0","graph":{}}}]}"#;
         let all = parse(text.as_bytes(), "p.json", "p").expect("an envelope");
         assert_eq!(all.iter().map(|p| p.slug.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         let (_, pipeline) = super::super::choose(all, Some("a")).expect("a is readable although b is not");
         let Step::Command(step) = &pipeline.steps[0] else { panic!("a command") };
         assert_eq!(step.extra["future"], 1);
+        assert_eq!(pipeline.unknown, [("the pipeline".to_owned(), "notify".to_owned())]);
     }
 }

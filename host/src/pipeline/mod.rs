@@ -1,19 +1,20 @@
 //! From the text of a pipeline to a [`Plan`]: reading documents, choosing a pipeline, checking it, ordering it.
 //! Nothing here runs anything, touches a plugin or prints; finding files on disk is all the I/O there is.
 
+mod arguments;
 mod document;
+mod graph;
+mod order;
 mod plan;
 #[cfg(test)]
 pub(crate) mod sketch;
 mod source;
 
-pub use document::{NamedPipeline, parse};
+pub use document::{Definition, NamedPipeline, parse};
 pub use plan::{Overrides, Plan, PlannedStep, Runners};
 pub use source::{Source, find_project, read};
 
 use std::path::PathBuf;
-
-use hm_plugin_protocol::Pipeline;
 
 /// Why a pipeline cannot be read, chosen or planned. Every variant names the file or the step that is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +89,6 @@ pub enum PipelineError {
         /// What should be.
         known: &'static str,
     },
-    /// The `graph` form, which this version does not read.
-    #[error(
-        "{origin}: pipeline `{pipeline}` has the `graph` form (harmont 0.0.2 and later), which this version of hm does not read"
-    )]
-    GraphForm {
-        /// The file, or standard input.
-        origin: String,
-        /// Its slug.
-        pipeline: String,
-    },
     /// No pipeline of that name.
     #[error("there is no pipeline `{wanted}`; there is: {}", known.join(", "))]
     UnknownPipeline {
@@ -129,10 +120,12 @@ pub enum PipelineError {
         what: String,
     },
     /// Two steps share a key.
-    #[error("step key `{key}` is used twice, by steps[{first}] and steps[{second}]")]
+    #[error("step key `{key}` is used twice, by {list}[{first}] and {list}[{second}]")]
     DuplicateKey {
         /// The key.
         key: String,
+        /// What the document calls the list of steps.
+        list: &'static str,
         /// Position of one, from 0.
         first: usize,
         /// Position of the other.
@@ -162,19 +155,23 @@ pub enum PipelineError {
         /// What it names.
         parent: String,
     },
-    /// Steps build in each other.
-    #[error("steps build in each other in a circle: {}", cycle.join(" -> "))]
+    /// Steps need each other.
+    #[error("steps {how} each other in a circle: {}", cycle.join(" -> "))]
     Cycle {
+        /// `build in`, or `wait for`, if not all of them do.
+        how: &'static str,
         /// The keys, the first one repeated at the end.
         cycle: Vec<String>,
     },
-    /// A step builds in one that a barrier holds back until it has ended itself.
-    #[error("step `{key}` builds in `{parent}`, which comes after a wait that waits for `{key}`")]
-    ParentBehindWait {
+    /// A step needs one that a barrier holds back until it has ended itself.
+    #[error("step `{key}` {how} `{later}`, which comes after a wait that waits for `{key}`")]
+    BehindWait {
         /// The step.
         key: String,
+        /// `builds in` or `depends on`.
+        how: &'static str,
         /// The later step.
-        parent: String,
+        later: String,
     },
     /// A runner that no plugin provides.
     #[error("{who} asks for runner `{runner}`, which no plugin provides; there is: {}", known.join(", "))]
@@ -212,6 +209,26 @@ pub enum PipelineError {
         /// The parent's runner.
         parent_runner: String,
     },
+    /// A step says something to its runner that the runner does not take.
+    #[error("step `{key}`: {at} is not what runner `{runner}` takes: {reason}")]
+    BadArguments {
+        /// The step.
+        key: String,
+        /// The field, such as `runner_args.network`.
+        at: String,
+        /// The step's runner.
+        runner: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A runner's description of what it takes cannot be used, which is its plugin's fault.
+    #[error("runner `{runner}` describes its runner_args with a schema that cannot be used: {reason}")]
+    BadSchema {
+        /// The runner.
+        runner: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Picks one of several pipelines: the one that was named, or the only one.
@@ -221,7 +238,7 @@ pub enum PipelineError {
 pub fn choose(
     mut pipelines: Vec<NamedPipeline>,
     wanted: Option<&str>,
-) -> Result<(String, Pipeline), PipelineError> {
+) -> Result<(String, Definition), PipelineError> {
     let known = || pipelines.iter().map(|p| p.slug.clone()).collect::<Vec<_>>();
     let index = match wanted {
         Some(wanted) => pipelines

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use hm_plugin_protocol::{CommandStep, Pipeline, PlanSummary, Step};
+use hm_plugin_protocol::{CommandStep, PlanSummary, Step};
 
-use super::PipelineError;
+use super::document::Unknown;
+use super::order::in_order;
+use super::{Definition, PipelineError};
 
 /// The kernel takes no longer string as one argument of a program (`MAX_ARG_STRLEN`, less the final NUL).
 const MAX_ARGUMENT: usize = 128 * 1024 - 1;
@@ -40,6 +42,10 @@ pub struct PlannedStep {
     pub parent: Option<usize>,
     /// The steps that build in it, in order.
     pub children: Vec<usize>,
+    /// The steps that have to succeed before it, whatever it builds in.
+    pub depends_on: Vec<usize>,
+    /// The steps that depend on it so.
+    pub dependents: Vec<usize>,
     /// How many waits stand before it.
     pub segment: usize,
     /// Its chain: a run of steps in which each is the only child of the one before.
@@ -50,6 +56,18 @@ pub struct PlannedStep {
     pub image: Option<String>,
     /// How long it may take.
     pub timeout: Option<Duration>,
+}
+
+impl PlannedStep {
+    /// What has to succeed before it starts; a step that is needed in two ways comes twice.
+    pub fn needs(&self) -> impl Iterator<Item = usize> {
+        self.parent.iter().chain(&self.depends_on).copied()
+    }
+
+    /// The steps that need this one, likewise.
+    pub fn followers(&self) -> impl Iterator<Item = usize> {
+        self.children.iter().chain(&self.dependents).copied()
+    }
 }
 
 /// A pipeline that can be run. See the module's documentation.
@@ -64,6 +82,8 @@ pub struct Plan {
     waits: Vec<bool>,
     chains: usize,
     default_runner: String,
+    /// Fields outside of steps that nobody knows.
+    unknown: Vec<Unknown>,
 }
 
 impl Plan {
@@ -71,17 +91,24 @@ impl Plan {
     ///
     /// # Errors
     /// Any of the errors that name a step, and [`PipelineError::Empty`].
-    pub fn new(pipeline: Pipeline, overrides: &Overrides, runners: &Runners) -> Result<Self, PipelineError> {
+    pub fn new(
+        pipeline: Definition,
+        overrides: &Overrides,
+        runners: &Runners,
+    ) -> Result<Self, PipelineError> {
         if let Some(runner) = &overrides.runner {
             known_runner("--runner", runner, runners)?;
         }
         let mut steps = Vec::new();
         let mut waits = Vec::new();
         let mut by_key: HashMap<String, (usize, usize)> = HashMap::new();
-        let env = pipeline.env.unwrap_or_default();
+        // For each position in the document, the step's number in the plan.
+        let mut numbers = Vec::new();
+        let env = pipeline.env;
         check_env(&env).map_err(|reason| PipelineError::BadEnv { of: "the pipeline".into(), reason })?;
         check_env(&overrides.env).map_err(|reason| PipelineError::BadEnv { of: "--env".into(), reason })?;
         for (position, step) in pipeline.steps.into_iter().enumerate() {
+            numbers.push(steps.len());
             let step = match step {
                 Step::Wait(wait) => {
                     waits.push(wait.continue_on_failure);
@@ -89,9 +116,10 @@ impl Plan {
                 }
                 Step::Command(step) => *step,
             };
-            check(&step, position)?;
+            check(&step, pipeline.list, position)?;
             if let Some((_, first)) = by_key.insert(step.key.clone(), (steps.len(), position)) {
-                return Err(PipelineError::DuplicateKey { key: step.key, first, second: position });
+                let (key, list) = (step.key, pipeline.list);
+                return Err(PipelineError::DuplicateKey { key, list, first, second: position });
             }
             let timeout = step.timeout_seconds.map(|s| Duration::from_secs(s.into()));
             let segment = waits.len();
@@ -100,6 +128,8 @@ impl Plan {
                 step,
                 parent: None,
                 children: Vec::new(),
+                depends_on: Vec::new(),
+                dependents: Vec::new(),
                 segment,
                 chain: 0,
                 runner,
@@ -117,9 +147,13 @@ impl Plan {
             waits,
             chains: 0,
             default_runner: runners.default.clone(),
+            unknown: pipeline.unknown,
         };
-        plan.link(&by_key)?;
-        let order = plan.parents_first()?;
+        plan.link_parents(&by_key)?;
+        for (before, after) in pipeline.depends_on {
+            plan.link_dependency(numbers[before], numbers[after])?;
+        }
+        let order = in_order(&plan.steps).map_err(|circle| plan.cycle(&circle))?;
         plan.number_chains();
         plan.choose_runners(&order, pipeline.default_image.as_deref(), overrides, runners)?;
         Ok(plan)
@@ -156,6 +190,16 @@ impl Plan {
         }
     }
 
+    /// The fields that this version does not know: where each is, in words, and its name.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = (String, &str)> {
+        let around = self.unknown.iter().map(|(at, field)| (at.clone(), field.as_str()));
+        let within =
+            self.steps.iter().map(|planned| &planned.step).flat_map(|step| {
+                step.extra.keys().map(|field| (format!("step `{}`", step.key), field.as_str()))
+            });
+        around.chain(within)
+    }
+
     /// Whether the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
     ///
     /// # Errors
@@ -185,53 +229,41 @@ impl Plan {
         Ok(())
     }
 
-    fn link(&mut self, by_key: &HashMap<String, (usize, usize)>) -> Result<(), PipelineError> {
+    fn link_parents(&mut self, by_key: &HashMap<String, (usize, usize)>) -> Result<(), PipelineError> {
         for index in 0..self.steps.len() {
             let Some(parent_key) = self.steps[index].step.builds_in.clone() else { continue };
-            let key = self.steps[index].step.key.clone();
             let Some(&(parent, _)) = by_key.get(&parent_key) else {
+                let key = self.steps[index].step.key.clone();
                 return Err(PipelineError::UnknownParent { key, parent: parent_key });
             };
-            if self.steps[parent].segment > self.steps[index].segment {
-                return Err(PipelineError::ParentBehindWait { key, parent: parent_key });
-            }
+            self.check_waits(index, "builds in", parent)?;
             self.steps[index].parent = Some(parent);
             self.steps[parent].children.push(index);
         }
         Ok(())
     }
 
-    /// All steps, each after its parent; or the circle that makes this impossible. Without recursion, since chains
-    /// may be 100,000 steps deep.
-    fn parents_first(&self) -> Result<Vec<usize>, PipelineError> {
-        let mut order: Vec<usize> =
-            (0..self.steps.len()).filter(|&i| self.steps[i].parent.is_none()).collect();
-        let mut next = 0;
-        while let Some(&index) = order.get(next) {
-            order.extend(&self.steps[index].children);
-            next += 1;
+    fn link_dependency(&mut self, before: usize, after: usize) -> Result<(), PipelineError> {
+        self.check_waits(after, "depends on", before)?;
+        self.steps[after].depends_on.push(before);
+        self.steps[before].dependents.push(after);
+        Ok(())
+    }
+
+    /// Nothing may need what a wait holds back until it has ended itself.
+    fn check_waits(&self, index: usize, how: &'static str, needed: usize) -> Result<(), PipelineError> {
+        let (step, needed) = (&self.steps[index], &self.steps[needed]);
+        if needed.segment > step.segment {
+            let (key, later) = (step.step.key.clone(), needed.step.key.clone());
+            return Err(PipelineError::BehindWait { key, how, later });
         }
-        if order.len() == self.steps.len() {
-            return Ok(order);
-        }
-        // Whatever was not reached hangs below a circle: going up from it ends in the circle.
-        let reached: BTreeSet<usize> = order.into_iter().collect();
-        let mut path = Vec::new();
-        let mut at = (0..self.steps.len()).find(|i| !reached.contains(i));
-        let mut seen = HashMap::new();
-        while let Some(index) = at {
-            if let Some(&start) = seen.get(&index) {
-                path.drain(..start);
-                break;
-            }
-            seen.insert(index, path.len());
-            path.push(index);
-            at = self.steps[index].parent;
-        }
-        path.extend(path.first().copied());
-        Err(PipelineError::Cycle {
-            cycle: path.into_iter().map(|i| self.steps[i].step.key.clone()).collect(),
-        })
+        Ok(())
+    }
+
+    fn cycle(&self, circle: &[usize]) -> PipelineError {
+        let only_parents = circle.windows(2).all(|pair| self.steps[pair[0]].parent == Some(pair[1]));
+        let how = if only_parents { "build in" } else { "wait for" };
+        PipelineError::Cycle { how, cycle: circle.iter().map(|&i| self.steps[i].step.key.clone()).collect() }
     }
 
     fn number_chains(&mut self) {
@@ -291,9 +323,9 @@ fn known_runner(who: &str, runner: &str, runners: &Runners) -> Result<(), Pipeli
 }
 
 /// Refuses what no program could be started with.
-fn check(step: &CommandStep, position: usize) -> Result<(), PipelineError> {
+fn check(step: &CommandStep, list: &str, position: usize) -> Result<(), PipelineError> {
     let bad = |reason: String| {
-        let key = if step.key.is_empty() { format!("steps[{position}]") } else { step.key.clone() };
+        let key = if step.key.is_empty() { format!("{list}[{position}]") } else { step.key.clone() };
         Err(PipelineError::BadStep { key, reason })
     };
     if step.key.is_empty() {
@@ -359,6 +391,9 @@ mod tests {
             ("a<a", "steps build in each other in a circle: a -> a"),
             ("x a<c b<a c<b d<c", "steps build in each other in a circle: a -> c -> b -> a"),
             ("a<b | b", "step `a` builds in `b`, which comes after a wait that waits for `a`"),
+            ("a+b | b", "step `a` depends on `b`, which comes after a wait that waits for `a`"),
+            ("a+a", "steps wait for each other in a circle: a -> a"),
+            ("x a<x+c b<a c+b d<c", "steps wait for each other in a circle: a -> c -> b -> a"),
         ] {
             assert_eq!(plan(text).expect_err(text), expected);
         }
@@ -371,6 +406,14 @@ mod tests {
         assert_eq!(chains, [0, 1, 1, 2, 3, 3]);
         assert_eq!(plan.summary().chain_count, 4);
         assert_eq!(plan.steps().iter().map(|s| s.segment).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn dependencies_make_no_chains() {
+        let plan = plan("a b+a c<a+b").expect("valid");
+        assert_eq!(plan.steps().iter().map(|s| s.chain).collect::<Vec<_>>(), [0, 1, 0]);
+        assert_eq!(plan.steps()[2].needs().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(plan.steps()[0].followers().collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

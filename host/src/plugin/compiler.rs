@@ -149,7 +149,13 @@ fn compile_standard_input() -> Result<(), String> {
     let mut wasm = Vec::new();
     io::stdin().lock().read_to_end(&mut wasm).map_err(|e| format!("no module: {e}"))?;
     let engine = Engine::new().map_err(|e| e.to_string())?;
-    let artefact = Code::compile(&engine, &wasm, &ModuleLimits::standard())
+    // How a module starts is checked, and said better, by whoever loads the artefact.
+    let limits = ModuleLimits {
+        max_initial_pages: u64::MAX,
+        max_initial_table_elements: u64::MAX,
+        ..ModuleLimits::standard()
+    };
+    let artefact = Code::compile(&engine, &wasm, &limits)
         .and_then(|code| code.serialize())
         .map_err(|e| e.to_string())?;
     io::stdout().lock().write_all(&artefact).map_err(|e| format!("no way to answer: {e}"))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use hm_plugin_protocol::{Capability, OutputFormatterSpec, StepExecutorSpec};
+use hm_plugin_protocol::{Capability, JsonSchema, OutputFormatterSpec, StepExecutorSpec};
 
 use super::{EMBEDDED, LoadError, Loader, Origin, Plugin};
 use crate::files::read_regular;
@@ -112,6 +112,15 @@ impl Plugins {
     #[must_use]
     pub fn runner(&self, runner: &str) -> Option<&Arc<Plugin>> {
         self.runners.get(runner)
+    }
+
+    /// What this runner says that `runner_args` must look like.
+    #[must_use]
+    pub fn step_schema(&self, runner: &str) -> Option<&JsonSchema> {
+        self.runner(runner)?.manifest.capabilities.iter().find_map(|capability| match capability {
+            Capability::StepExecutor(spec) if spec.runner == runner => spec.step_schema.as_ref(),
+            _ => None,
+        })
     }
 
     /// The plugin that writes this format.

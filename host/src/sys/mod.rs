@@ -66,8 +66,6 @@ impl System {
             place("XDG_CACHE_HOME", ".cache")?,
             place("XDG_STATE_HOME", ".local/state")?,
         );
-        // The link stays valid when the file is replaced while a build runs.
-        let program = PathBuf::from("/proc/self/exe");
         Ok(Self {
             user: rustix::process::geteuid().as_raw(),
             current_dir,
@@ -75,10 +73,17 @@ impl System {
             config,
             cache,
             state,
-            program,
+            program: program(),
             env,
         })
     }
+}
+
+/// This program, to be started again.
+#[must_use]
+pub fn program() -> PathBuf {
+    // The link stays valid when the file is replaced while we run.
+    PathBuf::from("/proc/self/exe")
 }
 
 /// How many steps run at once unless the user says otherwise.

@@ -2,7 +2,8 @@
 //! What is in a layer, and how layers stack, is not known here.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     thread,
 };
@@ -11,13 +12,17 @@ use uuid::Uuid;
 
 use super::{SandboxError, tree};
 
-/// The directory of a run. Its lock is held as long as this lives, and it is removed with this.
+/// The directory of a run, `run-ID`. The lock beside it, `run-ID.lock`, is held until the directory has gone, and both go
+/// with this.
 #[derive(Debug)]
 pub(super) struct RunDirectory {
     path: PathBuf,
     removed: bool,
     _lock: File,
 }
+
+/// What the name of a run's lock has at its end.
+const LOCK: &str = ".lock";
 
 impl RunDirectory {
     /// Makes it below `layers`, and has those of runs that died removed.
@@ -26,14 +31,14 @@ impl RunDirectory {
     /// Something there cannot be made.
     pub(super) fn create(layers: &Path, run: Uuid) -> Result<Self, SandboxError> {
         tree::make_directory(layers)?;
-        // Held while a run's directory is there but not yet locked.
+        // Held while a run's lock is there but not yet locked.
         let gate = open_lock(&layers.join("lock"))?;
         gate.lock().map_err(SandboxError::io("lock", layers))?;
         remove_dead(layers);
         let path = layers.join(format!("run-{}", run.simple()));
-        fs::create_dir(&path).map_err(SandboxError::io("create", &path))?;
-        let lock = open_lock(&path.join("lock"))?;
+        let lock = open_lock(&lock_of(&path))?;
         lock.lock().map_err(SandboxError::io("lock", &path))?;
+        fs::create_dir(&path).map_err(SandboxError::io("create", &path))?;
         Ok(Self { path, removed: false, _lock: lock })
     }
 
@@ -47,7 +52,13 @@ impl RunDirectory {
     /// The system says no.
     pub(super) fn remove(mut self) -> Result<(), SandboxError> {
         self.removed = true;
-        tree::remove(&self.path)
+        self.remove_both()
+    }
+
+    /// The lock last: without it, the directory would be anybody's.
+    fn remove_both(&self) -> Result<(), SandboxError> {
+        tree::remove(&self.path)?;
+        tree::remove(&lock_of(&self.path))
     }
 }
 
@@ -55,7 +66,7 @@ impl Drop for RunDirectory {
     fn drop(&mut self) {
         if !self.removed {
             // What this leaves, the next run removes.
-            let _ = tree::remove(&self.path);
+            let _ = self.remove_both();
         }
     }
 }
@@ -64,22 +75,38 @@ fn open_lock(path: &Path) -> Result<File, SandboxError> {
     File::options().create(true).append(true).open(path).map_err(SandboxError::io("open", path))
 }
 
-/// A run is dead when nobody holds its lock. Removing it may take long, so that is left to a thread; what that does
-/// not get done before the program ends is left to the next run.
+fn lock_of(run: &Path) -> PathBuf {
+    let mut name = run.as_os_str().to_owned();
+    name.push(LOCK);
+    name.into()
+}
+
+/// Whether nobody holds the lock of a run. It is not made here: one that is missing is nobody's.
+fn is_dead(run: &Path) -> bool {
+    match File::open(lock_of(run)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes what runs that died have left. Directories may take long, so they are left to a thread; what that does not get
+/// done before the program ends is left to the next run.
 fn remove_dead(layers: &Path) {
     let mut doomed = Vec::new();
     for entry in fs::read_dir(layers).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let dead = name.starts_with("run-")
-            && open_lock(&path.join("lock"))
-                .is_ok_and(|lock| !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
         if name.starts_with("trash-") {
             doomed.push(path);
-        } else if dead {
-            let trash = layers.join(format!("trash-{}", Uuid::new_v4().simple()));
-            doomed.extend(fs::rename(path, &trash).is_ok().then_some(trash));
+        } else if name.starts_with("run-") {
+            let run = layers.join(name.strip_suffix(LOCK).unwrap_or(&name));
+            if is_dead(&run) {
+                let trash = layers.join(format!("trash-{}", Uuid::new_v4().simple()));
+                doomed.extend(fs::rename(&run, &trash).is_ok().then_some(trash));
+                // Gone already, if it was the directory's turn before.
+                let _ = fs::remove_file(lock_of(&run));
+            }
         }
     }
     if !doomed.is_empty() {
@@ -99,9 +126,14 @@ mod tests {
         let living = RunDirectory::create(scratch.path(), Uuid::new_v4()).unwrap();
         let dead = scratch.path().join("run-dead");
         fs::create_dir(&dead).unwrap();
+        let killed = scratch.path().join("run-killed");
+        fs::create_dir_all(killed.join("layer")).unwrap();
+        for lock in ["run-killed.lock", "run-killed-while-it-removed.lock"] {
+            fs::write(scratch.path().join(lock), "").unwrap();
+        }
         let other = RunDirectory::create(scratch.path(), Uuid::new_v4()).unwrap();
         assert!(living.path().exists());
-        assert!(!dead.exists());
+        assert!(!dead.exists() && !killed.exists());
         let path = other.path().to_owned();
         drop(other);
         assert!(!path.exists());
@@ -111,5 +143,25 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(30), "something stays");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Others look for dead runs while one of them is being removed: they leave it alone, and its removal succeeds.
+    #[test]
+    fn a_run_that_is_being_removed_is_not_dead() {
+        let scratch = tempfile::tempdir().unwrap();
+        let layers = scratch.path();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let run = RunDirectory::create(layers, Uuid::new_v4()).unwrap();
+                        fs::write(run.path().join("file"), "").unwrap();
+                        run.remove().unwrap();
+                    }
+                });
+            }
+        });
+        let left: Vec<_> = fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["lock"]);
     }
 }

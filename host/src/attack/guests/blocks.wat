@@ -1,0 +1,26 @@
+;; Takes all Extism memory there is, in pieces of all sizes.
+(module
+  (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+  (import "extism:host/env" "free" (func $free (param i64)))
+  (import "extism:host/env" "length" (func $length (param i64) (result i64)))
+  (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+  (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+  (import "extism:host/env" "error_set" (func $error (param i64)))
+  (func (export "large") (loop $l (drop (call $alloc (i64.const 0x100000))) (br $l)))
+  (func (export "small") (loop $l (drop (call $alloc (i64.const 1))) (br $l)))
+  (func (export "churn") (loop $l (call $free (call $alloc (i64.const 0x100000))) (br $l)))
+  (func (export "output") (local $block i64)
+    (local.set $block (call $alloc (i64.const 0x4000000)))
+    (loop $l (call $output (local.get $block) (i64.const 0x4000000)) (br $l)))
+  ;; Not UTF-8, all of it.
+  (func (export "error") (local $block i64) (local $at i64)
+    (local.set $block (call $alloc (i64.const 0x400000)))
+    (loop $l
+      (call $store (i64.add (local.get $block) (local.get $at)) (i32.const 0xff))
+      (br_if $l (i64.lt_u (local.tee $at (i64.add (local.get $at) (i64.const 1))) (i64.const 0x400000))))
+    (call $error (local.get $block))
+    unreachable)
+  (func (export "error_huge")
+    (call $error (call $alloc (i64.const 0x4000000)))
+    unreachable)
+  (func (export "look") (loop $l (drop (call $length (i64.const 4096))) (br $l))))

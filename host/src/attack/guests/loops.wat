@@ -1,0 +1,15 @@
+;; Computes without end, in every way that wasm knows.
+(module
+  (type $none (func))
+  (memory (export "memory") 1)
+  (table 1 funcref)
+  (elem (i32.const 0) $indirect)
+  (func $empty)
+  (func (export "spin") (loop $l (br $l)))
+  (func (export "calls") (loop $l (call $empty) (br $l)))
+  (func $tail (export "tail") (return_call $tail))
+  (func $indirect (export "indirect") (return_call_indirect (type $none) (i32.const 0)))
+  (func (export "divide") (local $n i64)
+    (local.set $n (i64.const 1))
+    (loop $l (local.set $n (i64.div_u (i64.const -1) (local.get $n))) (local.set $n (i64.or (local.get $n) (i64.const 1))) (br $l)))
+  (func (export "grow") (loop $l (drop (memory.grow (i32.const 0))) (br $l))))
