@@ -54,7 +54,7 @@ fn follow(model: &mut Model, ops: &[Op], results: &[u64]) -> Vec<Outcome> {
         }
         match model.step(op, op.a.value(results), op.b.value(results), answer) {
             Ok(result) => {
-                assert_eq!(Some(result), answer, "operation {index}: {op:?}\n{ops:#?}\n{results:?}")
+                assert_eq!(Some(result), answer, "operation {index}: {op:?}\n{ops:#?}\n{results:?}");
             }
             Err(stop) => {
                 outcomes.push(model.end(stop));

@@ -67,10 +67,10 @@ fn assert_named(url: &Url, permit: Permit, entries: &[&str]) {
     match permit {
         Permit::Public => assert!(!entries.is_empty()),
         Permit::Private => {
-            assert!(entries.iter().any(|entry| entry.starts_with("http://")), "{url} {entries:?}")
+            assert!(entries.iter().any(|entry| entry.starts_with("http://")), "{url} {entries:?}");
         }
         Permit::Loopback => {
-            assert!(entries.iter().any(|entry| names(entry, "localhost")), "{url} {entries:?}")
+            assert!(entries.iter().any(|entry| names(entry, "localhost")), "{url} {entries:?}");
         }
         Permit::Only(address) => assert_eq!(url_address, Some(address), "{url} {entries:?}"),
     }
