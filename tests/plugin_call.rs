@@ -129,7 +129,7 @@ fn failures_have_their_code_and_say_what_happened() {
         (
             &["fetch", "--input", "{}"],
             6,
-            "error: calling `fetch` of guest.wasm failed\n  1: `http_request` is denied\n",
+            "error: calling `fetch` of guest.wasm failed\n  1: `http_request` is denied\nhint: hosts are allowed with --allow-host HOST; docs/plugin-call.md says how they are written\n",
         ),
         (
             &["nope"],
@@ -183,7 +183,11 @@ fn what_cannot_be_loaded_is_named() {
     add(&project, "host.wasm", r#"(module (import "extism:host/user" "hm_log" (func (param i64 i64))))"#);
     add(&project, "large.wasm", "(module (memory 5000))");
     for (file, cause, hint) in [
-        ("text.wasm", "not a binary WebAssembly module", ""),
+        (
+            "text.wasm",
+            "not a binary WebAssembly module",
+            "hint: module text has to be assembled first, with wat2wasm or wasm-tools\n",
+        ),
         (
             "host.wasm",
             "the module imports `hm_log` from `extism:host/user`, which does not exist",
@@ -288,10 +292,13 @@ fn the_log_is_shown_like_all_diagnostics() {
 fn wrong_usage_is_refused() {
     let project = project();
     for (args, error) in [
-        (&["echo", "--config", "novalue"][..], "error: --config \"novalue\": it must be NAME=VALUE\n"),
-        (&["echo", "--config", "=v"], "error: --config \"=v\": it must be NAME=VALUE\n"),
-        (&["echo", "--config", "a=1", "--config", "a=2"], "error: --config \"a=2\": `a` is given twice\n"),
-        (&["echo", "--link", "nofile"], "error: --link \"nofile\": it must be NAME=VALUE\n"),
+        (
+            &["echo", "--config", "novalue"][..],
+            "error: --config KEY=VALUE: \"novalue\" is not of this form\n",
+        ),
+        (&["echo", "--config", "=v"], "error: --config KEY=VALUE: \"=v\" is not of this form\n"),
+        (&["echo", "--config", "a=1", "--config", "a=2"], "error: --config KEY=VALUE: `a` is given twice\n"),
+        (&["echo", "--link", "nofile"], "error: --link NAME=FILE: \"nofile\" is not of this form\n"),
         (
             &["echo", "--allow-host", "dir:docs"],
             "error: --allow-host: allowed host \"dir:docs\": not a host\n",

@@ -90,6 +90,40 @@
 //!
 //! [`HostFunctions::define`] is for functions whose declarations are data: a list of bytes in, bytes out.
 //!
+//! # Configuration, log, HTTP, other modules
+//!
+//! [`InstanceOptions`] is all else that a plug-in gets. Without a client, HTTP is denied; [`AllowedHostsClient`] keeps to a
+//! list of hosts.
+//!
+//! ```
+//! use hm_abi::{AllowedHosts, AllowedHostsClient, Code, InstanceOptions, LogLevel, LogSink, Module, TlsRoots};
+//! # use hm_abi::{Engine, HostFunctions, ModuleLimits};
+//! # use std::{sync::Arc, time::Duration};
+//! # let (engine, host, limits) = (Engine::new()?, HostFunctions::<()>::new(), ModuleLimits::standard());
+//! # let main = wat::parse_str(r#"(module (import "lib" "f" (func)))"#)?;
+//! # let library = wat::parse_str(r#"(module (func (export "f")))"#)?;
+//! # let roots = TlsRoots::only(Vec::<Vec<u8>>::new())?;
+//! let main = Code::compile(&engine, &main, &limits)?;
+//! let library = Code::compile(&engine, &library, &limits)?;
+//! let module = Module::new(&engine, &main, &[("lib", library)], &host)?;
+//!
+//! let hosts = AllowedHosts::parse(["api.example.com"])?;
+//! let plugin = module.instance((), InstanceOptions {
+//!     config: [("greeting".to_owned(), "hello".to_owned())].into(),
+//!     log: LogSink::new(LogLevel::Info, |level, line| eprintln!("{level:?}: {line}")),
+//!     http: Some(Arc::new(AllowedHostsClient::new(hosts, roots))),
+//!     ..InstanceOptions::standard()
+//! });
+//! # drop(plugin);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # In an asynchronous program
+//!
+//! A call is a future that yields at least every 10 ms while the guest computes, so that it needs no thread of its own.
+//! [`Instance`] and its futures are `Send`. An instance runs one call at a time; for several at once make several, which is
+//! cheap, from one [`Module`]. Calls need a tokio runtime with time, HTTP one with I/O too. Compiling blocks.
+//!
 //! # Limits, deadlines, cancellation
 //!
 //! Each call brings its own fuel and deadline. They cover all that runs for it: making the wasm instance, its
@@ -139,7 +173,7 @@
 //! A guest cannot get past these limits, but before it can run it has to be compiled, which takes time and memory out
 //! of proportion to some modules. [`ModuleLimits::compile_time`] bounds how long the caller waits. Where modules come
 //! from strangers, compile in a process of its own that has a ceiling on its memory, and hand the code on with
-//! [`Code::serialize`].
+//! [`Code::serialize`] and [`Code::load_precompiled`]. The latter is unsafe: it trusts that process, as it would a cache.
 //!
 //! # What this crate leaves to its host
 //!

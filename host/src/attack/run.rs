@@ -32,6 +32,8 @@ async fn answer(attack: &Attack, program: &Path, arguments: &[&str]) -> Result<S
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // Whoever presses Ctrl-C means us: a process that it ended as well would look like a sandbox that broke.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("its process does not start: {error}"))?;

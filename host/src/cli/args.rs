@@ -17,7 +17,7 @@ pub(super) enum Command {
     /// Run a pipeline
     #[command(alias = "run")]
     Build(BuildArgs),
-    /// Show which plugins there are and what they may do
+    /// Plugins: which there are, what they may do, calling them, attacking the sandbox
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Carry out one attack in this process
@@ -88,7 +88,7 @@ pub(super) enum PluginCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct AttackArgs {
-    /// Only the attacks of these names
+    /// Only the attacks, or groups of attacks, of these names: `memory/grow`, `memory`
     pub(super) names: Vec<String>,
 
     /// Print one JSON object for each attack
@@ -122,11 +122,12 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "PATH")]
     pub(super) input_file: Option<PathBuf>,
 
-    /// Set what the module's configuration says
+    /// A setting that the module can ask for; again for more
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(super) config: Vec<String>,
 
-    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`, …
+    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`, …; again
+    /// for more
     #[arg(long, value_name = "HOST")]
     pub(super) allow_host: Vec<String>,
 
@@ -134,7 +135,7 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) fuel: u64,
 
-    /// How long the call may take, in milliseconds; a day at the most
+    /// How long the call may take once the module is loaded, in milliseconds; a day at the most
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub(super) timeout: u64,
 
@@ -142,7 +143,7 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) max_pages: u16,
 
-    /// Link another module, from whose functions the module may import under this name
+    /// Link another module (again for more), from whose functions the module may import under this name
     #[arg(long, value_name = "NAME=FILE")]
     pub(super) link: Vec<String>,
 

@@ -39,7 +39,7 @@ pub(super) async fn attack(args: AttackArgs) -> Result<u8, CliError> {
     if !args.json {
         let attacks = chosen.len();
         print(&match failed {
-            0 => format!("the sandbox has held: {attacks} attacks\n"),
+            0 => format!("the sandbox has held: {attacks} of {attacks} attacks\n"),
             _ => format!("the sandbox has NOT held: {failed} of {attacks} attacks FAILED\n"),
         })?;
     }
@@ -48,7 +48,8 @@ pub(super) async fn attack(args: AttackArgs) -> Result<u8, CliError> {
 
 /// Carries out one attack in this process, and says what was seen.
 pub(super) async fn carry_out(args: ActArgs) -> Result<u8, CliError> {
-    let Some(attack) = choose(&[args.name])?.pop() else { return Ok(0) };
+    let attack = attacks().into_iter().find(|attack| attack.name == args.name);
+    let attack = attack.ok_or_else(|| CliError::Usage(format!("there is no attack `{}`", args.name)))?;
     let seen = act(&attack, program()).await?;
     print_data(&as_json(&seen)?)
 }
@@ -56,11 +57,26 @@ pub(super) async fn carry_out(args: ActArgs) -> Result<u8, CliError> {
 /// The attacks of these names; all, if there are none.
 fn choose(names: &[String]) -> Result<Vec<Attack>, CliError> {
     let mut chosen = attacks();
-    if let Some(unknown) = names.iter().find(|name| chosen.iter().all(|attack| attack.name != **name)) {
-        return Err(CliError::Usage(format!("there is no attack `{unknown}`")));
+    if let Some(unknown) = names.iter().find(|name| !chosen.iter().any(|attack| is_named(attack, name))) {
+        let mut groups: Vec<&str> = chosen.iter().map(|attack| group(&attack.name)).collect();
+        groups.dedup();
+        return Err(CliError::NoSuchAttack {
+            name: unknown.clone(),
+            groups: groups.into_iter().map(str::to_owned).collect(),
+        });
     }
-    chosen.retain(|attack| names.is_empty() || names.contains(&attack.name));
+    chosen.retain(|attack| names.is_empty() || names.iter().any(|name| is_named(attack, name)));
     Ok(chosen)
+}
+
+/// Whether a name means this attack: as its own, or as that of its group.
+fn is_named(attack: &Attack, name: &str) -> bool {
+    attack.name == name || group(&attack.name) == name.trim_end_matches("/*")
+}
+
+/// What a name has before its slash.
+fn group(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(group, _)| group)
 }
 
 fn as_json(value: &impl serde::Serialize) -> Result<Vec<u8>, CliError> {

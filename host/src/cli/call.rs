@@ -29,8 +29,8 @@ const NAMED: usize = 20;
 pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let system = System::read()?;
     let input = input(&args)?;
-    let config = pairs("--config", &args.config)?;
-    let links = pairs("--link", &args.link)?;
+    let config = pairs("--config KEY=VALUE", &args.config)?;
+    let links = pairs("--link NAME=FILE", &args.link)?;
     let http = client(&args.allow_host)?;
     let compiler = compiler(&system)?;
     let mut interrupts = interrupts()?;
@@ -100,10 +100,10 @@ fn pairs(option: &str, typed: &[String]) -> Result<Vec<(String, String)>, CliErr
     let mut pairs: Vec<(String, String)> = Vec::new();
     for entry in typed {
         let Some((name, value)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            return Err(CliError::Usage(format!("{option} {entry:?}: it must be NAME=VALUE")));
+            return Err(CliError::Usage(format!("{option}: {entry:?} is not of this form")));
         };
         if pairs.iter().any(|(other, _)| other == name) {
-            return Err(CliError::Usage(format!("{option} {entry:?}: `{name}` is given twice")));
+            return Err(CliError::Usage(format!("{option}: `{name}` is given twice")));
         }
         pairs.push((name.to_owned(), value.to_owned()));
     }
@@ -163,6 +163,16 @@ fn log(args: &CallArgs, limits: &InstanceLimits) -> (LogSink, mpsc::Receiver<Dia
     (sink, receiver)
 }
 
+/// The functions of a module, the first of them.
+fn named(module: &Module<()>) -> Vec<String> {
+    let mut names: Vec<String> = module.exports().take(NAMED).map(str::to_owned).collect();
+    let more = module.exports().count() - names.len();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names
+}
+
 /// Shows what became of the call: the output, or the error, or both as one object.
 fn show(
     args: &CallArgs,
@@ -174,7 +184,7 @@ fn show(
         CliError::from(Box::new(FailedCall {
             file: args.file.clone(),
             export: args.export.clone(),
-            exports: module.exports().take(NAMED).map(str::to_owned).collect(),
+            exports: named(module),
             source,
         }))
     };

@@ -11,7 +11,7 @@ use crate::attack::Failure;
 use crate::backend::local::SandboxError;
 use crate::orchestrator::{FormatterError, exit};
 use crate::pipeline::PipelineError;
-use crate::plugin::{Conflict, LoadError};
+use crate::plugin::{CompileError, Conflict, LoadError};
 use crate::sys::SystemError;
 
 /// Most bytes of a text that an error shows: the words of a plugin may be many.
@@ -55,6 +55,8 @@ pub(super) enum CliError {
     Interrupted,
     #[error("there is no output format `{format}`; there is: {}", known.join(", "))]
     NoSuchFormat { format: String, known: Vec<String> },
+    #[error("there is no attack `{name}`")]
+    NoSuchAttack { name: String, groups: Vec<String> },
     #[error("cannot start the WebAssembly engine")]
     Engine(#[from] hm_abi::EngineError),
     #[error("cannot start the runtime")]
@@ -98,7 +100,11 @@ impl FailedCall {
 impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config { .. } | Self::System(_) | Self::NoSuchFormat { .. } => USAGE,
+            Self::Usage(_)
+            | Self::NoSuchAttack { .. }
+            | Self::Config { .. }
+            | Self::System(_)
+            | Self::NoSuchFormat { .. } => USAGE,
             Self::Pipeline(
                 PipelineError::NoProject { .. }
                 | PipelineError::Ambiguous { .. }
@@ -130,11 +136,23 @@ impl CliError {
             Self::Call(call) if call.is_misnamed() && !call.exports.is_empty() => {
                 return Some(format!("functions that can be called: {}", call.exports.join(", ")).into());
             }
+            Self::NoSuchAttack { groups, .. } => {
+                return Some(format!("the groups of attacks: {}", groups.join(", ")).into());
+            }
             Self::Load(LoadError::Module {
                 source: hm_abi::LoadError::UnknownImport { module, .. }, ..
             }) if module == hm_abi::USER_MODULE => {
                 Some("hm plugin call has none of hm's host functions to offer")
             }
+            Self::Load(LoadError::Module { source: hm_abi::LoadError::UnknownImport { .. }, .. }) => {
+                Some("a module to import from is linked with --link NAME=FILE")
+            }
+            Self::Load(LoadError::Code {
+                source: CompileError::Module(hm_abi::LoadError::NotWasm), ..
+            }) => Some("module text has to be assembled first, with wat2wasm or wasm-tools"),
+            Self::Call(call) if matches!(call.source, CallError::Denied { .. }) => Some(
+                "hosts are allowed with --allow-host HOST; docs/plugin-call.md says how they are written",
+            ),
             Self::Pipeline(PipelineError::NoProject { .. }) => {
                 Some("put a pipeline into .hm/ci.json, or name one: hm build --file FILE")
             }

@@ -75,7 +75,10 @@ fn print_data(bytes: &[u8]) -> Result<u8, CliError> {
     let mut stdout = std::io::stdout().lock();
     if stdout.is_terminal() {
         drop(stdout);
-        return print(&String::from_utf8_lossy(bytes));
+        let text = String::from_utf8_lossy(bytes);
+        // Or the prompt would stand behind it.
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        return print(&format!("{text}{end}"));
     }
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CliError::Write)?;
     Ok(0)

@@ -92,6 +92,8 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Whoever presses Ctrl-C means us, and we end it.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(CompileError::Process)?;

@@ -4,12 +4,44 @@
 /// Longest colour sequence that passes; a longer one is no colour.
 const MAX_SEQUENCE: usize = 32;
 
-/// What may be shown of a text, which may have several lines.
+/// What ends all colours.
+const RESET: &str = "\x1b[0m";
+
+/// What may be shown of a text, which may have several lines. Its colours end with it.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = Vec::new();
     Sanitizer::default().push(text.as_bytes(), &mut shown);
-    String::from_utf8_lossy(&shown).into_owned()
+    let mut shown = String::from_utf8_lossy(&shown).into_owned();
+    if let Some(last) = shown.rfind('\x1b')
+        && !shown[last..].starts_with(RESET)
+    {
+        let end = shown.trim_end_matches('\n').len();
+        shown.insert_str(end, RESET);
+    }
+    shown
+}
+
+/// Whether the parameters of a colour sequence ask for text that cannot be seen. Colours by number are no attributes:
+/// `38;5;8` is a grey.
+fn conceals(parameters: &[u8]) -> bool {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();
+    let mut attributes = parameters.split(|byte| *byte == b';').map(number).peekable();
+    while let Some(attribute) = attributes.next() {
+        match attribute {
+            Some(8) => return true,
+            Some(38 | 48 | 58) => {
+                let skipped = match attributes.peek() {
+                    Some(Some(2)) => 4,
+                    Some(Some(5)) => 2,
+                    _ => 0,
+                };
+                attributes.by_ref().take(skipped).for_each(drop);
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// A filter over a byte stream, which may come in any pieces.
@@ -56,9 +88,12 @@ impl Sanitizer {
                 self.pending.push(byte);
             }
             (State::Sequence(true), b'm') => {
-                out.extend_from_slice(b"\x1b[");
-                out.append(&mut self.pending);
-                out.push(b'm');
+                if !conceals(&self.pending) {
+                    out.extend_from_slice(b"\x1b[");
+                    out.append(&mut self.pending);
+                    out.push(b'm');
+                }
+                self.pending.clear();
                 self.state = State::Text;
             }
             (State::Sequence(_), 0x20..=0x3f) => self.state = State::Sequence(false),
@@ -84,9 +119,10 @@ impl Sanitizer {
         self.pending.push(byte);
         match std::str::from_utf8(&self.pending) {
             Ok(text) => {
-                // C1 controls are escape sequences in disguise; directional overrides make a line read as another.
+                // C1 controls are escape sequences in disguise; separators end lines, and directional overrides make a
+                // line read as another.
                 let hidden = |c: char| {
-                    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+                    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
                 };
                 if !text.chars().any(hidden) {
                     out.extend_from_slice(text.as_bytes());
@@ -146,12 +182,27 @@ mod tests {
             (b"a\x1b(0b\x1bcd\x1b\x1b[31mc", "abd\x1b[31mc"),
             (b"a\xffb\xc3", "a\u{FFFD}b"),
             (b"a\xe2\x82b\xe2\xe2\x82\xac", "a\u{FFFD}b\u{FFFD}\u{20AC}"),
-            ("a\u{9b}31mb\u{202e}c".as_bytes(), "a31mbc"),
+            ("a\u{9b}31mb\u{202e}c\u{2028}d".as_bytes(), "a31mbcd"),
+            (b"a\x1b[8mb\x1b[1;08;31mc", "abc"),
+            (b"a\x1b[38;5;8mb\x1b[48;2;8;8;8;1mc", "a\x1b[38;5;8mb\x1b[48;2;8;8;8;1mc"),
+            (b"a\x1b[38;5;8;8mb\x1b[38;2;1;1;1;8mc\x1b[38;8mc", "abcc"),
         ] {
             assert_eq!(shown(input), expected, "for {input:?}");
         }
         let long = format!("a\x1b[{}mb", "1;".repeat(100));
         assert_eq!(shown(long.as_bytes()), "ab");
+    }
+
+    #[test]
+    fn colours_end_with_the_text() {
+        for (text, shown) in [
+            ("plain\n", "plain\n"),
+            ("\x1b[31mred\n\n", "\x1b[31mred\x1b[0m\n\n"),
+            ("\x1b[31mred\x1b[0m done", "\x1b[31mred\x1b[0m done"),
+            ("\x1b[0m\x1b[7m", "\x1b[0m\x1b[7m\x1b[0m"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
     }
 
     #[test]
