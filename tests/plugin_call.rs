@@ -107,7 +107,7 @@ fn failures_have_their_code_and_say_what_happened() {
         (
             &["fail", "--input", "one\nerror: two"][..],
             6,
-            "error: calling `fail` of guest.wasm failed\n  1: one\n    error: two\n",
+            "error: calling `fail` of guest.wasm failed\n  1: one\n    | error: two\n",
         ),
         (&["fail"], 6, "error: calling `fail` of guest.wasm failed\n  1: the plug-in returned code 7\n"),
         (

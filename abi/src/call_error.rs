@@ -140,18 +140,19 @@ impl CallError {
     }
 
     /// The error that ended a call of the guest, with the fuel it had and the message it had set.
-    pub(crate) fn of(error: wasmtime::Error, fuel: &Purse, message: Option<String>) -> Self {
+    pub(crate) fn of(error: wasmtime::Error, budget: &Budget, message: Option<String>) -> Self {
         let backtrace = backtrace_of(&error);
         if let Some(trap) = error.downcast_ref::<Trap>() {
             return match trap {
-                Trap::OutOfFuel => fuel.used_up(message),
+                Trap::OutOfFuel => budget.used_up(message),
                 other => Self::Trap { reason: reason_of(*other), message, backtrace },
             };
         }
         match error.downcast::<Fault>() {
             Ok(Fault::Misuse(reason)) => Self::Trap { reason, message, backtrace },
             Ok(Fault::Exit(code)) => Self::Exit { code, message },
-            Ok(Fault::OutOfFuel) => fuel.used_up(message),
+            Ok(Fault::OutOfFuel) => budget.used_up(message),
+            Ok(Fault::TimedOut) => Self::TimedOut { deadline: budget.deadline, message },
             Ok(Fault::Limit { which, asked, allowed }) => Self::Limit { which, asked, allowed, message },
             Ok(Fault::Denied { capability }) => Self::Denied { capability, message },
             Ok(Fault::Host { function, source }) => Self::Host { function, source, message },
@@ -164,22 +165,24 @@ impl CallError {
     }
 }
 
-/// The fuel of a call.
-pub(crate) struct Purse {
-    /// What the caller allowed.
-    pub(crate) allowed: u64,
-    /// What there was: less, if the instance's own is running low.
+/// What a call may use.
+pub(crate) struct Budget {
+    /// The fuel that the caller allowed.
+    pub(crate) fuel: u64,
+    /// The fuel there was: less, if the instance's own is running low.
     pub(crate) had: u64,
-    /// What all calls of the instance together may use.
+    /// The fuel that all calls of the instance together may use.
     pub(crate) in_total: u64,
+    /// The time.
+    pub(crate) deadline: Duration,
 }
 
-impl Purse {
+impl Budget {
     fn used_up(&self, message: Option<String>) -> CallError {
-        if self.had == self.allowed {
-            return CallError::OutOfFuel { allowed: self.allowed, message };
+        if self.had == self.fuel {
+            return CallError::OutOfFuel { allowed: self.fuel, message };
         }
-        let asked = self.in_total.saturating_sub(self.had).saturating_add(self.allowed);
+        let asked = self.in_total.saturating_sub(self.had).saturating_add(self.fuel);
         CallError::Limit { which: "units of fuel in total", asked, allowed: self.in_total, message }
     }
 }

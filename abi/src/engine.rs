@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::{Config, EngineWeak, WasmBacktraceDetails, WasmFeatures};
 
 /// How often a running guest looks up: the time by which a deadline or a cancellation can be late.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Stack a guest may use. Deeper recursion is a trap.
 const GUEST_STACK_BYTES: usize = 512 * 1024;

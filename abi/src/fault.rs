@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     Exit(i32),
     #[error("out of fuel")]
     OutOfFuel,
+    #[error("out of time")]
+    TimedOut,
     #[error("{which}: {asked} asked, {allowed} allowed")]
     Limit { which: &'static str, asked: u64, allowed: u64 },
     #[error("`{capability}` is denied")]

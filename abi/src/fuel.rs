@@ -4,6 +4,7 @@
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::fault::Fault;
+use crate::state::State;
 
 /// One unit of fuel, about one wasm instruction, pays for moving this many bytes.
 const BYTES_PER_UNIT: u64 = 8;
@@ -23,9 +24,9 @@ pub(crate) const WASI: u64 = 500;
 /// Takes the price `call` and that of moving `bytes` bytes from the running call.
 ///
 /// # Errors
-/// [`Fault::OutOfFuel`] when less is left; all of it is gone then.
+/// [`Fault::OutOfFuel`] when less is left; all of it is gone then. [`Fault::TimedOut`] when the call's time is over.
 pub(crate) fn charge<T: 'static>(
-    context: impl AsContextMut<Data = T>,
+    context: impl AsContextMut<Data = State<T>>,
     call: u64,
     bytes: u64,
 ) -> wasmtime::Result<()> {
@@ -35,13 +36,19 @@ pub(crate) fn charge<T: 'static>(
 /// Takes `amount` from the running call.
 ///
 /// # Errors
-/// [`Fault::OutOfFuel`] when less is left; all of it is gone then.
+/// [`Fault::OutOfFuel`] when less is left; all of it is gone then. [`Fault::TimedOut`] when the call's time is over.
 pub(crate) fn take<T: 'static>(
-    mut context: impl AsContextMut<Data = T>,
+    mut context: impl AsContextMut<Data = State<T>>,
     amount: u64,
 ) -> wasmtime::Result<()> {
-    let mut store: StoreContextMut<'_, T> = context.as_context_mut();
+    let mut store: StoreContextMut<'_, State<T>> = context.as_context_mut();
     let left = store.get_fuel()?;
     store.set_fuel(left.saturating_sub(amount))?;
-    if left < amount { Err(Fault::OutOfFuel.into()) } else { Ok(()) }
+    if left < amount {
+        Err(Fault::OutOfFuel.into())
+    } else if store.data().is_late() {
+        Err(Fault::TimedOut.into())
+    } else {
+        Ok(())
+    }
 }

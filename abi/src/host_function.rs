@@ -238,6 +238,7 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
     }
     fuel::take(&mut caller, bytes_in.saturating_mul(fuel_per_byte).saturating_add(fuel))?;
 
+    caller.data_mut().pause().await;
     let State { data, blocks, .. } = caller.data_mut();
     let blocks = offsets.as_ref().iter().map(|offset| blocks.get(*offset).unwrap_or_default().to_vec());
     let arguments = A::read(values, blocks)

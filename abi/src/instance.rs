@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
-use wasmtime::{AsContextMut, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
-use crate::call_error::{CallError, Purse};
-use crate::fuel;
+use crate::call_error::{Budget, CallError};
 use crate::http::HttpClient;
 use crate::limits::InstanceLimits;
 use crate::log::LogSink;
@@ -21,9 +19,6 @@ use crate::state::State;
 
 /// The export of a command module that runs its `main`.
 const COMMAND: &str = "_start";
-
-/// Most bytes that one call of WASI makes the host hold.
-const MAX_WASI_BYTES: usize = 16 * 1024 * 1024;
 
 /// Code of a failure that a message tells of while the returned code would read as success.
 const FAILED: i32 = -1;
@@ -139,6 +134,7 @@ impl<T: Send + 'static> Instance<T> {
         let purse = limits.fuel.min(store.data().fuel_left);
         store.set_fuel(purse).map_err(|error| engine_error(&error))?;
         store.set_epoch_deadline(1);
+        store.data_mut().deadline = began.checked_add(limits.deadline);
 
         let cancelled = cancel.notified();
         let ended = tokio::select! {
@@ -149,12 +145,16 @@ impl<T: Send + 'static> Instance<T> {
             }
         };
 
-        let paid = pay_debt(&mut *store);
         let fuel_used = purse.saturating_sub(store.get_fuel().map_err(|error| engine_error(&error))?);
         let state = store.data_mut();
         let left = state.end_call();
         state.fuel_left = state.fuel_left.saturating_sub(fuel_used);
-        let fuel = Purse { allowed: limits.fuel, had: purse, in_total: state.fuel_in_total() };
+        let budget = Budget {
+            fuel: limits.fuel,
+            had: purse,
+            in_total: state.fuel_in_total(),
+            deadline: limits.deadline,
+        };
         self.report = Report {
             fuel_used,
             wall: began.elapsed(),
@@ -168,8 +168,8 @@ impl<T: Send + 'static> Instance<T> {
         let code = match ended {
             Err(Stopped::Cancelled) => return Err(CallError::Cancelled { message }),
             Err(Stopped::TimedOut) => return Err(CallError::TimedOut { deadline: limits.deadline, message }),
-            Ok(Err(Ended::Starting(error))) => return Err(start_error(error, &fuel, message)),
-            Ok(Err(Ended::Running(error))) => match CallError::of(error, &fuel, message.clone()) {
+            Ok(Err(Ended::Starting(error))) => return Err(start_error(error, &budget, message)),
+            Ok(Err(Ended::Running(error))) => match CallError::of(error, &budget, message.clone()) {
                 CallError::Exit { code: 0, .. } => 0,
                 other => return Err(other),
             },
@@ -180,10 +180,6 @@ impl<T: Send + 'static> Instance<T> {
                 code
             }
         };
-        if let Err(error) = paid {
-            self.guest = Guest::Spent;
-            return Err(CallError::of(error, &fuel, message));
-        }
         match (code, message) {
             (0, None) => Ok(left.output),
             (0, message) => Err(CallError::Guest { code: FAILED, message }),
@@ -234,19 +230,9 @@ impl<T: Send + 'static> Instance<T> {
 fn store_for<T: Send + 'static>(module: &Module<T>, state: State<T>) -> Store<State<T>> {
     let mut store = Store::new(module.engine(), state);
     store.limiter(|state| &mut state.growth);
-    store.set_hostcall_fuel(MAX_WASI_BYTES);
     // tokio's own yield lets its clock run before the guest goes on, so that deadlines are seen.
-    store.epoch_deadline_callback(|context| {
-        pay_debt(context)?;
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-    });
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
     store
-}
-
-/// Takes the fuel for calls of WASI.
-fn pay_debt<T: Send + 'static>(mut context: impl AsContextMut<Data = State<T>>) -> wasmtime::Result<()> {
-    let debt = std::mem::take(&mut context.as_context_mut().data_mut().debt);
-    if debt == 0 { Ok(()) } else { fuel::take(context, debt) }
 }
 
 /// Starts the guest if need be, and runs one of its functions: its code, and the instance.
@@ -294,8 +280,8 @@ async fn enter<T: Send + 'static>(
 }
 
 /// The error of a guest that could not be started: an exit is one, whatever its code.
-fn start_error(error: wasmtime::Error, fuel: &Purse, message: Option<String>) -> CallError {
-    match CallError::of(error, fuel, message) {
+fn start_error(error: wasmtime::Error, budget: &Budget, message: Option<String>) -> CallError {
+    match CallError::of(error, budget, message) {
         CallError::Exit { code: 0, message } => CallError::Trap {
             reason: "exit with code 0 before the function was called".to_owned(),
             message,

@@ -15,7 +15,8 @@ pub struct InstanceLimits {
     pub memory_pages: usize,
     /// Elements over all tables. `table.grow` beyond answers -1.
     pub table_elements: usize,
-    /// Wasm instances that are made: one for each module, and one for each call of a linked command.
+    /// Wasm instances that are made: one for each module, and one for each call of a linked command. Each holds some
+    /// bytes for every import, function and global of its module, up to 16 MiB, beside what it counts for elsewhere.
     pub instances: usize,
     /// Bytes of Extism memory that are live at one time, the input among them.
     pub memory_bytes: usize,
@@ -33,6 +34,8 @@ pub struct InstanceLimits {
     pub log_bytes: usize,
     /// HTTP requests a call may make. The redirects that one follows are not counted.
     pub http_requests: usize,
+    /// Bytes of all bodies of HTTP responses in a call.
+    pub http_bytes: usize,
     /// Bytes of the body of one HTTP response, as sent and decoded.
     pub http_body_bytes: usize,
     /// Bytes of status line and headers of one HTTP response.
@@ -40,7 +43,7 @@ pub struct InstanceLimits {
 }
 
 impl InstanceLimits {
-    /// 256 MiB of linear memory, 131,072 table elements, 1000 wasm instances,
+    /// 256 MiB of linear memory, 131,072 table elements, 100 wasm instances,
     /// 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
     /// 1024 variables, 10^13 units of fuel; for each call 1 MiB in 10,000 lines of log and 100 HTTP requests, for
     /// each response 50 MiB of body and 64 KiB of headers.
@@ -48,7 +51,7 @@ impl InstanceLimits {
         Self {
             memory_pages: 4096,
             table_elements: 131_072,
-            instances: 1000,
+            instances: 100,
             memory_bytes: 128 * 1024 * 1024,
             blocks: 65_536,
             var_bytes: 1024 * 1024,
@@ -57,6 +60,7 @@ impl InstanceLimits {
             log_lines: 10_000,
             log_bytes: 1024 * 1024,
             http_requests: 100,
+            http_bytes: 256 * 1024 * 1024,
             http_body_bytes: 50 * 1024 * 1024,
             http_header_bytes: 64 * 1024,
         }

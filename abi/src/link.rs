@@ -18,7 +18,7 @@ use crate::{assembly_script, env, wasi};
 /// The name of the main module, which no other may have.
 const MAIN: &str = "main";
 
-/// Modules beside the main one. Each may cost a stack of its own when commands call one another.
+/// Modules beside the main one.
 const MAX_OTHERS: usize = 16;
 
 /// The modules of a plug-in, ready to be instantiated.
@@ -33,6 +33,9 @@ pub(crate) enum Linked<T: 'static> {
         main: wasmtime::Module,
     },
 }
+
+/// Exports of a module beside the main one: each is linked anew for every instance of the plug-in.
+const MAX_EXPORTS: usize = 10_000;
 
 /// Which exports have to run before all others, in this order.
 #[derive(Clone, Copy)]
@@ -197,6 +200,14 @@ fn by_name<'a, T: Send + 'static>(
     for (name, code) in others {
         let taken =
             [MAIN, env::MODULE, env::OLD_MODULE, wasi::MODULE].contains(name) || host.has_module(name);
+        let exports = code.module().exports().len();
+        if exports > MAX_EXPORTS {
+            return Err(LoadError::TooManyExports {
+                name: (*name).to_owned(),
+                exports,
+                allowed: MAX_EXPORTS,
+            });
+        }
         if taken || modules.insert(*name, code.module()).is_some() {
             return Err(LoadError::ModuleName { name: (*name).to_owned() });
         }

@@ -79,6 +79,16 @@ pub enum LoadError {
         /// The name.
         name: String,
     },
+    /// A linked module that exports more than allowed.
+    #[error("the linked module `{name}` exports {exports} things, more than the {allowed} allowed")]
+    TooManyExports {
+        /// Its name.
+        name: String,
+        /// Their number.
+        exports: usize,
+        /// The ceiling.
+        allowed: usize,
+    },
     /// More linked modules than allowed.
     #[error("{modules} modules are linked to the main one, more than the {allowed} allowed")]
     TooManyModules {

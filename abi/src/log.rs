@@ -113,7 +113,7 @@ fn printable(text: &[u8]) -> String {
             '\t' => line.push(letter),
             _ if letter.is_control() => line.extend(letter.escape_default()),
             // Separators of lines and paragraphs, and what turns the direction of writing.
-            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 line.extend(letter.escape_unicode());
             }
             _ => line.push(letter),

@@ -16,7 +16,7 @@ pub struct Report {
     /// The most bytes of Extism memory that were live at one time.
     pub block_bytes: u64,
     /// How often functions of the host were called, by name. Those that only move bytes of Extism memory are not
-    /// counted; those of WASI are, together, as `wasi_snapshot_preview1`.
+    /// counted; those of WASI are.
     pub host_calls: BTreeMap<&'static str, u64>,
     /// Bytes of the input.
     pub bytes_in: u64,

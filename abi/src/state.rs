@@ -2,13 +2,14 @@
 //! files.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::blocks::Blocks;
+use crate::engine::TICK;
 use crate::fault::Fault;
-use crate::fuel;
 use crate::http::Http;
 use crate::instance::InstanceOptions;
 use crate::limits::{Growth, InstanceLimits};
@@ -17,9 +18,6 @@ use crate::vars::Vars;
 
 /// Most random bytes of one `random_get`: they are made while nothing can interrupt.
 const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
-
-/// Name under which calls of WASI are counted.
-const WASI: &str = crate::wasi::MODULE;
 
 /// The host's side of one instance.
 pub(crate) struct State<T> {
@@ -37,7 +35,7 @@ pub(crate) struct State<T> {
 
     // For the life of the wasm instance.
     pub(crate) growth: Growth,
-    wasi: WasiP1Ctx,
+    pub(crate) wasi: WasiP1Ctx,
 
     // For one call.
     pub(crate) blocks: Blocks,
@@ -47,8 +45,10 @@ pub(crate) struct State<T> {
     pub(crate) error: Option<String>,
     /// How often each function of the host was called.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
-    /// Fuel for calls of WASI that is still to be taken: where they are counted, the fuel is out of reach.
-    pub(crate) debt: u64,
+    /// When the call has to be over.
+    pub(crate) deadline: Option<Instant>,
+    /// When others could last run because a host function let them.
+    paused: Instant,
 }
 
 impl<T> State<T> {
@@ -68,7 +68,8 @@ impl<T> State<T> {
             output: Vec::new(),
             error: None,
             host_calls: BTreeMap::new(),
-            debt: 0,
+            deadline: None,
+            paused: Instant::now(),
             limits,
         }
     }
@@ -91,11 +92,19 @@ impl<T> State<T> {
         *self.host_calls.entry(function).or_default() += 1;
     }
 
-    /// WASI for one of its functions, which is counted and will be paid.
-    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
-        self.count(WASI);
-        self.debt = self.debt.saturating_add(fuel::WASI);
-        &mut self.wasi
+    /// Whether the time of the call is over. Guests that compute are told at the engine's ticks; one that does nothing but
+    /// call the host, without a loop, passes none.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Lets others run, if they have waited for a tick: who ends this call among them.
+    pub(crate) async fn pause(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.paused) >= TICK {
+            tokio::task::yield_now().await;
+            self.paused = Instant::now();
+        }
     }
 
     /// Nothing is left of what ran before, and `input` is there to be read.
@@ -123,7 +132,6 @@ impl<T> State<T> {
         };
         self.blocks.clear();
         self.input = 0;
-        self.debt = 0;
         ended
     }
 }

@@ -132,7 +132,8 @@ fn run(wasm: &[u8]) {
     let config = [("key".to_owned(), "value".to_owned())].into();
     let options = InstanceOptions { limits: LIMITS, config, log, ..InstanceOptions::standard() };
     let mut instance = module.instance((), options);
-    for export in module.exports().cycle().take(CALLS) {
+    let exports: Vec<&str> = module.exports().collect();
+    for export in exports.iter().cycle().take(CALLS) {
         let began = Instant::now();
         *logged.lock().expect("the log") = (0, 0);
         let result = RUNTIME.block_on(instance.call(export, b"some input", &CALL));

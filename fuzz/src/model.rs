@@ -191,26 +191,6 @@ impl Model {
         }
     }
 
-    /// Whether all of this range is in one live block.
-    pub fn holds(&self, offset: u64, length: u64) -> bool {
-        self.live_range(offset, length).is_some()
-    }
-
-    /// Whether all of this range is in one block, live or freed.
-    pub fn can_read(&self, offset: u64, length: u64) -> bool {
-        self.range(offset, length).is_some()
-    }
-
-    /// The length of the live block that starts there, or 0.
-    pub fn length_of(&self, offset: u64) -> u64 {
-        self.live(offset).map_or(0, length)
-    }
-
-    /// Whether the live block that starts there is UTF-8.
-    pub fn is_text(&self, offset: u64) -> bool {
-        std::str::from_utf8(self.live(offset).unwrap_or_default()).is_ok()
-    }
-
     fn live_bytes(&self) -> usize {
         self.blocks.values().filter(|block| block.live).map(|block| block.bytes.len()).sum()
     }
@@ -233,7 +213,7 @@ impl Model {
         }
         let made_up = self.next.max(4096).next_multiple_of(16);
         let offset = answer.unwrap_or(made_up);
-        assert!(offset >= self.next && offset >= 4096 && offset < END, "a block at {offset}");
+        assert!(offset >= self.next && (4096..END).contains(&offset), "a block at {offset}");
         assert!(offset.is_multiple_of(16), "a block at {offset}");
         self.next = offset + length(&bytes) + 1;
         self.blocks.insert(offset, Block { bytes, live: true });
@@ -325,6 +305,30 @@ impl Model {
             }
             None => u32::MAX.into(),
         }
+    }
+}
+
+/// What those ask who write scripts and want to know beforehand.
+#[allow(dead_code, reason = "the fuzz targets do not, and they share this file with those who do")]
+impl Model {
+    /// Whether all of this range is in one live block.
+    pub fn holds(&self, offset: u64, length: u64) -> bool {
+        self.live_range(offset, length).is_some()
+    }
+
+    /// Whether all of this range is in one block, live or freed.
+    pub fn can_read(&self, offset: u64, length: u64) -> bool {
+        self.range(offset, length).is_some()
+    }
+
+    /// The length of the live block that starts there, or 0.
+    pub fn length_of(&self, offset: u64) -> u64 {
+        self.live(offset).map_or(0, length)
+    }
+
+    /// Whether the live block that starts there is UTF-8.
+    pub fn is_text(&self, offset: u64) -> bool {
+        std::str::from_utf8(self.live(offset).unwrap_or_default()).is_ok()
     }
 }
 

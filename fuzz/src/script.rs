@@ -223,8 +223,11 @@ pub fn read(source: &mut Source<'_>, mut keep: impl FnMut(&[Op]) -> bool) -> Vec
     }
 }
 
-/// How many calls it takes to play a script to its end.
+/// How many calls it takes to play a script to its end, which is an exit where there is one.
+#[allow(dead_code, reason = "who writes scripts for others knows how many calls there are")]
 pub fn calls(ops: &[Op]) -> usize {
+    let exit = ops.iter().position(|op| op.name() == "proc_exit");
+    let ops = exit.map_or(ops, |exit| &ops[..=exit]);
     let ends_open = ops.last().is_none_or(|last| last.name() != "return");
     ops.iter().filter(|op| op.name() == "return").count() + usize::from(ends_open)
 }

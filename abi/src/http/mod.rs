@@ -76,22 +76,24 @@ pub(crate) struct Http {
     client: Option<Arc<dyn HttpClient>>,
     limits: HttpLimits,
     max_requests: usize,
-    /// Requests of the running call.
+    max_bytes: usize,
+    /// Requests of the running call, and bytes of their bodies.
     requests: usize,
+    bytes: usize,
     /// Status and headers of the last request's response, if it got one.
     last: Option<(u16, BTreeMap<String, String>)>,
 }
 
 impl Http {
     pub(crate) fn new(client: Option<Arc<dyn HttpClient>>, limits: &InstanceLimits) -> Self {
-        let max_requests = limits.http_requests;
+        let (max_requests, max_bytes) = (limits.http_requests, limits.http_bytes);
         let limits =
             HttpLimits { body_bytes: limits.http_body_bytes, header_bytes: limits.http_header_bytes };
-        Self { client, limits, max_requests, requests: 0, last: None }
+        Self { client, limits, max_requests, max_bytes, requests: 0, bytes: 0, last: None }
     }
 
     pub(crate) fn end_call(&mut self) {
-        self.requests = 0;
+        (self.requests, self.bytes) = (0, 0);
     }
 
     /// Forgets the last response, and counts one more request: what it may use.
@@ -103,7 +105,9 @@ impl Http {
         if self.requests > self.max_requests {
             return Err(Fault::limit("HTTP requests", self.requests, self.max_requests));
         }
-        Ok((client, self.limits.clone()))
+        let left = self.max_bytes.saturating_sub(self.bytes);
+        let body_bytes = self.limits.body_bytes.min(left);
+        Ok((client, HttpLimits { body_bytes, ..self.limits }))
     }
 }
 
@@ -154,6 +158,7 @@ async fn send<T: Send + 'static>(
     }
     fuel::charge(&mut caller, 0, length(&response.body))?;
     let state = caller.data_mut();
+    state.http.bytes = state.http.bytes.saturating_add(response.body.len());
     let offset = state.blocks.insert(response.body)?;
     state.http.last = Some((response.status, response.headers));
     Ok(offset)

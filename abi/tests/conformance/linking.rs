@@ -169,6 +169,16 @@ fn names_that_are_taken_are_refused() {
     assert_eq!(refusal(&main, &many), "17 modules are linked to the main one, more than the 16 allowed");
 }
 
+/// [link.exports] A linked module exports no more than 10,000 things; the main one may.
+#[test]
+fn exports_of_linked_modules_are_bounded() {
+    let exports: String = (0..10_001).map(|number| format!(r#"(export "e{number}" (func $f))"#)).collect();
+    let many = text(&format!("(module (func $f) {exports})"));
+    let expected = "the linked module `a` exports 10001 things, more than the 10000 allowed";
+    assert_eq!(refusal(&text("(module)"), &[("a", many.clone())]), expected);
+    assert!(link(&many, &[]).is_ok());
+}
+
 /// [link.imports] What a linked module imports must be there, with the same type; kernel functions are refused in it too.
 #[test]
 fn imports_between_modules_are_checked() {

@@ -20,4 +20,5 @@ mod memory;
 mod pdks;
 mod reports;
 mod results;
+mod straight;
 mod wasi;

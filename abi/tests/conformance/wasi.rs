@@ -151,7 +151,7 @@ async fn without_an_exported_memory_the_first_wasi_call_is_a_trap() {
     .unwrap();
     let limits = InstanceLimits::standard();
     let mut rig = rig_with(&wasm, &HostFunctions::new(), (), limits, LogLevel::Info);
-    assert_eq!(rig.call("f", "").await, "trap missing required memory export");
+    assert_eq!(rig.call("f", "").await, "trap WASI needs an exported `memory`");
 }
 
 /// All of WASI preview 1: name, and the type as letters, `i` for i32 and `I` for i64; all return an i32 but `proc_exit`.

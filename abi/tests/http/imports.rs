@@ -122,6 +122,19 @@ async fn requests_are_counted_for_each_call() {
     assert_eq!(plugin.call("get", &request).await, "output ");
 }
 
+/// [limit.http-bytes] The bodies of a call are counted together; the next call has all of it again.
+#[tokio::test]
+async fn bodies_are_counted_for_each_call() {
+    let server = Server::answering(|_| ok("", "12345")).await;
+    let limits = InstanceLimits { http_bytes: 12, ..InstanceLimits::standard() };
+    let mut plugin = Plugin::with(crate::plugin::client(&["127.0.0.1"]), limits);
+    let request = json!({"url": server.url("/")}).to_string();
+    for _ in 0..2 {
+        assert_eq!(plugin.call("thrice", &request).await, "limit bytes of an HTTP response 5 > 2");
+    }
+    assert_eq!(plugin.call("get", &request).await, "output 12345");
+}
+
 /// Takes down what it is asked, and answers with as many bytes as it has.
 struct Fixed {
     bytes: usize,

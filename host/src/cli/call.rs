@@ -1,6 +1,7 @@
 //! `hm plugin call`: one call of one function of any Extism module, on the sandbox alone. Nothing of `hm` is offered to the
 //! module: no manifest is read, and there are no host functions but those of the ABI.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,6 +238,13 @@ fn used(report: &Report) -> Value {
     })
 }
 
+/// Prints an object on a line. It is written as it is made: as text it may be six times as long as the output in it.
 fn answer(object: &Value) -> Result<u8, CliError> {
-    print_data(format!("{object}\n").as_bytes())
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    serde_json::to_writer(&mut stdout, object)
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(stdout))
+        .and_then(|()| stdout.flush())
+        .map_err(CliError::Write)?;
+    Ok(0)
 }

@@ -138,9 +138,10 @@ async fn heard(listener: JoinHandle<()>) {
     let _ = tokio::time::timeout(Duration::from_secs(1), listener).await;
 }
 
-/// A text of somebody else in which no line can pass for one of ours.
+/// A text of somebody else in which no line can pass for one of ours, or for a command to the CI service that reads them:
+/// those are at the start of a line, behind spaces at the most.
 fn indented(text: &str) -> String {
-    text.replace('\n', "\n    ")
+    text.replace('\n', "\n    | ")
 }
 
 fn warn(text: &str) {

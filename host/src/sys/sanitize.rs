@@ -122,7 +122,9 @@ impl Sanitizer {
                 // C1 controls are escape sequences in disguise; separators end lines, and directional overrides make a
                 // line read as another.
                 let hidden = |c: char| {
-                    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+                    c.is_control()
+                        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+                        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
                 };
                 if !text.chars().any(hidden) {
                     out.extend_from_slice(text.as_bytes());
@@ -182,7 +184,7 @@ mod tests {
             (b"a\x1b(0b\x1bcd\x1b\x1b[31mc", "abd\x1b[31mc"),
             (b"a\xffb\xc3", "a\u{FFFD}b"),
             (b"a\xe2\x82b\xe2\xe2\x82\xac", "a\u{FFFD}b\u{FFFD}\u{20AC}"),
-            ("a\u{9b}31mb\u{202e}c\u{2028}d".as_bytes(), "a31mbcd"),
+            ("a\u{9b}31mb\u{202e}c\u{2028}d\u{200f}\u{61c}e".as_bytes(), "a31mbcde"),
             (b"a\x1b[8mb\x1b[1;08;31mc", "abc"),
             (b"a\x1b[38;5;8mb\x1b[48;2;8;8;8;1mc", "a\x1b[38;5;8mb\x1b[48;2;8;8;8;1mc"),
             (b"a\x1b[38;5;8;8mb\x1b[38;2;1;1;1;8mc\x1b[38;8mc", "abcc"),
