@@ -71,18 +71,22 @@ pub fn guest(data: &[u8]) {
     let Some((choice, rest)) = data.split_first() else { return };
     let exports = EXPORTS[usize::from(*choice) % EXPORTS.len()]
         .map(|exports| wat::parse_str(format!("(module {exports})")).expect("the exports"));
-    let Ok(module) = wasm_smith::Module::new(config(exports), &mut Unstructured::new(rest)) else { return };
+    let Ok(module) = wasm_smith::Module::new(config(exports, *choice >= 192), &mut Unstructured::new(rest))
+    else {
+        return;
+    };
     run(&module.to_bytes());
 }
 
-/// The features that are on in `hm_abi`, and sizes that are sometimes too much.
-fn config(exports: Option<Vec<u8>>) -> Config {
+/// The features that are on in `hm_abi`, and sizes that are sometimes too much. With reference types, most guests use
+/// `externref`, which is off.
+fn config(exports: Option<Vec<u8>>, reference_types: bool) -> Config {
     Config {
         available_imports: Some(IMPORTS.clone()),
         exports,
         bulk_memory_enabled: true,
         multi_value_enabled: true,
-        reference_types_enabled: true,
+        reference_types_enabled: reference_types,
         saturating_float_to_int_enabled: true,
         sign_extension_ops_enabled: true,
         simd_enabled: true,

@@ -83,6 +83,23 @@ pub(super) fn importing(module: &str, function: &str) -> Vec<u8> {
     Binary::new().entries(TYPES, 1, NOTHING).entries(IMPORTS, 1, &import).0
 }
 
+/// A function that asks for 64 KiB of random bytes over and over, without a loop: it passes none of the engine's ticks.
+pub(super) fn random_row(calls: usize) -> Vec<u8> {
+    let types = [NOTHING, &[0x60, 2, I32, I32, 1, I32]].concat();
+    let import = [&name(b"wasi_snapshot_preview1")[..], &name(b"random_get"), &[0, 1]].concat();
+    let exports = [&name(b"run")[..], &[0, 1], &name(b"memory"), &[2, 0]].concat();
+    // i32.const 0, i32.const 65536, call 0, drop
+    let call = [0x41, 0, 0x41, 0x80, 0x80, 0x04, 0x10, 0, 0x1a];
+    Binary::new()
+        .entries(TYPES, 2, &types)
+        .entries(IMPORTS, 1, &import)
+        .entries(FUNCTIONS, 1, &[0])
+        .entries(MEMORIES, 1, &[0, 2])
+        .entries(EXPORTS, 2, &exports)
+        .code(&[], &call.repeat(calls))
+        .0
+}
+
 /// A command that calls the `go` of another module twice in its own `go`, and exports that as `run` as well.
 pub(super) fn doubling(next: &str) -> Vec<u8> {
     let import = [name(next.as_bytes()), name(b"go"), vec![0, 0]].concat();

@@ -2,6 +2,7 @@
 
 use super::{Attack, MIB, attack, one};
 use crate::attack::guests::file;
+use crate::attack::made;
 
 const WASI: &str = "wasi";
 const HTTP: &str = "http";
@@ -32,8 +33,10 @@ fn wasi() -> Vec<Attack> {
         exit,
         one(WASI, "wasi", "reach").call("reach", "", "ok", ""),
         one(WASI, "wasi", "descriptors").call("descriptors", "", "ok", ""),
-        one(WASI, "wasi", "random_4_gib").call("random_4_gib", "", "trap", ""),
+        one(WASI, "wasi", "random_4_gib").call("random_4_gib", "", "out-of-fuel", ""),
         one(WASI, "wasi", "random").until_deadline("random"),
+        attack(WASI, "wasi/random-without-a-loop", Box::new(|| made::random_row(20_000)))
+            .until_deadline("run"),
     ];
     for export in ["write", "write_large", "write_empty", "read", "clock", "yield"] {
         attacks.push(one(WASI, "wasi", export).until_deadline(export));
