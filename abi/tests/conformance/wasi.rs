@@ -269,3 +269,14 @@ async fn a_sleep_takes_its_time() {
     assert_eq!(rig.call("f", "").await, "output ");
     assert!(rig.instance.report().wall >= std::time::Duration::from_millis(50));
 }
+
+/// [wasi.memory] Also where the call comes from outside, through an export that is the import.
+#[tokio::test]
+async fn an_import_that_is_exported_is_a_function_like_any() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+        (export "f" (func $yield)))"#;
+    let wasm = wat::parse_str(text).unwrap();
+    let mut rig = rig_with(&wasm, &HostFunctions::new(), (), InstanceLimits::standard(), LogLevel::Info);
+    assert_eq!(rig.call("f", "").await, "trap WASI needs an exported `memory`");
+}

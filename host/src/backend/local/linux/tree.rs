@@ -106,11 +106,13 @@ fn plain_mode(about: &Metadata) -> Permissions {
 }
 
 /// Copies a tree whole. Devices, sockets and pipes are left out. What its owner may not read is made readable
-/// meanwhile.
+/// meanwhile, so that copies of one tree wait for each other: a lock is taken on the source's own directory.
 ///
 /// # Errors
 /// The first thing that cannot be read or made.
 pub(super) fn copy_tree(source: &Path, target: &Path) -> Result<(), SandboxError> {
+    let lock = File::open(source).map_err(SandboxError::io("open", source))?;
+    lock.lock().map_err(SandboxError::io("lock", source))?;
     // Directories are finished after what is in them, so this is a stack with a way back, and no recursion:
     // how deep a tree is, is not ours to say.
     let mut finish = Vec::new();
@@ -333,5 +335,33 @@ mod tests {
         assert!(!to.join("pipe").exists());
         remove(&from).unwrap();
         remove(&to).unwrap();
+    }
+
+    /// As of two steps on the same parent: one must not close again what the other has yet to read.
+    #[test]
+    fn copies_of_one_tree_do_not_disturb_each_other() {
+        let scratch = tempfile::tempdir().unwrap();
+        let from = scratch.path().join("from");
+        for number in 0..50 {
+            let closed = from.join(format!("closed{number}"));
+            fs::create_dir_all(&closed).unwrap();
+            fs::write(closed.join("file"), "x").unwrap();
+            for path in [closed.join("file"), closed] {
+                fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
+            }
+        }
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (from, to) = (&from, scratch.path().join(format!("to{number}")));
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        copy_tree(from, &to.with_extension(round.to_string())).unwrap();
+                    }
+                });
+            }
+        });
+        for entry in fs::read_dir(scratch.path()).unwrap() {
+            remove(&entry.unwrap().path()).unwrap();
+        }
     }
 }
