@@ -110,6 +110,8 @@ impl Author {
     fn is_well_behaved(&self, op: &Op, a: u64, b: u64) -> bool {
         match op.name() {
             "alloc" => a <= MAX_BLOCK,
+            // Only ours has a ceiling unless told otherwise.
+            "memory.grow" => a <= 2,
             // Late and second frees are known from PDKs.
             "free" => a == 0 || self.is_block(op.a) && !self.is_promised(a),
             "length" => a == 0 || self.is_block(op.a) || self.is_inside(op.a, 1),
@@ -118,6 +120,8 @@ impl Author {
             "load_u64" => self.is_readable(op.a, 8),
             "store_u8" => self.is_inside(op.a, 1) && !self.is_promised(self.base(op.a).unwrap_or(0)),
             "store_u64" => self.is_inside(op.a, 8) && !self.is_promised(self.base(op.a).unwrap_or(0)),
+            // In 1.41, the end of such a range wraps, and the bytes before the input are read.
+            "input_load_u64" => a.checked_add(8).is_some(),
             // Without length and offset, 1.41 keeps the output it has.
             "output_set" if b == 0 => self.is_inside(op.a, 1),
             "output_set" => self.is_inside(op.a, b),

@@ -1,16 +1,15 @@
 //! Plays scripts, and calls plug-ins, in `hm-abi`.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hm_abi::{
     CallError, CallLimits, Engine, HostFunction, HostFunctions, InstanceOptions, Module, ModuleLimits,
-    USER_MODULE,
 };
 use tokio::runtime::Runtime;
 
 use crate::author::Script;
+use crate::host::{Called, Calls, FUNCTIONS, Function, answer};
 use crate::script;
 
 /// Never used up.
@@ -21,35 +20,19 @@ pub type Answer = Result<Vec<u8>, CallError>;
 
 /// A guest in our host.
 pub struct Guest {
-    module: Module<Written>,
+    module: Module<Calls>,
     runtime: Runtime,
 }
-
-/// What a guest has given to `hm_write_stdout`.
-type Written = Arc<Mutex<Vec<u8>>>;
 
 impl Guest {
     pub fn new(wasm: &[u8]) -> Result<Self> {
         let mut host = HostFunctions::new();
-        let function = |name, returns| HostFunction {
-            module: USER_MODULE,
-            name,
-            params: 1,
-            returns,
-            fuel: 0,
-            fuel_per_byte: 0,
-        };
-        host.define(function("reverse", true), |_: &mut Written, arguments| {
-            Box::pin(async move { Ok(arguments.concat().into_iter().rev().collect()) })
-        });
-        host.define(function("hm_write_stdout", false), |written: &mut Written, arguments| {
-            Box::pin(async move {
-                if let Ok(mut written) = written.lock() {
-                    written.extend(arguments.concat());
-                }
-                Ok(Vec::new())
-            })
-        });
+        for &Function { module, name, params, returns } in FUNCTIONS {
+            let declaration = HostFunction { module, name, params, returns, fuel: 0, fuel_per_byte: 0 };
+            host.define(declaration, move |calls: &mut Calls, arguments| {
+                Box::pin(async move { Ok(answer(calls, name, arguments)) })
+            });
+        }
         let module = Module::load(&Engine::new()?, wasm, &host, &ModuleLimits::standard())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         Ok(Self { module, runtime })
@@ -57,7 +40,7 @@ impl Guest {
 
     /// The calls of a script, and the results of its operations if they are still known.
     pub fn play(&self, script: &Script) -> Result<(Vec<Answer>, Option<Vec<u64>>)> {
-        let mut instance = self.module.instance(Written::default(), options());
+        let mut instance = self.module.instance(Calls::default(), options());
         let mut call = |export, input: &[u8]| self.runtime.block_on(instance.call(export, input, &CALL));
         call("load", &script::encode(&script.ops)).context("`load` in our host")?;
         let answers = script.stops.iter().map(|_| call("run", &script.input)).collect();
@@ -66,16 +49,14 @@ impl Guest {
         Ok((answers, (results.len() == script.ops.len()).then_some(results)))
     }
 
-    /// These calls of one instance, and what it wrote.
-    pub fn call_all(&self, calls: &[(&str, &[u8])]) -> (Vec<Answer>, Vec<u8>) {
-        let written = Written::default();
-        let mut instance = self.module.instance(Arc::clone(&written), options());
-        let answers = calls
-            .iter()
-            .map(|(export, input)| self.runtime.block_on(instance.call(export, input, &CALL)))
-            .collect();
-        let written = written.lock().map(|written| written.clone()).unwrap_or_default();
-        (answers, written)
+    /// These calls of one instance, and those that it made itself.
+    pub fn call_all(&self, calls: &[(&str, &str)]) -> (Vec<Answer>, Called) {
+        let mut instance = self.module.instance(Calls::default(), options());
+        let mut call =
+            |export, input: &str| self.runtime.block_on(instance.call(export, input.as_bytes(), &CALL));
+        let answers = calls.iter().map(|(export, input)| call(export, input)).collect();
+        let called = instance.data().lock().map(|called| called.clone()).unwrap_or_default();
+        (answers, called)
     }
 }
 

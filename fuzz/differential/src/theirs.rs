@@ -1,9 +1,12 @@
 //! Plays scripts, and calls plug-ins, in the reference implementation.
 
-use anyhow::{Context, Result};
-use extism::{CompiledPlugin, Function, Manifest, PTR, Plugin, PluginBuilder, UserData, ValType, Wasm};
+use anyhow::{Context, Result, anyhow};
+use extism::{
+    CompiledPlugin, CurrentPlugin, Function, Manifest, PTR, Plugin, PluginBuilder, UserData, Val, Wasm,
+};
 
 use crate::author::Script;
+use crate::host::{self, Called, Calls, FUNCTIONS, answer};
 use crate::script;
 
 /// What 1.41 made of a call, by both of its ways to call: one says why, the other with which code.
@@ -15,54 +18,57 @@ pub struct Answer {
 /// A guest in 1.41.
 pub struct Guest {
     compiled: CompiledPlugin,
-    written: UserData<Vec<u8>>,
+    calls: Calls,
 }
 
 impl Guest {
     pub fn new(wasm: &[u8]) -> Result<Self> {
         let config = crate::model::CONFIG.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let manifest = Manifest::new([Wasm::data(wasm)]).with_config(config.into_iter());
-        let reverse = Function::new("reverse", [PTR], [PTR], UserData::new(()), |plugin, from, to, _| {
-            let mut bytes: Vec<u8> = match from[0].i64() {
-                Some(0) | None => Vec::new(),
-                Some(_) => plugin.memory_get_val(&from[0])?,
-            };
-            bytes.reverse();
-            plugin.memory_set_val(&mut to[0], bytes)
-        });
-        let written = UserData::new(Vec::new());
-        let nothing: [ValType; 0] = [];
-        let write =
-            Function::new("hm_write_stdout", [PTR], nothing, written.clone(), |plugin, from, _, to| {
-                let bytes: Vec<u8> = plugin.memory_get_val(&from[0])?;
-                if let Ok(mut to) = to.get()?.lock() {
-                    to.extend(bytes);
-                }
-                Ok(())
-            });
-        let builder = PluginBuilder::new(manifest).with_wasi(true).with_functions([reverse, write]);
-        Ok(Self { compiled: builder.with_cache_disabled().compile()?, written })
+        let calls = Calls::default();
+        let functions: Vec<Function> = FUNCTIONS
+            .iter()
+            .map(|&host::Function { module, name, params, returns }| {
+                let (params, results) = (vec![PTR; params.into()], vec![PTR; returns.into()]);
+                let data = UserData::new(Calls::clone(&calls));
+                Function::new(name, params, results, data, move |plugin, from, to, calls| {
+                    let arguments = from.iter().map(|offset| read(plugin, offset)).collect::<Result<_>>()?;
+                    let calls = Calls::clone(&*calls.get()?.lock().map_err(|_| anyhow!("a lock"))?);
+                    let bytes = answer(&calls, name, arguments);
+                    to.first_mut().map_or(Ok(()), |to| plugin.memory_set_val(to, bytes))
+                })
+                .with_namespace(module)
+            })
+            .collect();
+        let builder = PluginBuilder::new(manifest).with_wasi(true).with_functions(functions);
+        Ok(Self { compiled: builder.with_cache_disabled().compile()?, calls })
     }
 
     /// The calls of a script, and the results of its operations.
     pub fn play(&self, script: &Script) -> Result<(Vec<Answer>, Vec<u64>)> {
         let mut plugins = [self.plugin()?, self.plugin()?];
-        let code = script::encode(&script.ops);
+        let bytes = script::encode(&script.ops);
         for plugin in &mut plugins {
-            plugin.call::<_, Vec<u8>>("load", &code).context("`load` in 1.41")?;
+            plugin.call::<_, Vec<u8>>("load", &bytes).context("`load` in 1.41")?;
         }
-        let answers = script.stops.iter().map(|_| ask(&mut plugins, "run", &script.input)).collect();
+        let [one, other] = &mut plugins;
+        let ask =
+            |_| Answer { output: output(one, "run", &script.input), code: code(other, "run", &script.input) };
+        let answers = script.stops.iter().map(ask).collect();
         let results: Vec<u8> = plugins[0].call("results", "").context("`results` in 1.41")?;
         Ok((answers, script::decode(&results)))
     }
 
-    /// These calls of one instance, and what it wrote. The calls are made twice, in two instances.
-    pub fn call_all(&self, calls: &[(&str, &[u8])]) -> Result<(Vec<Answer>, Vec<u8>)> {
-        let mut plugins = [self.plugin()?, self.plugin()?];
-        let answers = calls.iter().map(|(export, input)| ask(&mut plugins, export, input)).collect();
-        let written = self.written.get()?;
-        let written = written.lock().map(|mut written| std::mem::take(&mut *written));
-        Ok((answers, written.unwrap_or_default()))
+    /// These calls of one instance, then of another, and those that they made themselves.
+    pub fn call_all(&self, calls: &[(&str, &str)]) -> Result<(Vec<Answer>, Called)> {
+        let mut plugin = self.plugin()?;
+        let outputs: Vec<_> =
+            calls.iter().map(|(export, input)| output(&mut plugin, export, input)).collect();
+        let mut plugin = self.plugin()?;
+        let codes = calls.iter().map(|(export, input)| code(&mut plugin, export, input));
+        let answers = outputs.into_iter().zip(codes).map(|(output, code)| Answer { output, code }).collect();
+        let called = self.calls.lock().map(|mut calls| std::mem::take(&mut *calls));
+        Ok((answers, called.unwrap_or_default()))
     }
 
     fn plugin(&self) -> Result<Plugin> {
@@ -70,10 +76,15 @@ impl Guest {
     }
 }
 
-fn ask(plugins: &mut [Plugin; 2], export: &str, input: &[u8]) -> Answer {
-    let [one, other] = plugins;
-    Answer {
-        output: one.call(export, input).map_err(|error| error.root_cause().to_string()),
-        code: other.call_get_error_code(export, input).map_err(|(_, code)| code),
-    }
+fn output(plugin: &mut Plugin, export: &str, input: impl AsRef<[u8]>) -> Result<Vec<u8>, String> {
+    plugin.call(export, input.as_ref()).map_err(|error| error.root_cause().to_string())
+}
+
+fn code(plugin: &mut Plugin, export: &str, input: impl AsRef<[u8]>) -> Result<Vec<u8>, i32> {
+    plugin.call_get_error_code(export, input.as_ref()).map_err(|(_, code)| code)
+}
+
+/// The bytes of an argument.
+fn read(plugin: &mut CurrentPlugin, offset: &Val) -> Result<Vec<u8>> {
+    if offset.i64() == Some(0) { Ok(Vec::new()) } else { plugin.memory_get_val(offset) }
 }
