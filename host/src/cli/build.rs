@@ -16,7 +16,7 @@ use super::{Loaded, heard, load_plugins, to_stderr, warn};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::orchestrator::{Build, exit, run};
 use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
-use crate::plugin::{Live, Plugins, one_line};
+use crate::plugin::{Live, Plugins, Start, one_line};
 use crate::sandbox::{Output, Role};
 use crate::sys::{System, cores};
 
@@ -148,5 +148,5 @@ fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Liv
         Output::new((Box::pin(tokio::io::stdout()), terminal || text), (Box::pin(tokio::io::stderr()), true));
     let config = [("color", terminal && !plain), ("verbose", args.verbose)]
         .map(|(k, v)| (k.to_owned(), v.to_string()));
-    Ok(plugin.instance(Role::Formatter(streams), config.into()))
+    Ok(plugin.instance(Start { config: config.into(), ..Start::of(Role::Formatter(streams)) }))
 }

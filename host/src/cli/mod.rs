@@ -11,6 +11,7 @@ mod signals;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::plugin::{Compiler, Loader, ModuleCache, Plugins};
-use crate::sandbox::{Diagnostic, Diagnostics};
+use crate::sandbox::{Diagnostic, Diagnostics, World};
 use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
 use error::CliError;
@@ -96,7 +97,7 @@ async fn load_plugins(system: &System, verbose: bool) -> Result<Loaded, CliError
     // Warnings and errors always, the rest on request.
     let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
     let listener = tokio::spawn(show_diagnostics(receiver));
-    let loader = Loader::new(compiler, diagnostics);
+    let loader = Loader::new(compiler, Arc::new(World::default()), diagnostics);
     let plugins = Plugins::load(&loader, &system.config.join("plugins")).await?;
     Ok(Loaded { plugins, listener })
 }

@@ -7,6 +7,7 @@ use hm_plugin_protocol::Capability;
 use super::error::CliError;
 use super::{Loaded, heard, load_plugins, print, warn};
 use crate::plugin::{Plugin, one_line};
+use crate::sandbox::{Decision, TABLE};
 use crate::sys::System;
 
 /// One line for each plugin.
@@ -69,10 +70,10 @@ fn describe(plugin: &Plugin) -> String {
         if items.is_empty() { "nothing".to_owned() } else { items.join("\n             ") }
     };
     let asked = manifest.required_host_fns.iter().map(|name| {
-        if plugin.granted.contains(name) {
-            format!("{name} (granted)")
-        } else {
-            format!("{name} (not granted)")
+        let function = TABLE.iter().find(|f| f.name == name);
+        match function.map(|f| plugin.policy.function(f)) {
+            Some(Decision::Allowed) => format!("{name} (granted)"),
+            _ => format!("{name} (not granted)"),
         }
     });
     [

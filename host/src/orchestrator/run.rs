@@ -17,7 +17,7 @@ use super::dispatcher::{Action, Dispatcher, Input, Outcome};
 use super::formatter::{FormatterError, show};
 use crate::backend::local::{LocalBackend, WORKSPACE};
 use crate::pipeline::Plan;
-use crate::plugin::{Live, Plugin, PluginFailure, Plugins, executor_call, one_line};
+use crate::plugin::{Live, Plugin, PluginFailure, Plugins, Start, executor_call, one_line};
 use crate::sandbox::{EventSender, Role, StepContext};
 
 /// How many events may wait for the formatter before the steps have to.
@@ -240,8 +240,8 @@ impl Run {
         let plugin = self.plugins.runner(&planned.runner).cloned();
         let step_id = self.steps[index].id;
         let (archive, backend) = (self.archive, self.backend.clone());
-        let context =
-            StepContext::new(step_id, archive, backend, self.cancelled.clone(), self.events.clone());
+        let role = Role::Executor(Box::new(StepContext::new(step_id, archive, backend, self.events.clone())));
+        let start = Start { cancelled: self.cancelled.clone(), ..Start::of(role) };
         let input = ExecutorInput {
             step: planned.step.clone(),
             workspace_archive_id: archive,
@@ -255,7 +255,7 @@ impl Run {
         let (runner, timeout) = (planned.runner.clone(), planned.timeout);
         async move {
             match plugin {
-                Some(plugin) => execute(&plugin, context, input, timeout).await,
+                Some(plugin) => execute(&plugin, start, input, timeout).await,
                 None => Outcome::PluginFailed { message: format!("no plugin provides runner `{runner}`") },
             }
         }
@@ -264,11 +264,11 @@ impl Run {
 
 async fn execute(
     plugin: &Plugin,
-    context: StepContext,
+    start: Start,
     input: ExecutorInput,
     timeout: Option<std::time::Duration>,
 ) -> Outcome {
-    let mut live = plugin.instance(Role::Executor(Box::new(context)), std::collections::BTreeMap::new());
+    let mut live = plugin.instance(start);
     let result: Result<StepResult, PluginFailure> =
         live.ask("hm_executor_run", &input, &executor_call(timeout)).await;
     if let Role::Executor(step) = live.role() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hm_abi::{CallLimits, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
 use hm_plugin_protocol::{Level, PluginManifest};
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::compiled::digest;
 use super::{Compiler, LoadError, MANIFEST_CALL, PluginFailure, manifest};
-use crate::sandbox::{Diagnostics, Grant, PluginState, Role, Said, TABLE, host_functions};
+use crate::sandbox::{Diagnostics, Grants, PluginState, Policy, Role, Said, World, host_functions};
 
 /// Where a plugin comes from. It decides what the plugin is granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,24 +42,31 @@ pub struct Plugin {
     pub origin: Origin,
     /// SHA-256 of its bytes, in hexadecimal.
     pub digest: String,
-    /// The host functions that it asked for and was granted.
-    pub granted: Arc<BTreeSet<String>>,
+    /// What it may do.
+    pub policy: Arc<Policy>,
     module: Module<PluginState>,
-    diagnostics: Diagnostics,
+    surroundings: Surroundings,
 }
 
 /// Loads plugins into one engine, linked to one table of host functions.
 pub struct Loader {
     compiler: Compiler,
     functions: HostFunctions<PluginState>,
+    surroundings: Surroundings,
+}
+
+/// What all instances of a start share.
+#[derive(Clone)]
+struct Surroundings {
+    world: Arc<World>,
     diagnostics: Diagnostics,
 }
 
 impl Loader {
-    /// A loader of what `compiler` compiles.
+    /// A loader of what `compiler` compiles, into this world.
     #[must_use]
-    pub fn new(compiler: Compiler, diagnostics: Diagnostics) -> Self {
-        Self { compiler, functions: host_functions(), diagnostics }
+    pub fn new(compiler: Compiler, world: Arc<World>, diagnostics: Diagnostics) -> Self {
+        Self { compiler, functions: host_functions(), surroundings: Surroundings { world, diagnostics } }
     }
 
     /// Loads a plugin from its bytes. Its manifest is read in an instance that may do nothing at all.
@@ -76,9 +84,8 @@ impl Loader {
         if !module.has_function("hm_manifest") {
             return Err(LoadError::NoManifest { plugin: label });
         }
-        let nothing = Arc::new(BTreeSet::new());
         let mut instance =
-            instance(&module, &label, &nothing, Role::Manifest, &self.diagnostics, BTreeMap::new());
+            self.surroundings.instance(&module, &label, &Arc::default(), Start::of(Role::Manifest));
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
         let manifest: PluginManifest = serde_json::from_slice(&answer)
@@ -86,39 +93,58 @@ impl Loader {
         manifest::check(&manifest, |name| module.has_function(name))
             .map_err(|reason| LoadError::Manifest { plugin: label, reason })?;
 
-        let granted = asked_and_granted(&manifest, &origin);
-        let name = manifest.name.as_str().into();
-        Ok(Plugin { name, manifest, origin, digest, granted, module, diagnostics: self.diagnostics.clone() })
+        let grants = match &origin {
+            Origin::BuiltIn => Grants::all_of(&manifest),
+            Origin::User(_) => Grants::default(),
+        };
+        let policy = Arc::new(Policy::new(&manifest, grants, &BTreeSet::new()));
+        let (name, surroundings) = (manifest.name.as_str().into(), self.surroundings.clone());
+        Ok(Plugin { name, manifest, origin, digest, policy, module, surroundings })
     }
 }
 
-fn asked_and_granted(manifest: &PluginManifest, origin: &Origin) -> Arc<BTreeSet<String>> {
-    let granted = |name: &String| match origin {
-        Origin::BuiltIn => true,
-        Origin::User(_) => TABLE.iter().any(|f| f.name == name && f.grant == Grant::Harmless),
-    };
-    Arc::new(manifest.required_host_fns.iter().filter(|n| granted(n)).cloned().collect())
+/// What an instance is made for.
+pub struct Start {
+    /// What it acts on.
+    pub role: Role,
+    /// What it finds as Extism configuration.
+    pub config: BTreeMap<String, String>,
+    /// Set once it is to stop.
+    pub cancelled: Arc<AtomicBool>,
 }
 
-fn instance(
-    module: &Module<PluginState>,
-    plugin: &Arc<str>,
-    granted: &Arc<BTreeSet<String>>,
-    role: Role,
-    diagnostics: &Diagnostics,
-    config: BTreeMap<String, String>,
-) -> Instance<PluginState> {
-    let state = PluginState {
-        plugin: plugin.clone(),
-        granted: granted.clone(),
-        role,
-        diagnostics: diagnostics.clone(),
-        said: Said::default(),
-    };
-    let (name, sink) = (plugin.clone(), diagnostics.clone());
-    let log =
-        LogSink::new(LogLevel::Debug, move |level, text| sink.try_say(protocol_level(level), &name, text));
-    module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
+impl Start {
+    /// In this role, without configuration and not to be stopped.
+    #[must_use]
+    pub fn of(role: Role) -> Self {
+        Self { role, config: BTreeMap::new(), cancelled: Arc::default() }
+    }
+}
+
+impl Surroundings {
+    fn instance(
+        &self,
+        module: &Module<PluginState>,
+        plugin: &Arc<str>,
+        policy: &Arc<Policy>,
+        start: Start,
+    ) -> Instance<PluginState> {
+        let Start { role, config, cancelled } = start;
+        let state = PluginState {
+            plugin: plugin.clone(),
+            policy: policy.clone(),
+            role,
+            world: self.world.clone(),
+            cancelled,
+            diagnostics: self.diagnostics.clone(),
+            said: Said::default(),
+        };
+        let (name, sink) = (plugin.clone(), self.diagnostics.clone());
+        let log = LogSink::new(LogLevel::Debug, move |level, text| {
+            sink.try_say(protocol_level(level), &name, text)
+        });
+        module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
+    }
 }
 
 /// The level of a log line, as the protocol calls it.
@@ -139,10 +165,10 @@ pub struct Live {
 }
 
 impl Plugin {
-    /// A fresh instance in this role, with this Extism configuration.
+    /// A fresh instance.
     #[must_use]
-    pub fn instance(&self, role: Role, config: BTreeMap<String, String>) -> Live {
-        let instance = instance(&self.module, &self.name, &self.granted, role, &self.diagnostics, config);
+    pub fn instance(&self, start: Start) -> Live {
+        let instance = self.surroundings.instance(&self.module, &self.name, &self.policy, start);
         Live { plugin: self.name.clone(), instance }
     }
 }

@@ -18,5 +18,5 @@ pub use error::{LoadError, PluginFailure, one_line};
 pub use index::{Conflict, Plugins};
 pub use limits::{EVENT_CALL, MANIFEST_CALL, executor_call};
 pub(crate) use load::protocol_level;
-pub use load::{Live, Loader, Origin, Plugin};
+pub use load::{Live, Loader, Origin, Plugin, Start};
 pub use manifest::check as check_manifest;

@@ -1,22 +1,31 @@
 //! Where wire types meet the ABI: the state of a plugin instance, and the one table of host functions that says what
 //! exists, what it needs, what it costs and what it does. Which plugins there are is `plugin`'s affair.
 
+mod audit;
 mod diagnostics;
+mod gate;
 mod lines;
 mod log;
 mod output;
+mod policy;
 mod step;
 mod steps;
 mod table;
+mod world;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use uuid::Uuid;
+
+pub use audit::{Audit, AuditLine};
 pub use diagnostics::{Diagnostic, Diagnostics, Said};
 pub use lines::LineSplitter;
 pub use output::{Output, Stream};
+pub use policy::{Decision, Grants, Policy, Reach};
 pub use step::{EventSender, StepContext};
-pub use table::{Grant, HostFn, TABLE, host_functions, required_but_unknown};
+pub use table::{Grant, HostFn, TABLE, host_functions, reference, required_but_unknown};
+pub use world::World;
 
 /// What a host function takes, already copied out of the guest.
 pub type Args = Vec<Vec<u8>>;
@@ -25,10 +34,14 @@ pub type Args = Vec<Vec<u8>>;
 pub struct PluginState {
     /// The plugin's name; before its manifest is read, its file.
     pub plugin: Arc<str>,
-    /// The host functions that the manifest asked for and the user granted.
-    pub granted: Arc<BTreeSet<String>>,
+    /// What the plugin may do.
+    pub policy: Arc<Policy>,
     /// What the instance was made for.
     pub role: Role,
+    /// What there is outside of the instance.
+    pub world: Arc<World>,
+    /// Set once what the instance does is to stop.
+    pub cancelled: Arc<AtomicBool>,
     /// Where `hm_log` goes.
     pub diagnostics: Diagnostics,
     /// How much of it went there.
@@ -43,16 +56,87 @@ pub enum Role {
     Executor(Box<StepContext>),
     /// To show the events of one build.
     Formatter(Output),
+    /// To be told of the events of one build.
+    Hook,
+    /// To carry out one command.
+    Subcommand(Output),
+    /// To have a function called by `hm plugin call`.
+    Call(Output),
+}
+
+/// The kinds of [`Role`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// [`Role::Manifest`]
+    Manifest,
+    /// [`Role::Executor`]
+    Executor,
+    /// [`Role::Formatter`]
+    Formatter,
+    /// [`Role::Hook`]
+    Hook,
+    /// [`Role::Subcommand`]
+    Subcommand,
+    /// [`Role::Call`]
+    Call,
 }
 
 impl Role {
-    /// For messages: what the plugin is doing.
+    /// Which it is.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn who(&self) -> Who {
+        match self {
+            Self::Manifest => Who::Manifest,
+            Self::Executor(_) => Who::Executor,
+            Self::Formatter(_) => Who::Formatter,
+            Self::Hook => Who::Hook,
+            Self::Subcommand(_) => Who::Subcommand,
+            Self::Call(_) => Who::Call,
+        }
+    }
+
+    /// The streams that it writes to, if it has any.
+    pub fn output(&mut self) -> Option<&mut Output> {
+        match self {
+            Self::Formatter(output) | Self::Subcommand(output) | Self::Call(output) => Some(output),
+            Self::Manifest | Self::Executor(_) | Self::Hook => None,
+        }
+    }
+
+    /// The step that it runs, if it runs one.
+    #[must_use]
+    pub fn step_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Executor(step) => Some(step.step_id),
+            _ => None,
+        }
+    }
+}
+
+impl Who {
+    /// One word, for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
-            Self::Executor(_) => "step executor",
-            Self::Formatter(_) => "output formatter",
+            Self::Executor => "executor",
+            Self::Formatter => "formatter",
+            Self::Hook => "hook",
+            Self::Subcommand => "subcommand",
+            Self::Call => "call",
+        }
+    }
+
+    /// All of them, for people.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Manifest => "a plugin that says what it is",
+            Self::Executor => "step executors",
+            Self::Formatter => "output formatters",
+            Self::Hook => "lifecycle hooks",
+            Self::Subcommand => "subcommands",
+            Self::Call => "`hm plugin call`",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Host functions of output formatters: writing to the terminal or the pipe that `hm` itself was given.
+//! Host functions of who has streams: writing to the terminal or the pipe that `hm` itself was given.
 
 use std::io;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use hm_abi::{HostError, HostFuture};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Args, PluginState, Role};
+use super::{Args, PluginState};
 use crate::sys::Sanitizer;
 
 /// A stream that is ready to be written to.
@@ -15,7 +15,7 @@ pub type Stream = Pin<Box<dyn AsyncWrite + Send>>;
 /// How much may wait before it is written although more is to come.
 const BUFFER: usize = 64 * 1024;
 
-/// The two streams of a formatter. What is written is kept until [`Output::flush`], so that a flood of small events does not
+/// The two streams of an instance. What is written is kept until [`Output::flush`], so that a flood of small events does not
 /// become a flood of system calls.
 pub struct Output {
     stdout: Sink,
@@ -77,12 +77,12 @@ impl Sink {
 
 /// `hm_write_stdout`
 pub(super) fn write_stdout(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move { write(&mut formatter(state)?.stdout, &args[0]).await })
+    Box::pin(async move { write(&mut output(state)?.stdout, &args[0]).await })
 }
 
 /// `hm_write_stderr`
 pub(super) fn write_stderr(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move { write(&mut formatter(state)?.stderr, &args[0]).await })
+    Box::pin(async move { write(&mut output(state)?.stderr, &args[0]).await })
 }
 
 async fn write(sink: &mut Sink, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
@@ -90,11 +90,8 @@ async fn write(sink: &mut Sink, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
     Ok(Vec::new())
 }
 
-fn formatter(state: &mut PluginState) -> Result<&mut Output, HostError> {
-    match &mut state.role {
-        Role::Formatter(output) => Ok(output),
-        other => {
-            Err(HostError::Denied { capability: format!("writing to the terminal as {}", other.name()) })
-        }
-    }
+fn output(state: &mut PluginState) -> Result<&mut Output, HostError> {
+    let who = state.role.who();
+    let denied = || HostError::Denied { capability: format!("writing to the terminal, by {}", who.plural()) };
+    state.role.output().ok_or_else(denied)
 }

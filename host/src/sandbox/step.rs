@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use chrono::Utc;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, StdStream};
@@ -25,8 +24,6 @@ pub struct StepContext {
     pub backend: Arc<LocalBackend>,
     /// The sandboxes that this instance has started; it can act on no others.
     pub sandboxes: BTreeSet<String>,
-    /// Set once the step is to stop.
-    pub cancelled: Arc<AtomicBool>,
     events: EventSender,
     stdout: LineSplitter,
     stderr: LineSplitter,
@@ -35,15 +32,9 @@ pub struct StepContext {
 impl StepContext {
     /// A step whose output goes to `events`.
     #[must_use]
-    pub fn new(
-        step_id: Uuid,
-        archive: ArchiveId,
-        backend: Arc<LocalBackend>,
-        cancelled: Arc<AtomicBool>,
-        events: EventSender,
-    ) -> Self {
+    pub fn new(step_id: Uuid, archive: ArchiveId, backend: Arc<LocalBackend>, events: EventSender) -> Self {
         let (stdout, stderr) = (LineSplitter::default(), LineSplitter::default());
-        Self { step_id, archive, backend, sandboxes: BTreeSet::new(), cancelled, events, stdout, stderr }
+        Self { step_id, archive, backend, sandboxes: BTreeSet::new(), events, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.

@@ -44,16 +44,18 @@ pub(super) fn json<T: DeserializeOwned>(function: &'static str, bytes: &[u8]) ->
 pub(super) fn step(state: &mut PluginState) -> Result<&mut StepContext, HostError> {
     match &mut state.role {
         Role::Executor(step) => Ok(step),
-        other => Err(HostError::Denied { capability: format!("acting on a step as {}", other.name()) }),
+        other => {
+            Err(HostError::Denied { capability: format!("acting on a step, by {}", other.who().plural()) })
+        }
     }
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
     HostError::Failed(Box::new(error))
 }
 
-/// Truth values travel as four bytes, which readers of `bool`, `u32` and `i32` all understand.
-fn truth(value: bool) -> Vec<u8> {
+/// A truth value: they travel as four bytes, which readers of `bool`, `u32` and `i32` all understand.
+pub(super) fn truth(value: bool) -> Vec<u8> {
     u32::from(value).to_le_bytes().to_vec()
 }
 
@@ -65,7 +67,7 @@ fn own_sandbox(step: &StepContext, id: &[u8]) -> Result<String, HostError> {
 
 /// `hm_should_cancel`: 1 once the step is to stop.
 pub(super) fn should_cancel(state: &mut PluginState, _: Args) -> HostFuture<'_> {
-    Box::pin(async move { Ok(truth(step(state)?.cancelled.load(Ordering::Relaxed))) })
+    Box::pin(async move { Ok(truth(state.cancelled.load(Ordering::Relaxed))) })
 }
 
 /// `hm_sandbox_start`: a sandbox on the source tree or on a parent's snapshot.

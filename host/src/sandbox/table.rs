@@ -1,9 +1,12 @@
 //! The one table of host functions. Linking, checks of manifests and refusals all come from it, so that a function
 //! cannot exist for a plugin in any other way. The bodies are in the modules beside this one.
 
-use hm_abi::{HostError, HostFunction, HostFunctions, HostFuture, USER_MODULE};
+use std::fmt::Write;
+use std::time::Duration;
 
-use super::{Args, PluginState, log, output, steps};
+use hm_abi::{HostFunction, HostFunctions, HostFuture, USER_MODULE};
+
+use super::{Args, PluginState, Who, gate, log, output, steps};
 
 /// What the user must have granted before a host function does anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +21,20 @@ pub enum Grant {
 pub struct HostFn {
     /// The import's name in `extism:host/user`.
     pub name: &'static str,
-    /// How many arguments it takes, each an offset.
-    pub params: u8,
-    /// Whether it answers with an offset.
-    pub returns: bool,
+    /// What it takes, an offset each: name and form, such as `scope json`.
+    pub params: &'static [&'static str],
+    /// The form of what it answers, behind an offset; empty if it answers nothing.
+    pub returns: &'static str,
     /// What it needs beyond being asked for.
     pub grant: Grant,
+    /// Which instances may call it.
+    pub who: &'static [Who],
     /// Its price in fuel.
     pub fuel: u64,
+    /// How long it may take; none: as long as the guest's call.
+    pub longest: Option<Duration>,
+    /// What it is for, in a sentence for who installs a plugin: "It can …".
+    pub can: &'static str,
     /// What it does.
     pub body: for<'a> fn(&'a mut PluginState, Args) -> HostFuture<'a>,
 }
@@ -39,55 +48,207 @@ const CHEAP: u64 = 1_000;
 /// Fuel for a call that starts or removes something outside the guest.
 const DEAR: u64 = 100_000;
 
-const fn function(
-    name: &'static str,
-    (params, returns): (u8, bool),
-    grant: Grant,
-    fuel: u64,
-    body: for<'a> fn(&'a mut PluginState, Args) -> HostFuture<'a>,
-) -> HostFn {
-    HostFn { name, params, returns, grant, fuel, body }
-}
+/// The deadline of what is done at once unless the machine is in trouble.
+const SOON: Option<Duration> = Some(Duration::from_secs(30));
+
+/// Every instance but the one that reads the manifest.
+const ALL: &[Who] = &[Who::Executor, Who::Formatter, Who::Hook, Who::Subcommand, Who::Call];
+
+/// Those that run a step.
+const STEPS: &[Who] = &[Who::Executor];
+
+/// Those that may be told to stop.
+const STOPPABLE: &[Who] = &[Who::Executor, Who::Hook, Who::Subcommand];
+
+/// Those that have streams of their own.
+const WRITERS: &[Who] = &[Who::Formatter, Who::Subcommand, Who::Call];
 
 /// Every host function that this host has.
 pub const TABLE: &[HostFn] = &[
-    function("hm_log", (2, false), Grant::Harmless, CHEAP, log::log),
-    function("hm_emit_step_log", (2, false), Grant::Harmless, CHEAP, log::emit_step_log),
-    function("hm_emit_event", (1, false), Grant::Harmless, CHEAP, log::emit_event),
-    function("hm_should_cancel", (0, true), Grant::Harmless, CHEAP, steps::should_cancel),
-    function("hm_write_stdout", (1, false), Grant::Harmless, CHEAP, output::write_stdout),
-    function("hm_write_stderr", (1, false), Grant::Harmless, CHEAP, output::write_stderr),
-    function("hm_sandbox_start", (1, true), Grant::Named, DEAR, steps::sandbox_start),
-    function("hm_sandbox_exec", (1, true), Grant::Named, DEAR, steps::sandbox_exec),
-    function("hm_sandbox_commit", (1, true), Grant::Named, DEAR, steps::sandbox_commit),
-    function("hm_sandbox_discard", (1, false), Grant::Named, DEAR, steps::sandbox_discard),
-    function("hm_sandbox_exists", (1, true), Grant::Named, CHEAP, steps::sandbox_exists),
+    HostFn {
+        name: "hm_log",
+        params: &["level json", "text utf-8"],
+        returns: "",
+        grant: Grant::Harmless,
+        who: ALL,
+        fuel: CHEAP,
+        longest: None,
+        can: "say something to whoever runs hm, with its name before it",
+        body: log::log,
+    },
+    HostFn {
+        name: "hm_emit_step_log",
+        params: &["stream json", "output bytes"],
+        returns: "",
+        grant: Grant::Harmless,
+        who: STEPS,
+        fuel: CHEAP,
+        longest: None,
+        can: "add to the output of its own step",
+        body: log::emit_step_log,
+    },
+    HostFn {
+        name: "hm_emit_event",
+        params: &["event json"],
+        returns: "",
+        grant: Grant::Harmless,
+        who: STEPS,
+        fuel: CHEAP,
+        longest: None,
+        can: "add a line to the output of its own step, and send no other event",
+        body: log::emit_event,
+    },
+    HostFn {
+        name: "hm_should_cancel",
+        params: &[],
+        returns: "u32",
+        grant: Grant::Harmless,
+        who: STOPPABLE,
+        fuel: CHEAP,
+        longest: None,
+        can: "ask whether it is to stop",
+        body: steps::should_cancel,
+    },
+    HostFn {
+        name: "hm_write_stdout",
+        params: &["text bytes"],
+        returns: "",
+        grant: Grant::Harmless,
+        who: WRITERS,
+        fuel: CHEAP,
+        longest: None,
+        can: "write to the standard output of hm",
+        body: output::write_stdout,
+    },
+    HostFn {
+        name: "hm_write_stderr",
+        params: &["text bytes"],
+        returns: "",
+        grant: Grant::Harmless,
+        who: WRITERS,
+        fuel: CHEAP,
+        longest: None,
+        can: "write to the standard error of hm",
+        body: output::write_stderr,
+    },
+    HostFn {
+        name: "hm_sandbox_start",
+        params: &["args json"],
+        returns: "utf-8",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: DEAR,
+        longest: None,
+        can: "make a sandbox with a copy of the project's files in it",
+        body: steps::sandbox_start,
+    },
+    HostFn {
+        name: "hm_sandbox_exec",
+        params: &["args json"],
+        returns: "i32",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: DEAR,
+        longest: None,
+        can: "run any command in a sandbox that its step has made",
+        body: steps::sandbox_exec,
+    },
+    HostFn {
+        name: "hm_sandbox_commit",
+        params: &["sandbox utf-8"],
+        returns: "json",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: DEAR,
+        longest: None,
+        can: "keep the files of a sandbox that its step has made",
+        body: steps::sandbox_commit,
+    },
+    HostFn {
+        name: "hm_sandbox_discard",
+        params: &["sandbox utf-8"],
+        returns: "",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: DEAR,
+        longest: None,
+        can: "remove a sandbox that its step has made",
+        body: steps::sandbox_discard,
+    },
+    HostFn {
+        name: "hm_sandbox_exists",
+        params: &["snapshot json"],
+        returns: "u32",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: CHEAP,
+        longest: SOON,
+        can: "ask whether the kept files of a sandbox are still there",
+        body: steps::sandbox_exists,
+    },
 ];
 
-/// The table as the ABI links it. Each call first checks that the plugin asked for the function and was granted it.
+/// The table as the ABI links it, each function behind the gate.
 #[must_use]
 pub fn host_functions() -> HostFunctions<PluginState> {
     let mut functions = HostFunctions::new();
-    for entry in TABLE {
+    for function in TABLE {
         let declaration = HostFunction {
             module: USER_MODULE,
-            name: entry.name,
-            params: entry.params,
-            returns: entry.returns,
-            fuel: entry.fuel,
+            name: function.name,
+            params: u8::try_from(function.params.len()).unwrap_or(u8::MAX),
+            returns: !function.returns.is_empty(),
+            fuel: function.fuel,
             fuel_per_byte: FUEL_PER_BYTE,
         };
         functions.define(declaration, move |state: &mut PluginState, args: Args| {
-            if state.granted.contains(entry.name) {
-                (entry.body)(state, args)
-            } else {
-                let capability = entry.name.to_owned();
-                Box::pin(async move { Err(HostError::Denied { capability }) })
-            }
+            Box::pin(gate::call(function, state, args))
         });
     }
     functions
 }
+
+/// The table for people: `docs/host-functions.md` is this text.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(REFERENCE);
+    for function in TABLE {
+        let HostFn { name, params, returns, fuel, can, .. } = function;
+        let returns = if returns.is_empty() { "nothing" } else { returns };
+        let grant = match function.grant {
+            Grant::Harmless => "-",
+            Grant::Named => "yes",
+        };
+        let who: Vec<&str> = function.who.iter().map(|who| who.name()).collect();
+        let longest = function.longest.map_or_else(|| "-".to_owned(), |d| format!("{} s", d.as_secs()));
+        let (params, who) = (params.join(", "), who.join(", "));
+        let _ = writeln!(
+            text,
+            "| `{name}` | {params} | {returns} | {can} | {grant} | {who} | {fuel} | {longest} |"
+        );
+    }
+    text
+}
+
+/// What stands before the table.
+const REFERENCE: &str = "\
+# Host functions
+
+What a plugin can do beyond computing: imports of module `extism:host/user`. This text is made from the table that links them
+(`host/src/sandbox/table.rs`); `HM_BLESS=1 cargo test -p hm --lib` writes it anew.
+
+A function works for a plugin if its manifest asks for it in `required_host_fns` and, where the table says so, the user has
+granted it (`hm plugin install`, `hm plugin trust`). Otherwise the import is there and calling it ends the plugin's call. A
+failure of the host ends the call too; something that is merely not there is `null`, false or empty.
+
+Arguments and results are blocks of Extism memory, and a block of no bytes is offset 0. Of the forms, `json` is JSON text of the
+type that the crate `hm-plugin-protocol` has for it, `utf-8` and `bytes` are as they are, and `u32`, `i32` and `u64` are
+little-endian, truth values among them as `u32`. Fuel is the price of a call; each byte that crosses costs one more. A deadline
+of the function itself is given where there is one; that of the plugin's call holds for all.
+
+| function | takes | answers | the plugin can | needs a grant | for | fuel | deadline |
+|---|---|---|---|---|---|---|---|
+";
 
 /// The first function that a manifest asks for and that does not exist here.
 #[must_use]
@@ -98,6 +259,15 @@ pub fn required_but_unknown(required: &[String]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_is_what_the_table_says() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/host-functions.md");
+        if std::env::var_os("HM_BLESS").is_some() {
+            std::fs::write(&path, reference()).expect("docs");
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect("docs/host-functions.md"), reference());
+    }
 
     #[test]
     fn every_function_is_there_once() {

@@ -1,0 +1,220 @@
+//! What one plugin may do: what its manifest asks for, cut with what the user granted. Where grants are written down is
+//! `plugin`'s affair; that they are kept to is the business of whoever holds a [`Policy`].
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use hm_abi::AllowedHosts;
+use hm_plugin_protocol::PluginManifest;
+
+use super::table::{Grant, HostFn};
+
+/// What the user has granted to one plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Host functions; each does something only if the manifest asks for it too.
+    pub functions: BTreeSet<String>,
+    /// Entries of `allowed_hosts`, as the manifest writes them; each counts only if the manifest has it too.
+    pub reach: BTreeSet<String>,
+    /// What was granted by name although no manifest asks for it: host functions, and `keyring:SERVICE` for the entries that
+    /// other programs keep under a service.
+    pub by_name: BTreeSet<String>,
+}
+
+impl Grants {
+    /// Everything that a manifest asks for.
+    #[must_use]
+    pub fn all_of(manifest: &PluginManifest) -> Self {
+        Self {
+            functions: manifest.required_host_fns.iter().cloned().collect(),
+            reach: manifest.allowed_hosts.iter().cloned().collect(),
+            by_name: BTreeSet::new(),
+        }
+    }
+
+    /// These grants without what is listed.
+    #[must_use]
+    pub fn without(mut self, denied: &BTreeSet<String>) -> Self {
+        for set in [&mut self.functions, &mut self.reach, &mut self.by_name] {
+            set.retain(|granted| !denied.contains(granted));
+        }
+        self
+    }
+}
+
+/// One entry of `allowed_hosts`, and what it opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// HTTP requests, by the rules of [`AllowedHosts`].
+    Host(String),
+    /// Connections to the unix socket at this absolute path.
+    Socket(PathBuf),
+    /// A directory of the project, as a path relative to it, that the plugin sees as `/PATH`.
+    Directory {
+        /// The path, without `.`, `..` or a root.
+        path: PathBuf,
+        /// Whether the plugin may change what is in it.
+        writable: bool,
+    },
+    /// Nothing: this host does not understand it. Manifests for other hosts may hold anything.
+    Unknown,
+}
+
+impl Reach {
+    /// Reads an entry.
+    #[must_use]
+    pub fn parse(entry: &str) -> Self {
+        if let Some(path) = entry.strip_prefix("unix:") {
+            let path = Path::new(path);
+            return if path.is_absolute() { Self::Socket(path.into()) } else { Self::Unknown };
+        }
+        for (prefix, writable) in [("dir:", false), ("dir+rw:", true)] {
+            if let Some(path) = entry.strip_prefix(prefix) {
+                let path = Path::new(path);
+                let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+                return if inside && path.components().next().is_some() {
+                    Self::Directory { path: path.into(), writable }
+                } else {
+                    Self::Unknown
+                };
+            }
+        }
+        let understood = AllowedHosts::parse([entry]).is_ok();
+        if understood { Self::Host(entry.to_owned()) } else { Self::Unknown }
+    }
+}
+
+/// Whether a plugin may call a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may.
+    Allowed,
+    /// Its manifest does not ask for it.
+    NotAsked,
+    /// Its manifest asks for it, and the user has not granted it.
+    NotGranted,
+}
+
+/// What one plugin may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    asked: BTreeSet<String>,
+    grants: Grants,
+    denied: BTreeSet<String>,
+    reach: BTreeSet<String>,
+}
+
+impl Policy {
+    /// What `manifest` asks for and `grants` give, without what `denied` lists.
+    #[must_use]
+    pub fn new(manifest: &PluginManifest, grants: Grants, denied: &BTreeSet<String>) -> Self {
+        let grants = grants.without(denied);
+        let asked = |entry: &&String| manifest.allowed_hosts.contains(entry);
+        Self {
+            asked: manifest.required_host_fns.iter().cloned().collect(),
+            reach: grants.reach.iter().filter(asked).cloned().collect(),
+            denied: denied.clone(),
+            grants,
+        }
+    }
+
+    /// What a module may do that has no manifest: only what it was granted by name.
+    #[must_use]
+    pub fn by_name(by_name: BTreeSet<String>) -> Self {
+        Self { grants: Grants { by_name, ..Grants::default() }, ..Self::default() }
+    }
+
+    /// Whether the plugin may call this function.
+    #[must_use]
+    pub fn function(&self, function: &HostFn) -> Decision {
+        let name = function.name;
+        if self.grants.by_name.contains(name) {
+            return Decision::Allowed;
+        }
+        if !self.asked.contains(name) {
+            return Decision::NotAsked;
+        }
+        let harmless = function.grant == Grant::Harmless && !self.denied.contains(name);
+        if harmless || self.grants.functions.contains(name) {
+            Decision::Allowed
+        } else {
+            Decision::NotGranted
+        }
+    }
+
+    /// The entries of `allowed_hosts` that are in force.
+    pub fn reach(&self) -> impl Iterator<Item = (&str, Reach)> {
+        self.reach.iter().map(|entry| (entry.as_str(), Reach::parse(entry)))
+    }
+
+    /// Whether the plugin may use the keyring entries that belong to everybody under this service, and not only its own.
+    #[must_use]
+    pub fn shares_keyring(&self, service: &str) -> bool {
+        self.grants.by_name.contains(&format!("keyring:{service}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::TABLE;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    fn manifest(functions: &[&str], hosts: &[&str]) -> PluginManifest {
+        let value = serde_json::json!({
+            "api_version": 1, "name": "p", "version": "1.0.0", "description": "", "capabilities": [],
+            "required_host_fns": functions, "allowed_hosts": hosts, "config_schema": null,
+        });
+        serde_json::from_value(value).expect("a manifest")
+    }
+
+    fn function(name: &str) -> &'static HostFn {
+        TABLE.iter().find(|f| f.name == name).expect("a function")
+    }
+
+    #[test]
+    fn what_works_is_asked_and_granted_or_granted_by_name() {
+        let (log, start) = (function("hm_log"), function("hm_sandbox_start"));
+        let asks = manifest(&["hm_log", "hm_sandbox_start"], &[]);
+        let nothing = manifest(&[], &[]);
+        let none = BTreeSet::new();
+        let all = Grants { functions: set(&["hm_log", "hm_sandbox_start"]), ..Grants::default() };
+        let by_name = Grants { by_name: set(&["hm_sandbox_start"]), ..Grants::default() };
+        let decide = |manifest, grants: &Grants, denied: &BTreeSet<String>| {
+            let policy = Policy::new(manifest, grants.clone(), denied);
+            (policy.function(log), policy.function(start))
+        };
+        use Decision::{Allowed, NotAsked, NotGranted};
+        assert_eq!(decide(&asks, &all, &none), (Allowed, Allowed));
+        assert_eq!(decide(&asks, &Grants::default(), &none), (Allowed, NotGranted), "hm_log is harmless");
+        assert_eq!(decide(&nothing, &all, &none), (NotAsked, NotAsked));
+        assert_eq!(decide(&nothing, &by_name, &none), (NotAsked, Allowed));
+        let denied = set(&["hm_log", "hm_sandbox_start"]);
+        assert_eq!(decide(&asks, &all, &denied), (NotGranted, NotGranted));
+        assert_eq!(decide(&nothing, &by_name, &denied), (NotAsked, NotAsked));
+    }
+
+    #[test]
+    fn reach_is_what_manifest_and_user_both_name() {
+        let asks = manifest(&[], &["a.example", "unix:/run/x.sock"]);
+        let grants = Grants { reach: set(&["a.example", "b.example"]), ..Grants::default() };
+        let policy = Policy::new(&asks, grants.clone(), &BTreeSet::new());
+        assert_eq!(policy.reach().collect::<Vec<_>>(), [("a.example", Reach::Host("a.example".into()))]);
+        assert_eq!(Policy::new(&asks, grants, &set(&["a.example"])).reach().count(), 0);
+    }
+
+    #[test]
+    fn entries_of_every_kind() {
+        assert_eq!(Reach::parse("unix:/run/x.sock"), Reach::Socket("/run/x.sock".into()));
+        assert_eq!(Reach::parse("dir:docs"), Reach::Directory { path: "docs".into(), writable: false });
+        assert_eq!(Reach::parse("dir+rw:a/b"), Reach::Directory { path: "a/b".into(), writable: true });
+        assert_eq!(Reach::parse("*.example.com"), Reach::Host("*.example.com".into()));
+        for entry in ["unix:x", "unix:", "dir:", "dir:/etc", "dir:..", "dir:a/../..", "dir+rw:./a", "a b", ""]
+        {
+            assert_eq!(Reach::parse(entry), Reach::Unknown, "{entry}");
+        }
+    }
+}
