@@ -8,6 +8,7 @@ mod builds;
 mod corpora;
 mod events;
 mod foreign_plugins;
+mod grants;
 mod interrupts;
 mod local_backend;
 mod plugin_call;

@@ -141,7 +141,7 @@ impl Surroundings {
         };
         let (name, sink) = (plugin.clone(), self.diagnostics.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
-            sink.try_say(protocol_level(level), &name, text)
+            sink.try_say(protocol_level(level), &name, text);
         });
         module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
     }

@@ -1,0 +1,146 @@
+//! For every host function of the table, what becomes of a call that was asked for or not and granted or not: a guest
+//! makes it, and either all of it happens or nothing. A function without a case here fails.
+
+mod case;
+mod steps;
+mod words;
+
+use std::collections::BTreeSet;
+
+use hm_abi::{CallError, CallLimits, Engine, Instance, InstanceOptions, Module, ModuleLimits};
+use hm_host::sandbox::{Decision, Grant, Grants, HostFn, PluginState, Policy, TABLE, host_functions};
+
+use case::{Bench, Case, Happened};
+
+/// Nothing here takes this long unless it hangs.
+const LIMITS: CallLimits = CallLimits { fuel: 1_000_000_000, deadline: std::time::Duration::from_secs(60) };
+
+/// An instance of a guest that makes this call.
+fn instance(
+    engine: &Engine,
+    function: &HostFn,
+    args: &[Vec<u8>],
+    state: PluginState,
+) -> Instance<PluginState> {
+    let wasm = wat::parse_str(guest(function, args)).expect("a guest");
+    let module = Module::load(engine, &wasm, &host_functions(), &ModuleLimits::standard()).expect("a module");
+    module.instance(state, InstanceOptions::standard())
+}
+
+/// Makes the call; it has to end with all that the function is for, or with a denial that names it and nothing done.
+async fn check(engine: &Engine, function: &HostFn, policy: Policy, allowed: bool, bench: &Bench) {
+    let name = function.name;
+    let Case { role, args, mut done } = case::of(name, bench).await;
+    let (state, said) = bench.state(policy, role);
+    let mut instance = instance(engine, function, &args, state);
+    let result = instance.call("go", b"", &LIMITS).await;
+    if let Some(output) = instance.data_mut().role.output() {
+        output.flush().await.expect("files can be written to");
+    }
+    let answer = match &result {
+        Ok(answer) if allowed => answer.as_slice(),
+        Err(CallError::Denied { capability, .. }) if !allowed => {
+            assert!(capability.starts_with(&format!("{name}: its manifest ")), "{capability}");
+            b""
+        }
+        _ => panic!("{name}: allowed: {allowed}, but {result:?}"),
+    };
+    let happened = Happened { answer, said, state: instance.data_mut() };
+    assert_eq!(done(happened), allowed, "{name}: allowed: {allowed}");
+}
+
+/// A module whose `go` makes this call, with these arguments, and answers what it answers.
+fn guest(function: &HostFn, args: &[Vec<u8>]) -> String {
+    let (mut data, mut blocks, mut offset) = (String::new(), String::new(), 0);
+    for (index, arg) in args.iter().enumerate() {
+        let bytes: String = arg.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        data.push_str(&format!("(data (i32.const {offset}) \"{bytes}\")\n"));
+        let length = arg.len();
+        blocks.push_str(&format!(
+            "(local.set {index} (call $block (i32.const {offset}) (i32.const {length})))\n"
+        ));
+        offset += length;
+    }
+    let name = function.name;
+    let locals = "(local i64)".repeat(args.len());
+    let params = "i64 ".repeat(args.len());
+    let gets: String = (0..args.len()).map(|index| format!("(local.get {index})")).collect();
+    let (result, end) = if function.returns.is_empty() {
+        ("", format!("(call $f {gets})"))
+    } else {
+        ("(result i64)", format!("(call $answer (call $f {gets}))"))
+    };
+    format!(
+        r#"(module
+          (import "extism:host/user" "{name}" (func $f (param {params}) {result}))
+          (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+          (import "extism:host/env" "length" (func $length (param i64) (result i64)))
+          (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+          (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+          (memory (export "memory") 4)
+          {data}
+          (func $block (param $at i32) (param $length i32) (result i64) (local $block i64) (local $i i32)
+            (local.set $block (call $alloc (i64.extend_i32_u (local.get $length))))
+            (block $done (loop $next
+              (br_if $done (i32.ge_u (local.get $i) (local.get $length)))
+              (call $store
+                (i64.add (local.get $block) (i64.extend_i32_u (local.get $i)))
+                (i32.load8_u (i32.add (local.get $at) (local.get $i))))
+              (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br $next)))
+            (local.get $block))
+          (func $answer (param $offset i64)
+            (call $output (local.get $offset) (call $length (local.get $offset))))
+          (func (export "go") {locals} {blocks} {end}))"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_and_granted_is_done_and_nothing_else() {
+    let engine = Engine::new().expect("an engine");
+    let directory = tempfile::tempdir().expect("a directory");
+    let backend = case::backend(directory.path()).await;
+    for function in TABLE {
+        let one = BTreeSet::from([function.name.to_owned()]);
+        let some = |yes: bool| if yes { one.clone() } else { BTreeSet::new() };
+        for (asked, granted, by_name) in [
+            (false, false, false),
+            (true, false, false),
+            (false, true, false),
+            (true, true, false),
+            (false, false, true),
+        ] {
+            let bench = Bench::new(&backend);
+            let asks: &[&str] = if asked { &[function.name] } else { &[] };
+            let grants = Grants { functions: some(granted), by_name: some(by_name), ..Grants::default() };
+            let policy = bench.policy(asks, grants);
+            let allowed = by_name || (asked && (granted || function.grant == Grant::Harmless));
+            assert_eq!(policy.function(function) == Decision::Allowed, allowed, "{}", function.name);
+            check(&engine, function, policy, allowed, &bench).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_a_function_is_not_for_is_denied_it() {
+    let engine = Engine::new().expect("an engine");
+    let directory = tempfile::tempdir().expect("a directory");
+    let backend = case::backend(directory.path()).await;
+    for function in TABLE {
+        let bench = Bench::new(&backend);
+        let args = case::of(function.name, &bench).await.args;
+        for role in bench.roles() {
+            let who = role.who();
+            if function.who.contains(&who) {
+                continue;
+            }
+            let policy = Policy::by_name(BTreeSet::from([function.name.to_owned()]));
+            let mut instance = instance(&engine, function, &args, bench.state(policy, role).0);
+            let result = instance.call("go", b"", &LIMITS).await;
+            let Err(CallError::Denied { capability, .. }) = result else {
+                panic!("{} by {who:?}: {result:?}", function.name)
+            };
+            assert_eq!(capability, format!("{}: not for {}", function.name, who.plural()));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A place to make host calls in, and what a case of a host function is. The cases themselves are in the files beside
+//! this one, by subject.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
+use hm_host::sandbox::{
+    Diagnostic, Diagnostics, Grants, Output, PluginState, Policy, Role, Said, StepContext, Stream, World,
+};
+use hm_plugin_protocol::{ArchiveId, BuildEvent, Level, PluginManifest};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{steps, words};
+
+/// One call of one function.
+pub(super) struct Case {
+    /// Who makes it.
+    pub(super) role: Role,
+    /// With what.
+    pub(super) args: Vec<Vec<u8>>,
+    /// Whether the function has done what it is for. It gets no answer where the call was denied.
+    pub(super) done: Box<dyn FnMut(Happened<'_>) -> bool + Send>,
+}
+
+/// What can be looked at after a call.
+pub(super) struct Happened<'a> {
+    /// What the guest got.
+    pub(super) answer: &'a [u8],
+    /// What was said for whoever runs `hm`.
+    pub(super) said: mpsc::Receiver<Diagnostic>,
+    /// The instance's own.
+    pub(super) state: &'a mut PluginState,
+}
+
+/// A machine in a directory.
+pub(super) struct Bench {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) world: Arc<World>,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) backend: Arc<LocalBackend>,
+    pub(super) archive: ArchiveId,
+    pub(super) step_id: Uuid,
+}
+
+/// The case of the function of this name.
+pub(super) async fn of(name: &str, bench: &Bench) -> Case {
+    match name {
+        "hm_log" | "hm_emit_step_log" | "hm_emit_event" | "hm_should_cancel" | "hm_write_stdout"
+        | "hm_write_stderr" => words::case(name, bench),
+        "hm_sandbox_start" | "hm_sandbox_exec" | "hm_sandbox_commit" | "hm_sandbox_discard"
+        | "hm_sandbox_exists" => steps::case(name, bench).await,
+        other => panic!("no case for {other}: add one in tests/grants"),
+    }
+}
+
+/// An argument that travels as JSON.
+pub(super) fn json(value: impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(&value).expect("JSON")
+}
+
+/// A backend for steps; it lives in the directory.
+pub(super) async fn backend(directory: &Path) -> Arc<LocalBackend> {
+    let at = |name: &str| directory.join(name);
+    for name in ["project", "home"] {
+        std::fs::create_dir(at(name)).expect("a directory");
+    }
+    let config = LocalConfig {
+        helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
+        project: at("project"),
+        cache: at("cache"),
+        run_id: Uuid::new_v4(),
+        host_env: [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())].into(),
+        home: Some(at("home")),
+        network: false,
+        mode: Mode::Auto,
+    };
+    Arc::new(LocalBackend::open(config).await.expect("a sandbox"))
+}
+
+impl Bench {
+    /// A machine of its own, but for the sandboxes of steps: opening their backend takes longest.
+    pub(super) fn new(backend: &Arc<LocalBackend>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["project/.hm", "config"] {
+            std::fs::create_dir_all(directory.path().join(name)).expect("a directory");
+        }
+        Self {
+            world: Arc::new(World::default()),
+            cancelled: Arc::default(),
+            backend: backend.clone(),
+            archive: ArchiveId(Uuid::new_v4()),
+            step_id: Uuid::new_v4(),
+            directory,
+        }
+    }
+
+    /// A step, and its events.
+    pub(super) fn step(&self) -> (StepContext, mpsc::Receiver<BuildEvent>) {
+        let (sender, events) = mpsc::channel(100);
+        (StepContext::new(self.step_id, self.archive, self.backend.clone(), sender), events)
+    }
+
+    /// Streams into the files `stdout` and `stderr` of the directory.
+    pub(super) fn output(&self) -> Output {
+        let stream = |name: &str| -> Stream {
+            let file = std::fs::File::create(self.directory.path().join(name)).expect("a file");
+            Box::pin(tokio::fs::File::from_std(file))
+        };
+        Output::new((stream("stdout"), false), (stream("stderr"), false))
+    }
+
+    /// One instance of every kind.
+    pub(super) fn roles(&self) -> Vec<Role> {
+        vec![
+            Role::Manifest,
+            Role::Executor(Box::new(self.step().0)),
+            Role::Formatter(self.output()),
+            Role::Hook,
+            Role::Subcommand(self.output()),
+            Role::Call(self.output()),
+        ]
+    }
+
+    /// The state of an instance that may do this.
+    pub(super) fn state(&self, policy: Policy, role: Role) -> (PluginState, mpsc::Receiver<Diagnostic>) {
+        let (diagnostics, said) = Diagnostics::new(Level::Trace);
+        let state = PluginState {
+            plugin: "p".into(),
+            policy: Arc::new(policy),
+            role,
+            world: self.world.clone(),
+            cancelled: self.cancelled.clone(),
+            diagnostics,
+            said: Said::default(),
+        };
+        (state, said)
+    }
+
+    /// What a plugin may do whose manifest asks for these functions, and to which this is granted. What the cases reach beyond
+    /// their function (paths, sockets) is asked for and granted always.
+    pub(super) fn policy(&self, asks: &[&str], mut grants: Grants) -> Policy {
+        let reach: Vec<String> = self.reach();
+        let value = serde_json::json!({
+            "api_version": 1, "name": "p", "version": "1.0.0", "description": "", "capabilities": [],
+            "required_host_fns": asks, "allowed_hosts": reach, "config_schema": null,
+        });
+        grants.reach.extend(reach);
+        let manifest: PluginManifest = serde_json::from_value(value).expect("a manifest");
+        Policy::new(&manifest, grants, &BTreeSet::new())
+    }
+
+    /// Entries of `allowed_hosts` that cases need.
+    fn reach(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
