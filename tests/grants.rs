@@ -31,7 +31,7 @@ fn instance(
 async fn check(engine: &Engine, function: &HostFn, policy: Policy, allowed: bool, bench: &Bench) {
     let name = function.name;
     let Case { role, args, mut done } = case::of(name, bench).await;
-    let (state, said) = bench.state(policy, role);
+    let (state, mut receiver) = bench.state(policy, role);
     let mut instance = instance(engine, function, &args, state);
     let result = instance.call("go", b"", &LIMITS).await;
     if let Some(output) = instance.data_mut().role.output() {
@@ -45,8 +45,9 @@ async fn check(engine: &Engine, function: &HostFn, policy: Policy, allowed: bool
         }
         _ => panic!("{name}: allowed: {allowed}, but {result:?}"),
     };
+    let said = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
     let happened = Happened { answer, said, state: instance.data_mut() };
-    assert_eq!(done(happened), allowed, "{name}: allowed: {allowed}");
+    assert_eq!(done(&happened), allowed, "{name}: allowed: {allowed}");
 }
 
 /// A module whose `go` makes this call, with these arguments, and answers what it answers.

@@ -24,15 +24,18 @@ pub(super) struct Case {
     /// With what.
     pub(super) args: Vec<Vec<u8>>,
     /// Whether the function has done what it is for. It gets no answer where the call was denied.
-    pub(super) done: Box<dyn FnMut(Happened<'_>) -> bool + Send>,
+    pub(super) done: Done,
 }
+
+/// Whether a function has done what it is for.
+pub(super) type Done = Box<dyn FnMut(&Happened<'_>) -> bool + Send>;
 
 /// What can be looked at after a call.
 pub(super) struct Happened<'a> {
     /// What the guest got.
     pub(super) answer: &'a [u8],
     /// What was said for whoever runs `hm`.
-    pub(super) said: mpsc::Receiver<Diagnostic>,
+    pub(super) said: Vec<Diagnostic>,
     /// The instance's own.
     pub(super) state: &'a mut PluginState,
 }

@@ -3,7 +3,7 @@
 use hm_host::sandbox::Role;
 use hm_plugin_protocol::{BuildEvent, SandboxExecArgs, SandboxStartArgs, SnapshotRef};
 
-use super::case::{Bench, Case, Happened, json};
+use super::case::{Bench, Case, Done, Happened, json};
 
 pub(super) async fn case(name: &str, bench: &Bench) -> Case {
     let (mut step, mut events) = bench.step();
@@ -27,7 +27,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
         };
     }
     step.sandboxes.insert(id.clone());
-    let (args, done): (Vec<u8>, Box<dyn FnMut(Happened<'_>) -> bool + Send>) = match name {
+    let (args, done): (Vec<u8>, Done) = match name {
         "hm_sandbox_exec" => {
             let args = SandboxExecArgs {
                 sandbox_id: id,
@@ -36,7 +36,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
                 workdir: "/workspace".into(),
                 network: false,
             };
-            let done = move |happened: Happened<'_>| {
+            let done = move |happened: &Happened<'_>| {
                 happened.answer == 7_i32.to_le_bytes()
                     && matches!(events.try_recv(), Ok(BuildEvent::StepLog { line, .. }) if line == "done")
             };
@@ -59,7 +59,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
 }
 
 /// The sandboxes of the instance.
-fn own(happened: Happened<'_>) -> Option<std::collections::BTreeSet<String>> {
+fn own(happened: &Happened<'_>) -> Option<std::collections::BTreeSet<String>> {
     match &happened.state.role {
         Role::Executor(step) => Some(step.sandboxes.clone()),
         _ => None,

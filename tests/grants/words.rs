@@ -13,8 +13,8 @@ pub(super) fn case(name: &str, bench: &Bench) -> Case {
         "hm_log" => Case {
             role: Role::Hook,
             args: vec![json(Level::Info), b"a word".to_vec()],
-            done: Box::new(|mut happened: Happened<'_>| {
-                happened.said.try_recv().is_ok_and(|line| line.text == "a word" && &*line.plugin == "p")
+            done: Box::new(|happened| {
+                happened.said.iter().any(|line| line.text == "a word" && &*line.plugin == "p")
             }),
         },
         "hm_emit_step_log" => output(bench, vec![json(StdStream::Stdout), b"a line\n".to_vec()]),
@@ -41,7 +41,7 @@ pub(super) fn case(name: &str, bench: &Bench) -> Case {
 fn output(bench: &Bench, args: Vec<Vec<u8>>) -> Case {
     let (step, mut events) = bench.step();
     let own = bench.step_id;
-    let done = move |_: Happened<'_>| matches!(events.try_recv(), Ok(BuildEvent::StepLog { step_id, line, .. }) if step_id == own && line == "a line");
+    let done = move |_: &Happened<'_>| matches!(events.try_recv(), Ok(BuildEvent::StepLog { step_id, line, .. }) if step_id == own && line == "a line");
     Case { role: Role::Executor(Box::new(step)), args, done: Box::new(done) }
 }
 
