@@ -1,8 +1,8 @@
 //! Reads files that somebody else may have put where we look: regular files only, up to a size. Anything else (a pipe that never
-//! ends, a device) is an error and not a hang.
+//! ends, a device) is an error and not a hang. And writes files so that they are there whole or not at all.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -33,9 +33,54 @@ pub fn read_bounded(reader: impl Read, max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Makes a file of these bytes, or replaces it, with mode 0600: whoever reads it, also after a crash, sees the old file or the new one.
+///
+/// # Errors
+/// What the system says; the old file is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
+    let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    new.write_all(bytes)?;
+    new.as_file().sync_all()?;
+    new.persist(path).map_err(|failed| failed.error)?;
+    sync_folder(folder)
+}
+
+/// Removes a file, durably. False if there is none.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.and_then(|()| path.parent().map_or(Ok(()), sync_folder)).map(|()| true),
+    }
+}
+
+/// Makes what was renamed or removed in a folder survive a crash of the machine.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_replaced_whole_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        for bytes in [&b"old"[..], b"new"] {
+            write_atomically(&file, bytes).expect("written");
+            assert_eq!(std::fs::read(&file).expect("readable"), bytes);
+        }
+        let folder = dir.path().join("folder");
+        std::fs::create_dir(&folder).expect("a folder");
+        assert!(write_atomically(&folder, b"x").is_err(), "a folder is not replaced");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 2);
+        assert!(remove_if_there(&file).expect("removed"));
+        assert!(!remove_if_there(&file).expect("gone"));
+    }
 
     #[test]
     fn only_regular_files_of_that_size_are_read() {

@@ -105,7 +105,7 @@ impl Bench {
     /// A step, and its events.
     pub(super) fn step(&self) -> (StepContext, mpsc::Receiver<BuildEvent>) {
         let (sender, events) = mpsc::channel(100);
-        (StepContext::new(self.step_id, self.archive, self.backend.clone(), sender), events)
+        (StepContext::new(self.step_id, self.archive, self.backend.clone(), sender, self.world.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.

@@ -31,7 +31,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let pipelines = read(&source, std::io::stdin().lock())?;
     let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
 
-    let Loaded { plugins, listener } = load_plugins(&system, args.verbose).await?;
+    let Loaded { plugins, world, listener } = load_plugins(&system, args.verbose).await?;
     for broken in &plugins.broken {
         warn(&one_line(broken));
     }
@@ -59,7 +59,8 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
         warn(notice);
     }
     let jobs = args.jobs.map_or_else(cores, usize::from);
-    let build = Build { plan: Arc::new(plan), plugins, backend: backend.clone(), jobs, run_id, formatter };
+    let build =
+        Build { plan: Arc::new(plan), plugins, backend: backend.clone(), jobs, run_id, world, formatter };
     let (exit_code, shown) = run(build, interrupts()?).await;
     heard(listener).await;
     let closed = match Arc::into_inner(backend) {

@@ -88,6 +88,7 @@ fn print_data(bytes: &[u8]) -> Result<u8, CliError> {
 /// All plugins, and who shows what they say.
 struct Loaded {
     plugins: Plugins,
+    world: Arc<World>,
     listener: JoinHandle<()>,
 }
 
@@ -97,9 +98,10 @@ async fn load_plugins(system: &System, verbose: bool) -> Result<Loaded, CliError
     // Warnings and errors always, the rest on request.
     let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
     let listener = tokio::spawn(show_diagnostics(receiver));
-    let loader = Loader::new(compiler, Arc::new(World::default()), diagnostics);
+    let world = Arc::new(World::default());
+    let loader = Loader::new(compiler, world.clone(), diagnostics);
     let plugins = Plugins::load(&loader, &system.config.join("plugins")).await?;
-    Ok(Loaded { plugins, listener })
+    Ok(Loaded { plugins, world, listener })
 }
 
 /// The compiler of modules, with the user's cache.

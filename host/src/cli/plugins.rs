@@ -12,7 +12,7 @@ use crate::sys::System;
 
 /// One line for each plugin.
 pub(super) async fn list() -> Result<u8, CliError> {
-    let Loaded { plugins, listener } = load_plugins(&System::read()?, false).await?;
+    let Loaded { plugins, listener, .. } = load_plugins(&System::read()?, false).await?;
     let mut text = String::new();
     for plugin in &plugins.loaded {
         let provides: Vec<String> = plugin.manifest.capabilities.iter().map(provides).collect();
@@ -37,7 +37,7 @@ pub(super) async fn list() -> Result<u8, CliError> {
 
 /// All that is known of one plugin.
 pub(super) async fn info(name: &str) -> Result<u8, CliError> {
-    let Loaded { plugins, listener } = load_plugins(&System::read()?, false).await?;
+    let Loaded { plugins, listener, .. } = load_plugins(&System::read()?, false).await?;
     let described = plugins.named(name).map(|plugin| describe(plugin));
     let broken: Vec<String> = plugins.broken.iter().map(|broken| one_line(broken)).collect();
     let known = plugins.loaded.iter().map(|p| p.name.to_string()).collect();

@@ -18,7 +18,7 @@ use super::formatter::{FormatterError, show};
 use crate::backend::local::{LocalBackend, WORKSPACE};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugin, PluginFailure, Plugins, Start, executor_call, one_line};
-use crate::sandbox::{EventSender, Role, StepContext};
+use crate::sandbox::{EventSender, Role, StepContext, World};
 
 /// How many events may wait for the formatter before the steps have to.
 const EVENTS: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Build {
     pub jobs: usize,
     /// Names this run.
     pub run_id: Uuid,
+    /// What is outside of the plugins.
+    pub world: Arc<World>,
     /// Shows the events.
     pub formatter: Live,
 }
@@ -61,6 +63,7 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, R
         plugins: build.plugins,
         backend: build.backend,
         run_id: build.run_id,
+        world: build.world,
         cancelled: Arc::new(AtomicBool::new(false)),
         tasks: JoinSet::new(),
         running: HashMap::new(),
@@ -80,6 +83,7 @@ struct Run {
     plugins: Plugins,
     backend: Arc<LocalBackend>,
     run_id: Uuid,
+    world: Arc<World>,
     archive: ArchiveId,
     started: Instant,
     steps: Vec<StepRun>,
@@ -186,7 +190,8 @@ impl Run {
                     failed_step_id: self.steps[step].id,
                     failed_step_key: planned.step.key.clone(),
                     exit_code,
-                    message,
+                    // What a plugin fails with is words of its own.
+                    message: self.world.secrets.mask(&message),
                     ts: Utc::now(),
                 };
                 self.emit(event).await;
@@ -240,7 +245,13 @@ impl Run {
         let plugin = self.plugins.runner(&planned.runner).cloned();
         let step_id = self.steps[index].id;
         let (archive, backend) = (self.archive, self.backend.clone());
-        let role = Role::Executor(Box::new(StepContext::new(step_id, archive, backend, self.events.clone())));
+        let role = Role::Executor(Box::new(StepContext::new(
+            step_id,
+            archive,
+            backend,
+            self.events.clone(),
+            self.world.secrets.clone(),
+        )));
         let start = Start { cancelled: self.cancelled.clone(), ..Start::of(role) };
         let input = ExecutorInput {
             step: planned.step.clone(),

@@ -139,9 +139,9 @@ impl Surroundings {
             diagnostics: self.diagnostics.clone(),
             said: Said::default(),
         };
-        let (name, sink) = (plugin.clone(), self.diagnostics.clone());
+        let (name, sink, world) = (plugin.clone(), self.diagnostics.clone(), self.world.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
-            sink.try_say(protocol_level(level), &name, text);
+            sink.try_say(protocol_level(level), &name, &world.secrets.mask(text));
         });
         module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
     }

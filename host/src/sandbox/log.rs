@@ -9,7 +9,7 @@ use super::{Args, PluginState, steps};
 pub(super) fn log(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let level: Level = steps::json("hm_log", &args[0])?;
-        let text = String::from_utf8_lossy(&args[1]);
+        let text = state.world.secrets.mask(&String::from_utf8_lossy(&args[1]));
         state.diagnostics.say(&mut state.said, level, &state.plugin, &text).await;
         Ok(Vec::new())
     })

@@ -8,7 +8,7 @@ use hm_plugin_protocol::{ArchiveId, BuildEvent, StdStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::LineSplitter;
+use super::{LineSplitter, Masker, Secrets};
 use crate::backend::local::LocalBackend;
 
 /// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
@@ -25,42 +25,54 @@ pub struct StepContext {
     /// The sandboxes that this instance has started; it can act on no others.
     pub sandboxes: BTreeSet<String>,
     events: EventSender,
-    stdout: LineSplitter,
-    stderr: LineSplitter,
+    secrets: Arc<Secrets>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// One stream of a step on its way to become lines.
+#[derive(Default)]
+struct Lines {
+    masker: Masker,
+    splitter: LineSplitter,
 }
 
 impl StepContext {
     /// A step whose output goes to `events`.
     #[must_use]
-    pub fn new(step_id: Uuid, archive: ArchiveId, backend: Arc<LocalBackend>, events: EventSender) -> Self {
-        let (stdout, stderr) = (LineSplitter::default(), LineSplitter::default());
-        Self { step_id, archive, backend, sandboxes: BTreeSet::new(), events, stdout, stderr }
+    pub fn new(
+        step_id: Uuid,
+        archive: ArchiveId,
+        backend: Arc<LocalBackend>,
+        events: EventSender,
+        secrets: Arc<Secrets>,
+    ) -> Self {
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        Self { step_id, archive, backend, sandboxes: BTreeSet::new(), events, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
     pub async fn output(&mut self, stream: StdStream, bytes: &[u8]) {
-        let mut lines = Vec::new();
-        match stream {
-            StdStream::Stdout => self.stdout.push(bytes, |l| lines.push(l)),
-            StdStream::Stderr => self.stderr.push(bytes, |l| lines.push(l)),
-        }
+        let lines = match stream {
+            StdStream::Stdout => self.stdout.push(&self.secrets, bytes),
+            StdStream::Stderr => self.stderr.push(&self.secrets, bytes),
+        };
         self.send(stream, lines).await;
     }
 
     /// Hands on what stands in either stream without a line end.
     pub async fn end_of_output(&mut self) {
-        let mut lines = Vec::new();
-        self.stdout.finish(|l| lines.push(l));
-        self.send(StdStream::Stdout, std::mem::take(&mut lines)).await;
-        self.stderr.finish(|l| lines.push(l));
+        let lines = self.stdout.finish(&self.secrets);
+        self.send(StdStream::Stdout, lines).await;
+        let lines = self.stderr.finish(&self.secrets);
         self.send(StdStream::Stderr, lines).await;
     }
 
     /// Lines that are complete as they are, cut and bounded like all others.
     pub async fn lines(&self, stream: StdStream, text: &str) {
-        let (mut splitter, mut lines) = (LineSplitter::default(), Vec::new());
-        splitter.push(text.as_bytes(), |l| lines.push(l));
-        splitter.finish(|l| lines.push(l));
+        let mut whole = Lines::default();
+        let mut lines = whole.push(&self.secrets, text.as_bytes());
+        lines.append(&mut whole.finish(&self.secrets));
         self.send(stream, lines).await;
     }
 
@@ -70,5 +82,22 @@ impl StepContext {
             // A closed channel means that the build is over and nobody listens: there is no one to tell.
             let _ = self.events.send(event).await;
         }
+    }
+}
+
+impl Lines {
+    fn push(&mut self, secrets: &Secrets, bytes: &[u8]) -> Vec<String> {
+        let (mut shown, mut lines) = (Vec::new(), Vec::new());
+        self.masker.push(secrets, bytes, &mut shown);
+        self.splitter.push(&shown, |line| lines.push(line));
+        lines
+    }
+
+    fn finish(&mut self, secrets: &Secrets) -> Vec<String> {
+        let (mut shown, mut lines) = (Vec::new(), Vec::new());
+        self.masker.finish(secrets, &mut shown);
+        self.splitter.push(&shown, |line| lines.push(line));
+        self.splitter.finish(|line| lines.push(line));
+        lines
     }
 }

@@ -1,0 +1,272 @@
+//! The lock file: which plugins the user has let in, each by the digest of its bytes, and what it was granted. A project has one
+//! of the same form, which pins its plugins. When it is written, and what follows from it, is not decided here.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hm_plugin_protocol::PluginManifest;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::is_name;
+use crate::files::{read_regular, write_atomically};
+use crate::sandbox::Grants;
+
+/// The name of the file.
+pub(super) const LOCK_FILE: &str = "plugins.lock";
+
+/// A lock file larger than this is none.
+const MAX_BYTES: usize = 4 << 20;
+
+/// What stands at the beginning of the user's file.
+const HEADER: &str = "# Written by `hm plugin install` and `hm plugin trust`: what each plugin was granted, by the digest of its bytes.\n";
+
+/// The entries of a lock file, sorted by name and digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// One for each digest.
+    #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
+    entries: Vec<Locked>,
+}
+
+/// One plugin, in one version, byte for byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// Its manifest's name.
+    pub name: String,
+    /// Its manifest's version.
+    #[serde(default)]
+    pub version: String,
+    /// SHA-256 of its bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// Where it came from: a path, or a URL without its query.
+    #[serde(default)]
+    pub origin: String,
+    /// Whether it was put into the user's plugin folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub installed: bool,
+    /// Whether it may run as a plugin of a project.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trusted: bool,
+    /// What it provides, such as `runner x`.
+    #[serde(default)]
+    pub provides: BTreeSet<String>,
+    /// The host functions that were granted.
+    #[serde(default)]
+    pub functions: BTreeSet<String>,
+    /// The entries of its `allowed_hosts` that were granted.
+    #[serde(default)]
+    pub reach: BTreeSet<String>,
+    /// What was granted although it did not ask for it.
+    #[serde(default)]
+    pub by_name: BTreeSet<String>,
+}
+
+/// Why a lock file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not of the form of a lock file.
+    #[error("{} is not a lock file of plugins", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Reads a lock file; one that is not there has no entries.
+    ///
+    /// # Errors
+    /// [`LockError`], which names the file.
+    pub fn read(path: &Path) -> Result<Self, LockError> {
+        let text = match read_regular(path, MAX_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(LockError::Read { path: path.into(), source }),
+        };
+        let form = |source| LockError::Form { path: path.into(), source };
+        let mut lock: Self = toml::from_slice(&text).map_err(|error| form(error.into()))?;
+        lock.sort();
+        lock.check().map_err(|reason| form(reason.into()))?;
+        Ok(lock)
+    }
+
+    /// Writes it: sorted, and so that a reader sees the old file or the new one.
+    pub(super) fn write(&mut self, path: &Path) -> Result<(), LockError> {
+        self.sort();
+        let form = |error: toml::ser::Error| LockError::Form { path: path.into(), source: error.into() };
+        let text = format!("{HEADER}{}", toml::to_string(self).map_err(form)?);
+        write_atomically(path, text.as_bytes())
+            .map_err(|source| LockError::Write { path: path.into(), source })
+    }
+
+    /// The entry of these bytes.
+    #[must_use]
+    pub fn of(&self, digest: &str) -> Option<&Locked> {
+        self.entries.iter().find(|entry| entry.sha256 == digest)
+    }
+
+    /// The entries of this name.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Locked> {
+        self.entries.iter().filter(move |entry| entry.name == name)
+    }
+
+    /// The entry of the plugin of this name in the user's folder. While one is replaced there are two; then the first.
+    #[must_use]
+    pub fn installed(&self, name: &str) -> Option<&Locked> {
+        self.named(name).find(|entry| entry.installed)
+    }
+
+    /// Puts an entry in the place of that with the same digest.
+    pub(super) fn put(&mut self, new: Locked) {
+        self.entries.retain(|entry| entry.sha256 != new.sha256);
+        self.entries.push(new);
+    }
+
+    /// Changes all entries; those for which `keep` answers false are removed.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut Locked) -> bool) {
+        self.entries.retain_mut(keep);
+    }
+
+    fn sort(&mut self) {
+        self.entries.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut digests = BTreeSet::new();
+        for Locked { name, sha256, .. } in &self.entries {
+            if !is_name(name) {
+                return Err(format!("{name:?} is not the name of a plugin"));
+            }
+            if !is_digest(sha256) {
+                return Err(format!("plugin {name}: {sha256:?} is not a SHA-256 in lower-case hexadecimal"));
+            }
+            if !digests.insert(sha256) {
+                return Err(format!("plugin {name}: there are two entries with the digest {sha256}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Locked {
+    /// An entry that grants a plugin all that its manifest asks for.
+    #[must_use]
+    pub fn new(manifest: &PluginManifest, sha256: String, origin: String) -> Self {
+        let Grants { functions, reach, by_name } = Grants::all_of(manifest);
+        Self {
+            name: manifest.name.clone(),
+            version: manifest.version.to_string(),
+            sha256,
+            origin,
+            provides: manifest.capabilities.iter().map(super::provided).collect(),
+            functions,
+            reach,
+            by_name,
+            ..Self::default()
+        }
+    }
+
+    /// What it grants.
+    #[must_use]
+    pub fn grants(&self) -> Grants {
+        let Self { functions, reach, by_name, .. } = self;
+        Grants { functions: functions.clone(), reach: reach.clone(), by_name: by_name.clone() }
+    }
+
+    /// What it grants, as far as `other` grants it too.
+    #[must_use]
+    pub fn grants_within(&self, other: &Self) -> Grants {
+        let both = |a: &BTreeSet<String>, b: &BTreeSet<String>| a & b;
+        Grants {
+            functions: both(&self.functions, &other.functions),
+            reach: both(&self.reach, &other.reach),
+            by_name: both(&self.by_name, &other.by_name),
+        }
+    }
+}
+
+/// Whether a text is a SHA-256 as this program writes it.
+#[must_use]
+pub fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, digit: char) -> Locked {
+        Locked { name: name.into(), sha256: String::from(digit).repeat(64), ..Locked::default() }
+    }
+
+    fn read(text: &str) -> Result<Lock, String> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(LOCK_FILE);
+        std::fs::write(&path, text).expect("a file");
+        Lock::read(&path).map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
+    }
+
+    #[test]
+    fn what_is_written_is_read_sorted_and_one_for_each_digest() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(LOCK_FILE);
+        assert_eq!(Lock::read(&path).expect("none"), Lock::default());
+        let mut lock = Lock::default();
+        let first = Locked {
+            installed: true,
+            functions: ["hm_log".to_owned()].into(),
+            reach: ["a.example".to_owned()].into(),
+            by_name: ["keyring:x".to_owned()].into(),
+            ..entry("b", '1')
+        };
+        for new in [entry("b", '2'), first.clone(), entry("a", '3'), entry("b", '2')] {
+            lock.put(new);
+        }
+        lock.write(&path).expect("written");
+        let read = Lock::read(&path).expect("readable");
+        assert_eq!(read, lock);
+        let order: Vec<&str> = read.entries.iter().map(|e| &e.sha256[..1]).collect();
+        assert_eq!(order, ["3", "1", "2"]);
+        assert_eq!(read.installed("b"), Some(&first));
+        assert_eq!(read.installed("a"), None);
+        assert_eq!(read.of(&"2".repeat(64)).map(|e| e.name.as_str()), Some("b"));
+    }
+
+    #[test]
+    fn files_that_are_no_lock_files_are_refused() {
+        let digest = "a".repeat(64);
+        assert!(read(&format!("[[plugin]]\nname = \"x\"\nsha256 = \"{digest}\"\n")).is_ok());
+        for (text, expected) in [
+            ("]".to_owned(), "F is not a lock file of plugins: "),
+            ("grants = 1\n".to_owned(), "unknown field `grants`"),
+            ("[[plugin]]\nname = \"x\"\n".to_owned(), "missing field `sha256`"),
+            (format!("[[plugin]]\nname = \"../x\"\nsha256 = \"{digest}\"\n"), "\"../x\" is not the name of a plugin"),
+            ("[[plugin]]\nname = \"x\"\nsha256 = \"AB\"\n".to_owned(), "plugin x: \"AB\" is not a SHA-256"),
+            (format!("[[plugin]]\nname = \"x\"\nsha256 = \"{digest}\"\n").repeat(2), "two entries with the digest"),
+        ] {
+            let error = read(&text).expect_err("refused");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

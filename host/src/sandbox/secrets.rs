@@ -1,0 +1,236 @@
+//! Keeps secrets out of logs and events: what came from the keyring is replaced wherever it is about to be shown, as it is and in
+//! the forms that it takes on its way through other programs. Who learns a secret adds it here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// What is shown instead.
+const MASK: &[u8] = b"***";
+
+/// A text shorter than this is no secret: it would be found everywhere.
+const SHORTEST: usize = 4;
+
+/// A piece of base64 shorter than this says too little.
+const SHORTEST_BASE64: usize = 6;
+
+/// The secrets of one start of `hm`.
+#[derive(Default)]
+pub struct Secrets {
+    forms: RwLock<Arc<Forms>>,
+}
+
+#[derive(Default)]
+struct Forms {
+    texts: BTreeSet<Vec<u8>>,
+    /// None as long as there is nothing to find.
+    finder: Option<AhoCorasick>,
+    longest: usize,
+}
+
+/// Masks one stream, whatever pieces it comes in.
+#[derive(Debug, Default)]
+pub struct Masker {
+    /// The end of what came, which may be the beginning of a secret.
+    pending: Vec<u8>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+impl Secrets {
+    /// From now on, this is not shown. Each line of it counts, since output is shown by lines.
+    pub fn add(&self, secret: &str) {
+        let mut forms = self.forms.write().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = forms.texts.clone();
+        for line in secret.lines().chain([secret]).filter(|line| line.len() >= SHORTEST) {
+            texts.extend(forms_of(line));
+        }
+        if texts != forms.texts {
+            let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+            // Too many bytes of secrets for one automaton: quotas of the keyring are far below.
+            let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts).ok();
+            *forms = Arc::new(Forms { texts, finder, longest });
+        }
+    }
+
+    /// A text without secrets.
+    #[must_use]
+    pub fn mask(&self, text: &str) -> String {
+        let (mut masker, mut out) = (Masker::default(), Vec::new());
+        masker.push(self, text.as_bytes(), &mut out);
+        masker.finish(self, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn forms(&self) -> Arc<Forms> {
+        Arc::clone(&self.forms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Masker {
+    /// Takes bytes and gives back what can be shown of them. The end of an unfinished line may be kept back.
+    pub fn push(&mut self, secrets: &Secrets, bytes: &[u8], out: &mut Vec<u8>) {
+        let forms = secrets.forms();
+        let Some(finder) = &forms.finder else {
+            out.append(&mut self.pending);
+            return out.extend_from_slice(bytes);
+        };
+        self.pending.extend_from_slice(bytes);
+        // A form that starts before `certain` is in the buffer whole, if it is there at all.
+        let last_line = self.pending.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let certain = (self.pending.len() + 1).saturating_sub(forms.longest).max(last_line);
+        self.release(finder, certain, out);
+    }
+
+    /// The stream has ended.
+    pub fn finish(&mut self, secrets: &Secrets, out: &mut Vec<u8>) {
+        match &secrets.forms().finder {
+            Some(finder) => self.release(finder, self.pending.len(), out),
+            None => out.append(&mut self.pending),
+        }
+    }
+
+    /// Gives back what is before `certain`, and all of a form that starts there.
+    fn release(&mut self, finder: &AhoCorasick, certain: usize, out: &mut Vec<u8>) {
+        let mut done = 0;
+        for found in finder.find_iter(&self.pending).take_while(|found| found.start() < certain) {
+            out.extend_from_slice(&self.pending[done..found.start()]);
+            out.extend_from_slice(MASK);
+            done = found.end();
+        }
+        if done < certain {
+            out.extend_from_slice(&self.pending[done..certain]);
+            done = certain;
+        }
+        self.pending.drain(..done);
+    }
+}
+
+/// The forms in which a line may turn up: as it is, in JSON, in a URL, in base64 wherever it stands in what was encoded.
+fn forms_of(line: &str) -> BTreeSet<Vec<u8>> {
+    let mut forms = BTreeSet::from([line.as_bytes().to_vec()]);
+    if let Ok(json) = serde_json::to_string(line) {
+        forms.insert(json.as_bytes()[1..json.len() - 1].to_vec());
+    }
+    for kept in [b"-_.~".as_slice(), b"-_.!~*'()", b"-_.*"] {
+        for upper in [true, false] {
+            for plus in [true, false] {
+                forms.insert(percent_encoded(line, kept, upper, plus));
+            }
+        }
+    }
+    for before in 0..3_usize {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(line.as_bytes());
+        // Only the characters that no neighbour has a part in.
+        let (first, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        for text in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+            let inner = text.as_bytes().get(first..end).unwrap_or_default();
+            if inner.len() >= SHORTEST_BASE64 {
+                forms.insert(inner.to_vec());
+            }
+        }
+    }
+    forms
+}
+
+/// A URL's form, in which letters, digits and what is `kept` stand for themselves.
+fn percent_encoded(line: &str, kept: &[u8], upper: bool, plus: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len());
+    for byte in line.bytes() {
+        match byte {
+            b' ' if plus => out.push(b'+'),
+            _ if byte.is_ascii_alphanumeric() || kept.contains(&byte) => out.push(byte),
+            _ if upper => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            _ => out.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const SECRET: &str = "p4ss/wörd+ &x";
+
+    fn secrets() -> Secrets {
+        let secrets = Secrets::default();
+        secrets.add(SECRET);
+        secrets
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_every_form_wherever_a_stream_is_cut() {
+        let mut forms = vec![SECRET.to_owned(), serde_json::to_string(SECRET).expect("JSON")];
+        forms.extend(url::form_urlencoded::byte_serialize(SECRET.as_bytes()).map(str::to_owned).reduce(|a, b| a + &b));
+        forms.push("p4ss%2fw%c3%b6rd%2b%20%26x".into());
+        for user in ["", "a", "ab", "abc", "user:"] {
+            forms.push(STANDARD.encode(format!("{user}{SECRET}")));
+            forms.push(STANDARD.encode(format!("{user}{SECRET}@host")));
+        }
+        let secrets = secrets();
+        for form in forms {
+            let whole = format!("before {form} after\nnext {form}");
+            let expected = secrets.mask(&whole);
+            assert_eq!(expected.matches("***").count(), 2, "{whole} → {expected}");
+            for readable in ["4ss", "wörd", "%c3", "%C3"] {
+                assert!(!expected.contains(readable), "{whole} → {expected}");
+            }
+            for cut in 0..=whole.len() {
+                let (mut masker, mut out) = (Masker::default(), Vec::new());
+                masker.push(&secrets, &whole.as_bytes()[..cut], &mut out);
+                masker.push(&secrets, &whole.as_bytes()[cut..], &mut out);
+                masker.finish(&secrets, &mut out);
+                assert_eq!(String::from_utf8(out).expect("text"), expected, "cut at {cut}");
+            }
+            let (mut masker, mut out) = (Masker::default(), Vec::new());
+            for byte in whole.as_bytes() {
+                masker.push(&secrets, &[*byte], &mut out);
+            }
+            masker.finish(&secrets, &mut out);
+            assert_eq!(String::from_utf8(out).expect("text"), expected, "byte by byte");
+        }
+    }
+
+    #[test]
+    fn of_two_secrets_the_longer_one_is_masked_whole() {
+        let secrets = Secrets::default();
+        secrets.add("token");
+        secrets.add("token-of-the-realm");
+        for cut in 0..20 {
+            let (mut masker, mut out) = (Masker::default(), Vec::new());
+            let (left, right) = "a token-of-the-realm".split_at(cut);
+            masker.push(&secrets, left.as_bytes(), &mut out);
+            masker.push(&secrets, right.as_bytes(), &mut out);
+            masker.finish(&secrets, &mut out);
+            assert_eq!(out, b"a ***", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn complete_lines_do_not_wait_and_short_words_are_no_secrets() {
+        let secrets = secrets();
+        secrets.add("of");
+        let (mut masker, mut out) = (Masker::default(), Vec::new());
+        masker.push(&secrets, b"a line of text\n", &mut out);
+        assert_eq!(out, b"a line of text\n");
+    }
+
+    #[test]
+    fn each_line_of_a_key_is_masked() {
+        let secrets = Secrets::default();
+        secrets.add("-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n");
+        assert_eq!(secrets.mask("> MIIEvQIBADANBg\n> kqhkiG9w0BAQEF"), "> ***\n> ***");
+    }
+}
