@@ -13,6 +13,7 @@ type Check = fn(&[u8]);
 /// Each target with its check.
 const TARGETS: &[(&str, Check)] = &[
     ("allowed_hosts", checks::allowed_hosts),
+    ("args_schema", checks::args_schema),
     ("event", checks::event),
     ("guest", checks::guest),
     ("host_calls", checks::host_calls),

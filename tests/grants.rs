@@ -2,6 +2,8 @@
 //! makes it, and either all of it happens or nothing. A function without a case here fails.
 
 mod case;
+mod outside;
+mod project;
 mod steps;
 mod words;
 

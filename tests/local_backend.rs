@@ -2,6 +2,7 @@
 //! the real `hm`. What needs neither is tested beside the code.
 #![cfg(target_os = "linux")]
 
+mod archive;
 mod attacks;
 mod lab;
 mod processes;

@@ -96,7 +96,8 @@ fn json_says_what_came_out_and_what_was_used() {
     object["report"]["wall_ms"] = json!(1);
     let report = json!({"fuel_used": 1, "wall_ms": 1, "memory_bytes": 131_072, "block_bytes": 5,
         "host_calls": {"output_set": 1}, "bytes_in": 5, "bytes_out": 5});
-    assert_eq!(object, json!({"ok": true, "output": "hello", "report": report}));
+    let expected = json!({"ok": true, "output": "hello", "stdout": "", "stderr": "", "report": report});
+    assert_eq!(object, expected);
     assert_eq!(ran.stderr, "");
 }
 
@@ -180,7 +181,7 @@ fn json_tells_failures_too() {
 fn what_cannot_be_loaded_is_named() {
     let project = project();
     project.write("text.wasm", "(module)");
-    add(&project, "host.wasm", r#"(module (import "extism:host/user" "hm_log" (func (param i64 i64))))"#);
+    add(&project, "host.wasm", r#"(module (import "extism:host/user" "hm_root" (func (param i64 i64))))"#);
     add(&project, "large.wasm", "(module (memory 5000))");
     for (file, cause, hint) in [
         (
@@ -190,8 +191,8 @@ fn what_cannot_be_loaded_is_named() {
         ),
         (
             "host.wasm",
-            "the module imports `hm_log` from `extism:host/user`, which does not exist",
-            "hint: hm plugin call has none of hm's host functions to offer\n",
+            "the module imports `hm_root` from `extism:host/user`, which does not exist",
+            "hint: this hm has no such host function; docs/host-functions.md lists those that it has\n",
         ),
         ("large.wasm", "the module starts with 5000 pages of memory, more than the 4096 allowed", ""),
     ] {
@@ -300,9 +301,16 @@ fn wrong_usage_is_refused() {
         (&["echo", "--config", "a=1", "--config", "a=2"], "error: --config KEY=VALUE: `a` is given twice\n"),
         (&["echo", "--link", "nofile"], "error: --link NAME=FILE: \"nofile\" is not of this form\n"),
         (
-            &["echo", "--allow-host", "dir:docs"],
-            "error: --allow-host: allowed host \"dir:docs\": not a host\n",
+            &["echo", "--allow-host", "dir:../docs"],
+            "error: --allow-host: \"dir:../docs\": `unix:` takes an absolute path, `dir:` and `dir+rw:` one below \
+             this directory\n",
         ),
+        (&["echo", "--allow-host", "a b"], "error: --allow-host: allowed host \"a b\": "),
+        (
+            &["echo", "--grant", "hm_root"],
+            "error: --grant \"hm_root\": there is no such host function; docs/host-functions.md lists those that there are\n",
+        ),
+        (&["echo", "--grant", "keyring:"], "error: --grant \"keyring:\": there is no such host function"),
         (&["echo", "--input", "a", "-"], "cannot be used with"),
         (&["echo", "--input", "a", "--input-file", "b"], "cannot be used with"),
         (&["echo", "text"], "invalid value 'text'"),

@@ -20,6 +20,8 @@ pub(crate) const HTTP: u64 = 10_000;
 
 /// A call of WASI.
 pub(crate) const WASI: u64 = 500;
+/// One that looks something up on a disk, or changes it there.
+pub(crate) const WASI_FILES: u64 = 10_000;
 
 /// Takes the price `call` and that of moving `bytes` bytes from the running call.
 ///

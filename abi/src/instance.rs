@@ -16,6 +16,7 @@ use crate::log::LogSink;
 use crate::module::{CallResult, Function, Module};
 use crate::report::Report;
 use crate::state::State;
+use crate::wasi::Directories;
 
 /// The export of a command module that runs its `main`.
 const COMMAND: &str = "_start";
@@ -34,12 +35,20 @@ pub struct InstanceOptions {
     pub log: LogSink,
     /// What `http_request` does. None: it is denied.
     pub http: Option<Arc<dyn HttpClient>>,
+    /// What it sees through WASI.
+    pub directories: Directories,
 }
 
 impl InstanceOptions {
-    /// [`InstanceLimits::standard`], no configuration, no log, no HTTP.
+    /// [`InstanceLimits::standard`], no configuration, no log, no HTTP, no directories.
     pub fn standard() -> Self {
-        Self { limits: InstanceLimits::standard(), config: BTreeMap::new(), log: LogSink::off(), http: None }
+        Self {
+            limits: InstanceLimits::standard(),
+            config: BTreeMap::new(),
+            log: LogSink::off(),
+            http: None,
+            directories: Directories::default(),
+        }
     }
 }
 

@@ -90,10 +90,10 @@
 //!
 //! [`HostFunctions::define`] is for functions whose declarations are data: a list of bytes in, bytes out.
 //!
-//! # Configuration, log, HTTP, other modules
+//! # Configuration, log, HTTP, directories, other modules
 //!
 //! [`InstanceOptions`] is all else that a plug-in gets. Without a client, HTTP is denied; [`AllowedHostsClient`] keeps to a
-//! list of hosts.
+//! list of hosts. [`Directories`] are seen through WASI.
 //!
 //! ```
 //! use hm_abi::{AllowedHosts, AllowedHostsClient, Code, InstanceOptions, LogLevel, LogSink, Module, TlsRoots};
@@ -222,3 +222,4 @@ pub use load_error::LoadError;
 pub use log::{LogLevel, LogSink};
 pub use module::Module;
 pub use report::Report;
+pub use wasi::{Directories, Directory};

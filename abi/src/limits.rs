@@ -40,12 +40,14 @@ pub struct InstanceLimits {
     pub http_body_bytes: usize,
     /// Bytes of status line and headers of one HTTP response.
     pub http_header_bytes: usize,
+    /// Bytes written to files, in all calls together.
+    pub file_bytes: u64,
 }
 
 impl InstanceLimits {
     /// 256 MiB of linear memory, 131,072 table elements, 100 wasm instances,
     /// 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
-    /// 1024 variables, 10^13 units of fuel; for each call 1 MiB in 10,000 lines of log and 100 HTTP requests, for
+    /// 1024 variables, 10^13 units of fuel, 1 GiB written to files; for each call 1 MiB in 10,000 lines of log and 100 HTTP requests, for
     /// each response 50 MiB of body and 64 KiB of headers.
     pub const fn standard() -> Self {
         Self {
@@ -63,6 +65,7 @@ impl InstanceLimits {
             http_bytes: 256 * 1024 * 1024,
             http_body_bytes: 50 * 1024 * 1024,
             http_header_bytes: 64 * 1024,
+            file_bytes: 1024 * 1024 * 1024,
         }
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::blocks::Blocks;
@@ -15,9 +14,7 @@ use crate::instance::InstanceOptions;
 use crate::limits::{Growth, InstanceLimits};
 use crate::log::Log;
 use crate::vars::Vars;
-
-/// Most random bytes of one `random_get`: they are made while nothing can interrupt.
-const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
+use crate::wasi::Directories;
 
 /// The host's side of one instance.
 pub(crate) struct State<T> {
@@ -32,10 +29,15 @@ pub(crate) struct State<T> {
     pub(crate) http: Http,
     /// What is left of [`InstanceLimits::fuel`].
     pub(crate) fuel_left: u64,
+    directories: Directories,
+    /// Bytes written to files.
+    written: u64,
 
     // For the life of the wasm instance.
     pub(crate) growth: Growth,
     pub(crate) wasi: WasiP1Ctx,
+    /// How many descriptors are open in it.
+    pub(crate) descriptors: usize,
 
     // For one call.
     pub(crate) blocks: Blocks,
@@ -53,7 +55,7 @@ pub(crate) struct State<T> {
 
 impl<T> State<T> {
     pub(crate) fn new(data: T, options: InstanceOptions) -> Self {
-        let InstanceOptions { limits, config, log, http } = options;
+        let InstanceOptions { limits, config, log, http, directories } = options;
         Self {
             data,
             config,
@@ -62,7 +64,10 @@ impl<T> State<T> {
             http: Http::new(http, &limits),
             fuel_left: limits.fuel,
             growth: Growth::new(&limits),
-            wasi: empty_wasi(),
+            wasi: directories.wasi(),
+            descriptors: directories.descriptors(),
+            directories,
+            written: 0,
             blocks: Blocks::new(limits.blocks, limits.memory_bytes),
             input: 0,
             output: Vec::new(),
@@ -78,13 +83,31 @@ impl<T> State<T> {
     pub(crate) fn renewed(mut self) -> Self {
         self.end_call();
         self.growth = Growth::new(&self.limits);
-        self.wasi = empty_wasi();
+        self.wasi = self.directories.wasi();
+        self.descriptors = self.directories.descriptors();
         self
     }
 
     /// What all calls together may use.
     pub(crate) fn fuel_in_total(&self) -> u64 {
         self.limits.fuel
+    }
+
+    /// Counts bytes that were written to files, if there can be any: the standard streams swallow what is written.
+    ///
+    /// # Errors
+    /// [`Fault::Limit`] over the ceiling.
+    pub(crate) fn book_written(&mut self, bytes: u64) -> Result<(), Fault> {
+        if self.directories.is_empty() {
+            return Ok(());
+        }
+        self.written = self.written.saturating_add(bytes);
+        let (asked, allowed) = (self.written, self.limits.file_bytes);
+        if asked > allowed {
+            Err(Fault::Limit { which: "bytes written to files", asked, allowed })
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts a call of a function of the host.
@@ -143,10 +166,4 @@ pub(crate) struct Ended {
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
     pub(crate) memory_bytes: usize,
     pub(crate) block_bytes: usize,
-}
-
-/// WASI with nothing in it: no arguments, no environment, no directories, an input at its end, outputs that
-/// swallow. Clocks and random numbers are real.
-fn empty_wasi() -> WasiP1Ctx {
-    WasiCtxBuilder::new().max_random_size(MAX_RANDOM_BYTES).build_p1()
 }

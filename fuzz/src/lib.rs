@@ -1,6 +1,7 @@
 //! What the fuzz targets check: functions from bytes to nothing, which may fail only by panicking. The ordinary tests
 //! run them over the checked-in corpora.
 
+mod arguments;
 mod documents;
 mod guest;
 mod host_calls;
@@ -12,6 +13,7 @@ use std::sync::LazyLock;
 
 use tokio::runtime::{Builder, Runtime};
 
+pub use arguments::args_schema;
 pub use documents::{event, manifest, pipeline, terminal};
 pub use guest::guest;
 pub use host_calls::host_calls;

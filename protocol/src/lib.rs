@@ -9,6 +9,7 @@
 //! [`WaitStep`], [`Cache`]) keeps the fields it does not know in `extra`, so that they reach the plugin.
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod error;
 pub mod events;
 pub mod executor;
@@ -18,6 +19,7 @@ pub mod ir;
 pub mod manifest;
 pub mod subcommand;
 
+pub use arguments::{ArgSpec, ArgTakes, ArgsSchema};
 pub use error::{ExitInfo, PluginError};
 pub use events::{BuildEvent, PlanSummary, StdStream};
 pub use executor::{ArchiveId, ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StepResult};

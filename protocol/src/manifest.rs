@@ -9,7 +9,8 @@ use crate::hook::{HookEventKind, HookPhase};
 /// A JSON Schema, passed through as it is.
 pub type JsonSchema = serde_json::Value;
 
-/// The arguments of a command, as the SDK's `clap_json_from` writes them.
+/// The arguments of a command, as the SDK's `clap_json_from` writes them: an [`ArgsSchema`](crate::ArgsSchema). Anything without
+/// `args` declares none, and the command gets what was typed.
 pub type ClapJson = serde_json::Value;
 
 /// The output of `hm_manifest`.

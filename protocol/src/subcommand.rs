@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubcommandInput {
-    /// The verb and the subcommands below it, as typed.
+    /// The verb and the subcommands below it, as typed; and all that follows, if the last of them declares no arguments.
     pub verb_path: Vec<String>,
-    /// The parsed arguments.
+    /// The parsed arguments, an object with each [`ArgSpec::id`](crate::ArgSpec) of these commands as a key; `null` if none were
+    /// parsed.
     pub args: serde_json::Value,
     /// The `HARMONT_*` variables.
     pub env: BTreeMap<String, String>,

@@ -17,6 +17,7 @@ macro_rules! schemas {
 
 schemas! {
     "archive_read_args": ArchiveReadArgs,
+    "args_schema": ArgsSchema,
     "build_event": BuildEvent,
     "callback_data": CallbackData,
     "docker_commit_args": DockerCommitArgs,

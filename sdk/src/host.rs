@@ -32,7 +32,7 @@ pub fn emit_event(event: BuildEvent) {
     sys::hm_emit_event(Json(event));
 }
 
-/// Whether the step that this call runs was cancelled and should come to an end.
+/// Whether the step, build or command that this call belongs to was cancelled and should come to an end.
 #[must_use]
 pub fn should_cancel() -> bool {
     sys::hm_should_cancel() != 0

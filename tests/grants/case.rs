@@ -3,19 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
+use hm_host::backend::browser::Browser;
+use hm_host::backend::keyring::Keyring;
+use hm_host::backend::kv::KeptValues;
 use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
+use hm_host::backend::terminal::Terminal;
 use hm_host::sandbox::{
-    Diagnostic, Diagnostics, Grants, Output, PluginState, Policy, Role, Said, StepContext, Stream, World,
+    Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext, Stream,
+    World,
 };
 use hm_plugin_protocol::{ArchiveId, BuildEvent, Level, PluginManifest};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{steps, words};
+use super::{outside, project, steps, words};
 
 /// One call of one function.
 pub(super) struct Case {
@@ -48,6 +53,8 @@ pub(super) struct Bench {
     pub(super) backend: Arc<LocalBackend>,
     pub(super) archive: ArchiveId,
     pub(super) step_id: Uuid,
+    /// What the instance of the case holds from the beginning.
+    pub(super) handles: Mutex<Handles>,
 }
 
 /// The case of the function of this name.
@@ -57,6 +64,21 @@ pub(super) async fn of(name: &str, bench: &Bench) -> Case {
         | "hm_write_stderr" => words::case(name, bench),
         "hm_sandbox_start" | "hm_sandbox_exec" | "hm_sandbox_commit" | "hm_sandbox_discard"
         | "hm_sandbox_exists" => steps::case(name, bench).await,
+        "hm_unix_socket_connect"
+        | "hm_socket_write"
+        | "hm_socket_read"
+        | "hm_socket_close"
+        | "hm_keyring_get"
+        | "hm_keyring_set"
+        | "hm_keyring_delete"
+        | "hm_tty_prompt"
+        | "hm_tty_confirm"
+        | "hm_browser_open"
+        | "hm_spawn_loopback"
+        | "hm_loopback_recv" => outside::case(name, bench).await,
+        "hm_kv_get" | "hm_kv_set" | "hm_archive_total_size" | "hm_archive_read" | "hm_fs_read_config" => {
+            project::case(name, bench).await
+        }
         other => panic!("no case for {other}: add one in tests/grants"),
     }
 }
@@ -92,12 +114,23 @@ impl Bench {
         for name in ["project/.hm", "config"] {
             std::fs::create_dir_all(directory.path().join(name)).expect("a directory");
         }
+        let at = |name: &str| directory.path().join(name);
+        let environment = [("BROWSER".to_owned(), at("browser").display().to_string())];
+        let world = World {
+            project: Some(at("project")),
+            kept_values: Some(KeptValues::new(at("state"))),
+            keyring: Keyring::in_files(at("secrets")),
+            terminal: Terminal::at(at("terminal")),
+            browser: Browser::of_system(&environment.into()),
+            ..World::default()
+        };
         Self {
-            world: Arc::new(World::default()),
+            world: Arc::new(world),
             cancelled: Arc::default(),
             backend: backend.clone(),
             archive: ArchiveId(Uuid::new_v4()),
             step_id: Uuid::new_v4(),
+            handles: Mutex::default(),
             directory,
         }
     }
@@ -105,7 +138,16 @@ impl Bench {
     /// A step, and its events.
     pub(super) fn step(&self) -> (StepContext, mpsc::Receiver<BuildEvent>) {
         let (sender, events) = mpsc::channel(100);
-        (StepContext::new(self.step_id, self.archive, self.backend.clone(), sender, self.world.secrets.clone()), events)
+        (
+            StepContext::new(
+                self.step_id,
+                self.archive,
+                self.backend.clone(),
+                sender,
+                self.world.secrets.clone(),
+            ),
+            events,
+        )
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.
@@ -140,6 +182,8 @@ impl Bench {
             cancelled: self.cancelled.clone(),
             diagnostics,
             said: Said::default(),
+            handles: std::mem::take(&mut *self.handles.lock().expect("no panic")),
+            values: Default::default(),
         };
         (state, said)
     }
@@ -159,6 +203,6 @@ impl Bench {
 
     /// Entries of `allowed_hosts` that cases need.
     fn reach(&self) -> Vec<String> {
-        Vec::new()
+        vec![format!("unix:{}", self.socket().display())]
     }
 }

@@ -16,6 +16,9 @@ const NODE_PACKAGES: [&str; 2] = ["nodejs", "npm"];
 /// Names the compiler of AssemblyScript and the digests of all it consists of.
 const LOCK: &str = "package-lock.json";
 const RUST_PACKAGE: &str = "hm-guest-rust";
+/// Plugins on the published SDK 0.0.1.
+const PUBLISHED_PACKAGES: [&str; 4] =
+    ["hm-published-executor", "hm-published-formatter", "hm-published-hook", "hm-published-subcommand"];
 
 /// Builds all guests for which the tools are there or can be installed; the directory of the modules.
 ///
@@ -46,6 +49,7 @@ pub(crate) fn build(root: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
         Err(error) => eprintln!("setup: guests in AssemblyScript cannot be tested: {error:#}"),
     }
     build_rust(toolchain, &sources.join("rust"), &modules)?;
+    build_published(toolchain, &sources.join("published"), &modules)?;
     Ok(modules)
 }
 
@@ -114,6 +118,14 @@ fn build_rust(toolchain: &Toolchain, source: &Path, modules: &Path) -> Result<()
     let built = toolchain.build(source, &[RUST_PACKAGE], &modules.join("rust"))?;
     for path in built {
         fs::copy(path, modules.join("rust.wasm"))?;
+    }
+    Ok(())
+}
+
+fn build_published(toolchain: &Toolchain, source: &Path, modules: &Path) -> Result<()> {
+    let built = toolchain.build(source, &PUBLISHED_PACKAGES, &modules.join("published"))?;
+    for (package, path) in PUBLISHED_PACKAGES.iter().zip(built) {
+        fs::copy(path, modules.join(package.trim_start_matches("hm-")).with_extension("wasm"))?;
     }
     Ok(())
 }

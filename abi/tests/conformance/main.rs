@@ -5,7 +5,9 @@
 mod amplification;
 mod config_vars_log;
 mod coverage;
+mod directories;
 mod features;
+mod files;
 mod fuel;
 mod guest;
 mod host_functions;

@@ -155,7 +155,7 @@ async fn without_an_exported_memory_the_first_wasi_call_is_a_trap() {
 }
 
 /// All of WASI preview 1: name, and the type as letters, `i` for i32 and `I` for i64; all return an i32 but `proc_exit`.
-const FUNCTIONS: &[(&str, &str)] = &[
+pub(crate) const FUNCTIONS: &[(&str, &str)] = &[
     ("args_get", "ii"),
     ("args_sizes_get", "ii"),
     ("clock_res_get", "ii"),
@@ -204,8 +204,8 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("sock_shutdown", "ii"),
 ];
 
-/// A module that imports all of WASI, each function under its own name, and exports its memory.
-fn importing_all(body: &str) -> Vec<u8> {
+/// A module that imports all of WASI, each function under its own name, and what else it wants, and exports its memory.
+pub(crate) fn importing_all(others: &str, body: &str) -> Vec<u8> {
     let imports: String = FUNCTIONS
         .iter()
         .map(|(name, letters)| {
@@ -215,7 +215,7 @@ fn importing_all(body: &str) -> Vec<u8> {
             format!(r#"(import "wasi_snapshot_preview1" "{name}" (func ${name} (param{params}) {result}))"#)
         })
         .collect();
-    wat::parse_str(format!(r#"(module {imports} (memory (export "memory") 1) {body})"#)).unwrap()
+    wat::parse_str(format!(r#"(module {imports} {others} (memory (export "memory") 1) {body})"#)).unwrap()
 }
 
 /// [wasi.all] [wasi.descriptors] All 46 functions are there. Descriptor 3, the first that is not a standard stream, is none,
@@ -241,7 +241,7 @@ async fn all_functions_are_there_and_reach_nothing() {
         })
         .collect();
     let limits = InstanceLimits::standard();
-    let mut rig = rig_with(&importing_all(&calls), &HostFunctions::new(), (), limits, LogLevel::Info);
+    let mut rig = rig_with(&importing_all("", &calls), &HostFunctions::new(), (), limits, LogLevel::Info);
     for (name, _) in FUNCTIONS {
         let expected = match name.split('_').next().unwrap() {
             // BADF for the descriptor, before anything else is looked at.
@@ -265,7 +265,7 @@ async fn a_sleep_takes_its_time() {
         (i64.store (i32.const 24) (i64.const 50000000))
         (call $poll_oneoff (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))"#;
     let limits = InstanceLimits::standard();
-    let mut rig = rig_with(&importing_all(body), &HostFunctions::new(), (), limits, LogLevel::Info);
+    let mut rig = rig_with(&importing_all("", body), &HostFunctions::new(), (), limits, LogLevel::Info);
     assert_eq!(rig.call("f", "").await, "output ");
     assert!(rig.instance.report().wall >= std::time::Duration::from_millis(50));
 }

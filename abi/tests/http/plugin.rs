@@ -66,7 +66,7 @@ impl Plugin {
 
     pub(crate) fn with_http(http: Option<Arc<dyn HttpClient>>, limits: InstanceLimits) -> Self {
         let config = [("greeting".to_owned(), "hello".to_owned())].into();
-        let options = InstanceOptions { limits, config, log: LogSink::off(), http };
+        let options = InstanceOptions { limits, config, log: LogSink::off(), http, ..InstanceOptions::standard() };
         Self { instance: MODULE.instance((), options) }
     }
 

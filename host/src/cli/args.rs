@@ -23,8 +23,18 @@ pub(super) enum Command {
     /// Carry out one attack in this process
     #[command(name = super::attack::ACT, hide = true)]
     Act(ActArgs),
+    /// Write a script that completes commands in a shell
+    ///
+    /// For bash, say: source <(hm completions bash)
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Show the version of hm and of what it is built on
     Version,
+    /// A command that a plugin brings
+    #[command(external_subcommand)]
+    OfPlugin(Vec<String>),
 }
 
 #[derive(Debug, Args)]
@@ -67,23 +77,87 @@ pub(super) struct BuildArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
-    /// List the plugins that are there
-    List,
+    /// List the plugins that are there, also those that are not loaded, and why
+    List {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what a plugin provides, asks for and may do
     Info {
-        /// Its name
-        name: String,
+        /// Its name, or a file
+        #[arg(value_name = "NAME|FILE")]
+        plugin: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
+    /// Show what a plugin asks for, and if you agree, install it and grant that
+    Install(InstallArgs),
+    /// Remove a plugin that you have installed, and what it was granted
+    Remove(RemoveArgs),
+    /// Let plugins of this project run, which they do not without this
+    ///
+    /// Trust is in the bytes of the plugin: another version is not trusted, the same in another project is.
+    Trust(TrustArgs),
     /// Call a function of any Extism module, and print what it answers
     ///
-    /// The module gets no host functions of hm, no files and no environment, and no network unless it is allowed with
-    /// --allow-host.
+    /// The module gets no host functions of hm but those of --grant, no files and no network but what is allowed with
+    /// --allow-host, and no environment.
     Call(CallArgs),
     /// Attack the sandbox with hostile modules, and show whether it holds on this machine
     ///
     /// Each attack runs in a process of its own, beside a harmless module that must not notice it. Exit code 1 if
     /// anything was not as it must be.
     Attack(AttackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InstallArgs {
+    /// A file, or an https URL
+    #[arg(value_name = "FILE|URL")]
+    pub(super) from: String,
+
+    #[command(flatten)]
+    pub(super) let_in: LetInArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TrustArgs {
+    /// The names of their files, without .wasm [default: all]
+    pub(super) names: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) let_in: LetInArgs,
+
+    /// Take the trust back
+    #[arg(long, conflicts_with_all = ["pin", "yes", "grant"])]
+    pub(super) revoke: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LetInArgs {
+    /// Only if the SHA-256 of its bytes is this
+    #[arg(long, value_name = "SHA256")]
+    pub(super) pin: Option<String>,
+
+    /// Agree to what it asks for, without being asked
+    #[arg(short, long)]
+    pub(super) yes: bool,
+
+    /// Grant this host function, or `keyring:SERVICE`, although the plugin does not ask for it; again for more
+    #[arg(long, value_name = "FUNCTION")]
+    pub(super) grant: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Its name
+    pub(super) name: String,
+
+    /// Remove what it has stored, too
+    #[arg(long)]
+    pub(super) purge: bool,
 }
 
 #[derive(Debug, Args)]
@@ -126,8 +200,12 @@ pub(super) struct CallArgs {
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(super) config: Vec<String>,
 
-    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`, …; again
-    /// for more
+    /// Let the module call this host function of hm, or use `keyring:SERVICE`; again for more
+    #[arg(long, value_name = "FUNCTION")]
+    pub(super) grant: Vec<String>,
+
+    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`, …, or reach
+    /// a socket, `unix:/run/x.sock`, or a directory below the current one, `dir:docs`, `dir+rw:out`; again for more
     #[arg(long, value_name = "HOST")]
     pub(super) allow_host: Vec<String>,
 

@@ -14,7 +14,7 @@ use super::error::{CliError, to_u8};
 use super::signals::interrupts;
 use super::{Loaded, heard, load_plugins, to_stderr, warn};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
-use crate::orchestrator::{Build, exit, run};
+use crate::orchestrator::{Build, Ended, exit, run};
 use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
 use crate::plugin::{Live, Plugins, Start, one_line};
 use crate::sandbox::{Output, Role};
@@ -31,10 +31,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let pipelines = read(&source, std::io::stdin().lock())?;
     let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
 
-    let Loaded { plugins, world, listener } = load_plugins(&system, args.verbose).await?;
-    for broken in &plugins.broken {
-        warn(&one_line(broken));
-    }
+    let Loaded { plugins, world, listener } = load_plugins(&system, super::world(&system, &project), args.verbose).await?;
     let runners = plugins.runners();
     let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };
     let plan = Plan::new(pipeline, &overrides, &runners)?;
@@ -61,8 +58,14 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let jobs = args.jobs.map_or_else(cores, usize::from);
     let build =
         Build { plan: Arc::new(plan), plugins, backend: backend.clone(), jobs, run_id, world, formatter };
-    let (exit_code, shown) = run(build, interrupts()?).await;
+    let Ended { exit_code, shown, stopped, troubles } = run(build, interrupts()?).await;
     heard(listener).await;
+    for trouble in &troubles {
+        warn(&one_line(trouble));
+    }
+    if let Some(stop) = stopped {
+        to_stderr(&CliError::Stopped(stop).report());
+    }
     let closed = match Arc::into_inner(backend) {
         Some(backend) => backend.close().await.map_err(CliError::CleanUp),
         None => Ok(()),

@@ -1,30 +1,27 @@
-//! `hm plugin call`: one call of one function of any Extism module, on the sandbox alone. Nothing of `hm` is offered to the
-//! module: no manifest is read, and there are no host functions but those of the ABI.
+//! `hm plugin call`: one call of one function of any Extism module. No manifest is read, so nothing is asked for: the module may do
+//! what the command line grants by name, and nothing else. What is shown of the call is in `answer`.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
 use hm_abi::{
-    AllowedHosts, AllowedHostsClient, CallError, CallLimits, Code, HostFunctions, HttpClient, InstanceLimits,
-    InstanceOptions, LogLevel, LogSink, Module, ModuleLimits, Report, TlsRoots,
+    AllowedHosts, CallLimits, Code, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use hm_plugin_protocol::Level;
 
+use super::answer::{Written, show, show_not_loaded};
 use super::args::CallArgs;
-use super::error::{CliError, FailedCall};
+use super::error::CliError;
 use super::signals::interrupts;
-use super::{compiler, print_data, show_diagnostics};
+use super::{compiler, show_diagnostics, world};
 use crate::files::{read_bounded, read_regular};
-use crate::plugin::{Compiler, LoadError, one_line, protocol_level};
-use crate::sandbox::Diagnostic;
+use crate::plugin::{Compiler, LoadError, digest, protocol_level};
+use crate::sandbox::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
 use crate::sys::System;
 
-/// How many functions an error lists, of those that there are.
-const NAMED: usize = 20;
+/// How much of a module's digest is in the name under which it keeps data.
+const NAME_DIGITS: usize = 16;
 
 /// Runs the command and returns the exit code.
 pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
@@ -32,7 +29,7 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let input = input(&args)?;
     let config = pairs("--config KEY=VALUE", &args.config)?;
     let links = pairs("--link NAME=FILE", &args.link)?;
-    let http = client(&args.allow_host)?;
+    let policy = policy(&args)?;
     let compiler = compiler(&system)?;
     let mut interrupts = interrupts()?;
 
@@ -41,20 +38,27 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
         loaded = load(&compiler, &args, &links) => loaded,
         _ = interrupts.recv() => return Err(CliError::Interrupted),
     };
-    let module = match loaded {
-        Ok(module) => module,
-        Err(error) if args.json => {
-            let said = json!({"kind": "load", "message": one_line(&error)});
-            answer(&json!({"ok": false, "error": said}))?;
-            return Ok(CliError::Load(error).exit_code());
-        }
-        Err(error) => return Err(error.into()),
+    let (module, plugin) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return show_not_loaded(&args, error),
     };
 
-    let (log, lines) = log(&args, &limits);
+    let threshold = if args.verbose { Level::Trace } else { Level::Warn };
+    // Room for all that a call may log, and the notice of what was dropped.
+    let (diagnostics, lines) = Diagnostics::with_room(threshold, limits.log_lines + 1);
     let listener = tokio::spawn(show_diagnostics(lines));
-    let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http };
-    let mut instance = module.instance((), options);
+    let world = Arc::new(world(&system, &system.current_dir));
+    let log = {
+        let (label, sink, world) = (label(&args.file), diagnostics.clone(), world.clone());
+        LogSink::new(LogLevel::Trace, move |level, text| {
+            sink.try_say(protocol_level(level), &label, &world.secrets.mask(text));
+        })
+    };
+    let (written, output) = Written::new(&args);
+    let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), world, diagnostics);
+    let Outside { directories, http } = Outside::of(&state);
+    let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http, directories };
+    let mut instance = module.instance(state, options);
     let budget = CallLimits { fuel: args.fuel, deadline: Duration::from_millis(args.timeout) };
     let cancel = instance.cancel_handle();
     let result = {
@@ -70,13 +74,21 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
         }
     };
     let report = instance.report().clone();
-    // What it logged comes before what became of it: all of it, as long as nobody is tired of waiting for its reader.
-    drop(instance);
-    tokio::select! {
-        _ = listener => {}
-        _ = interrupts.recv() => {}
-    }
-    show(&args, &module, result, &report)
+    // What it wrote and logged comes before what became of it: all of it, as long as nobody is tired of waiting for its reader.
+    let told = async {
+        if let Some(output) = instance.data_mut().role.output() {
+            output.flush().await.map_err(CliError::Write)?;
+        }
+        drop(instance);
+        // It ends when there is nothing left to show.
+        let _ = listener.await;
+        Ok(())
+    };
+    let told = tokio::select! {
+        told = told => told,
+        _ = interrupts.recv() => Ok(()),
+    };
+    show(&args, &module, result, &report, written).and_then(|code| told.map(|()| code))
 }
 
 /// What the function gets.
@@ -111,140 +123,57 @@ fn pairs(option: &str, typed: &[String]) -> Result<Vec<(String, String)>, CliErr
     Ok(pairs)
 }
 
-/// The HTTP client of a module that may reach these hosts; none, where there are none.
-fn client(hosts: &[String]) -> Result<Option<Arc<dyn HttpClient>>, CliError> {
-    if hosts.is_empty() {
-        return Ok(None);
+/// What the command line lets the module do.
+fn policy(args: &CallArgs) -> Result<Policy, CliError> {
+    if let Some(name) = args.grant.iter().find(|name| !Grants::has_name(name)) {
+        let what = "there is no such host function; docs/host-functions.md lists those that there are";
+        return Err(CliError::Usage(format!("--grant {name:?}: {what}")));
     }
-    let hosts =
-        AllowedHosts::parse(hosts).map_err(|error| CliError::Usage(format!("--allow-host: {error}")))?;
-    let roots = TlsRoots::system().map_err(CliError::Certificates)?;
-    Ok(Some(Arc::new(AllowedHostsClient::new(hosts, roots))))
+    for entry in &args.allow_host {
+        if Reach::parse(entry) != Reach::Unknown {
+            continue;
+        }
+        let error = match AllowedHosts::parse([entry]) {
+            Err(error) if AllowedHosts::is_host(entry) => error.to_string(),
+            _ => format!(
+                "{entry:?}: `unix:` takes an absolute path, `dir:` and `dir+rw:` one below this directory"
+            ),
+        };
+        return Err(CliError::Usage(format!("--allow-host: {error}")));
+    }
+    let names = args.grant.iter().cloned().collect();
+    Ok(Policy::by_name(names).reaching(args.allow_host.iter().cloned().collect()))
 }
 
+/// The module, and the name under which it keeps data: one that no other module has.
 async fn load(
     compiler: &Compiler,
     args: &CallArgs,
     links: &[(String, String)],
-) -> Result<Module<()>, LoadError> {
+) -> Result<(Module<PluginState>, Arc<str>), LoadError> {
     let limits = ModuleLimits { max_initial_pages: u64::from(args.max_pages), ..ModuleLimits::standard() };
     let mut others = Vec::new();
     for (name, file) in links {
-        others.push((name.as_str(), code(compiler, Path::new(file), &limits).await?));
+        let (code, _) = code(compiler, Path::new(file), &limits).await?;
+        others.push((name.as_str(), code));
     }
-    let main = code(compiler, &args.file, &limits).await?;
-    Module::new(compiler.engine(), &main, &others, &HostFunctions::new())
-        .map_err(|source| LoadError::Module { plugin: name(&args.file), source })
+    let (main, digest) = code(compiler, &args.file, &limits).await?;
+    let module = Module::new(compiler.engine(), &main, &others, &host_functions())
+        .map_err(|source| LoadError::Module { plugin: label(&args.file), source })?;
+    let digits: String = digest.chars().take(NAME_DIGITS).collect();
+    Ok((module, format!("call-{digits}").into()))
 }
 
-async fn code(compiler: &Compiler, file: &Path, limits: &ModuleLimits) -> Result<Code, LoadError> {
+/// A module's code and digest.
+async fn code(compiler: &Compiler, file: &Path, limits: &ModuleLimits) -> Result<(Code, String), LoadError> {
     let wasm = read_regular(file, limits.max_bytes)
         .map_err(|source| LoadError::Read { path: file.to_owned(), source })?;
     let code = compiler.code(&wasm, limits).await;
-    code.map_err(|source| LoadError::Code { plugin: name(file), source })
+    let code = code.map_err(|source| LoadError::Code { plugin: label(file), source })?;
+    Ok((code, digest(&wasm)))
 }
 
 /// What a module is called in messages: its file.
-fn name(file: &Path) -> Arc<str> {
+fn label(file: &Path) -> Arc<str> {
     file.display().to_string().into()
-}
-
-/// Where the log of a call goes: a sink, and what comes out of it. It has room for all that a call may log.
-fn log(args: &CallArgs, limits: &InstanceLimits) -> (LogSink, mpsc::Receiver<Diagnostic>) {
-    // One more, for the notice of what was dropped.
-    let (sender, receiver) = mpsc::channel(limits.log_lines + 1);
-    let plugin = name(&args.file);
-    let threshold = if args.verbose { LogLevel::Trace } else { LogLevel::Warn };
-    let sink = LogSink::new(threshold, move |level, text| {
-        let diagnostic =
-            Diagnostic { level: protocol_level(level), plugin: plugin.clone(), text: text.to_owned() };
-        // The listener ends with the instance, not before it.
-        let _ = sender.try_send(diagnostic);
-    });
-    (sink, receiver)
-}
-
-/// The functions of a module, the first of them.
-fn named(module: &Module<()>) -> Vec<String> {
-    let mut names: Vec<String> = module.exports().take(NAMED).map(str::to_owned).collect();
-    let more = module.exports().count() - names.len();
-    if more > 0 {
-        names.push(format!("and {more} more"));
-    }
-    names
-}
-
-/// Shows what became of the call: the output, or the error, or both as one object.
-fn show(
-    args: &CallArgs,
-    module: &Module<()>,
-    result: Result<Vec<u8>, CallError>,
-    report: &Report,
-) -> Result<u8, CliError> {
-    let failed = |source| {
-        CliError::from(Box::new(FailedCall {
-            file: args.file.clone(),
-            export: args.export.clone(),
-            exports: named(module),
-            source,
-        }))
-    };
-    match result {
-        Ok(output) if args.json => {
-            let (output, encoding) = match String::from_utf8(output) {
-                Ok(text) => (text, None),
-                Err(bytes) => {
-                    (base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes()), Some("base64"))
-                }
-            };
-            let mut object = json!({"ok": true, "output": output, "report": used(report)});
-            if let Some(encoding) = encoding {
-                object["encoding"] = encoding.into();
-            }
-            answer(&object)
-        }
-        Ok(output) => print_data(&output),
-        Err(error) if args.json => {
-            answer(&json!({"ok": false, "error": said(&error), "report": used(report)}))?;
-            Ok(failed(error).exit_code())
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// An error of a call, for programs.
-fn said(error: &CallError) -> Value {
-    let mut object = json!({"kind": error.kind(), "message": one_line(error)});
-    match error {
-        CallError::Guest { code, .. } | CallError::Exit { code, .. } => object["code"] = (*code).into(),
-        CallError::Trap { backtrace, .. } if !backtrace.is_empty() => {
-            object["backtrace"] = backtrace.as_slice().into();
-        }
-        _ => {}
-    }
-    object
-}
-
-/// What a call has used, for programs.
-fn used(report: &Report) -> Value {
-    json!({
-        "fuel_used": report.fuel_used,
-        "wall_ms": u64::try_from(report.wall.as_millis()).unwrap_or(u64::MAX),
-        "memory_bytes": report.memory_bytes,
-        "block_bytes": report.block_bytes,
-        "host_calls": report.host_calls,
-        "bytes_in": report.bytes_in,
-        "bytes_out": report.bytes_out,
-    })
-}
-
-/// Prints an object on a line. It is written as it is made: as text it may be six times as long as the output in it.
-fn answer(object: &Value) -> Result<u8, CliError> {
-    let mut stdout = BufWriter::new(std::io::stdout().lock());
-    serde_json::to_writer(&mut stdout, object)
-        .map_err(std::io::Error::from)
-        .and_then(|()| writeln!(stdout))
-        .and_then(|()| stdout.flush())
-        .map_err(CliError::Write)?;
-    Ok(0)
 }

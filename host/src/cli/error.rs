@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use hm_abi::CallError;
 
 use super::indented;
+use super::refusal::Refusal;
 use crate::attack::Failure;
 use crate::backend::local::SandboxError;
-use crate::orchestrator::{FormatterError, exit};
+use crate::orchestrator::{FormatterError, HookStop, exit};
 use crate::pipeline::PipelineError;
-use crate::plugin::{CompileError, Conflict, LoadError};
+use crate::plugin::{CompileError, FetchError, LoadError, Obstacle, PluginFailure, TermsError};
 use crate::sys::SystemError;
 
 /// Most bytes of a text that an error shows: the words of a plugin may be many.
@@ -38,7 +39,13 @@ pub(super) enum CliError {
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     #[error(transparent)]
-    Conflict(#[from] Conflict),
+    Plugins(#[from] Obstacle),
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Fetch(FetchError),
     #[error("there is no plugin `{name}`; there is: {}", known.join(", "))]
     NoSuchPlugin { name: String, known: Vec<String> },
     #[error(transparent)]
@@ -51,6 +58,12 @@ pub(super) enum CliError {
     Call(#[from] Box<FailedCall>),
     #[error("the attack cannot begin")]
     Attack(#[from] Failure),
+    #[error("there is no command `{verb}`{}", if *broken { ", unless it is of a plugin that could not be loaded" } else { "" })]
+    NoSuchVerb { verb: String, near: Vec<String>, known: Vec<String>, broken: bool },
+    #[error(transparent)]
+    Plugin(#[from] PluginFailure),
+    #[error(transparent)]
+    Stopped(HookStop),
     #[error("interrupted")]
     Interrupted,
     #[error("there is no output format `{format}`; there is: {}", known.join(", "))]
@@ -119,10 +132,21 @@ impl CliError {
                 PLUGIN_LOAD
             }
             Self::Pipeline(_) => PIPELINE,
-            Self::Conflict(_) | Self::NoSuchPlugin { .. } | Self::Load(_) => PLUGIN_LOAD,
+            Self::Plugins(Obstacle::Config(_)) | Self::Terms(_) | Self::Load(LoadError::Config { .. }) => USAGE,
+            Self::Refused(Refusal::NoTerminal | Refusal::BuiltIn { .. }) => USAGE,
+            Self::Refused(Refusal::Declined) => to_u8(exit::FAILED),
+            Self::Refused(_) => PLUGIN_LOAD,
+            Self::Fetch(FetchError::Url { .. }) => USAGE,
+            Self::Fetch(FetchError::TooLarge { .. }) => PLUGIN_LOAD,
+            Self::Fetch(_) => ENVIRONMENT,
+            Self::Plugins(Obstacle::Conflict(_)) | Self::NoSuchPlugin { .. } | Self::Load(_) => PLUGIN_LOAD,
             Self::Input { .. } => USAGE,
             Self::Certificates(_) | Self::Attack(_) => ENVIRONMENT,
             Self::Call(call) => call.exit_code(),
+            Self::NoSuchVerb { broken: true, .. } => PLUGIN_LOAD,
+            Self::NoSuchVerb { .. } => USAGE,
+            Self::Plugin(_) => to_u8(exit::PLUGIN),
+            Self::Stopped(_) => to_u8(exit::FAILED),
             Self::Interrupted => to_u8(exit::INTERRUPTED),
             Self::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
@@ -136,13 +160,20 @@ impl CliError {
             Self::Call(call) if call.is_misnamed() && !call.exports.is_empty() => {
                 return Some(format!("functions that can be called: {}", call.exports.join(", ")).into());
             }
+            Self::NoSuchVerb { near, known, .. } => {
+                let near = match near.as_slice() {
+                    [] => String::new(),
+                    near => format!("did you mean `{}`? ", near.join("` or `")),
+                };
+                return Some(format!("{near}the commands are: {}", known.join(", ")).into());
+            }
             Self::NoSuchAttack { groups, .. } => {
                 return Some(format!("the groups of attacks: {}", groups.join(", ")).into());
             }
             Self::Load(LoadError::Module {
                 source: hm_abi::LoadError::UnknownImport { module, .. }, ..
             }) if module == hm_abi::USER_MODULE => {
-                Some("hm plugin call has none of hm's host functions to offer")
+                Some("this hm has no such host function; docs/host-functions.md lists those that it has")
             }
             Self::Load(LoadError::Module { source: hm_abi::LoadError::UnknownImport { .. }, .. }) => {
                 Some("a module to import from is linked with --link NAME=FILE")
@@ -150,9 +181,14 @@ impl CliError {
             Self::Load(LoadError::Code {
                 source: CompileError::Module(hm_abi::LoadError::NotWasm), ..
             }) => Some("module text has to be assembled first, with wat2wasm or wasm-tools"),
-            Self::Call(call) if matches!(call.source, CallError::Denied { .. }) => Some(
-                "hosts are allowed with --allow-host HOST; docs/plugin-call.md says how they are written",
-            ),
+            Self::Call(call) => match &call.source {
+                CallError::Denied { capability, .. } => return denied_hint(capability),
+                _ => None,
+            },
+            Self::Refused(refusal) => return refusal.hint(),
+            Self::Plugins(Obstacle::Conflict(_)) => {
+                Some("remove one of them, or switch it off in plugins.toml: [plugin.NAME] enabled = false")
+            }
             Self::Pipeline(PipelineError::NoProject { .. }) => {
                 Some("put a pipeline into .hm/ci.json, or name one: hm build --file FILE")
             }
@@ -191,7 +227,7 @@ impl CliError {
     /// Whether the reader of our output has gone away, which is no error to tell anybody about.
     fn is_broken_pipe(&self) -> bool {
         // Below a call it is somebody else's pipe.
-        !matches!(self, Self::Call(_))
+        !matches!(self, Self::Call(_) | Self::Plugin(_))
             && self.causes().any(|e| {
                 e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
             })
@@ -222,6 +258,17 @@ impl CliError {
         }
         text
     }
+}
+
+/// How what a module was denied is granted to it.
+fn denied_hint(capability: &str) -> Option<Cow<'static, str>> {
+    if capability.starts_with("http_request") {
+        return Some(
+            "hosts are allowed with --allow-host HOST; docs/plugin-call.md says how they are written".into(),
+        );
+    }
+    let function = capability.strip_suffix(": it was not granted")?;
+    Some(format!("if the module is to have it: --grant {function}").into())
 }
 
 /// A text of somebody else, of which no line can pass for one of ours; not all of it, if it is long.

@@ -1,15 +1,24 @@
 //! The command line: from arguments to an exit code. What was typed is resolved here; the work is done below.
 
+mod answer;
 mod args;
 mod attack;
 mod build;
 mod call;
+mod completions;
 mod config;
 mod error;
+mod plugin_install;
+mod plugin_known;
+mod plugin_words;
 mod plugins;
+mod refusal;
 mod signals;
+mod subcommand;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +29,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::plugin::{Compiler, Loader, ModuleCache, Plugins};
+use crate::backend::browser::Browser;
+use crate::backend::keyring::Keyring;
+use crate::backend::kv::KeptValues;
+use crate::backend::terminal::Terminal;
+use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Terms, one_line};
 use crate::sandbox::{Diagnostic, Diagnostics, World};
 use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
@@ -29,12 +42,21 @@ use error::CliError;
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let asked = match Cli::try_parse_from(&typed) {
+        Err(error) if !subcommand::may_know_more(&typed) => error.exit(),
+        asked => asked,
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&CliError::Runtime(e)),
     };
-    let result = runtime.block_on(command(cli.command));
+    let result = runtime.block_on(async {
+        match asked {
+            Ok(cli) => command(cli.command).await,
+            Err(_) => subcommand::help(&typed).await,
+        }
+    });
     // A thread that waits for a blocked pipe must not keep the program.
     runtime.shutdown_background();
     match result {
@@ -51,11 +73,16 @@ fn fail(error: &CliError) -> ExitCode {
 async fn command(command: Command) -> Result<u8, CliError> {
     match command {
         Command::Build(args) => build::build(args).await,
-        Command::Plugin(PluginCommand::List) => plugins::list().await,
-        Command::Plugin(PluginCommand::Info { name }) => plugins::info(&name).await,
+        Command::Plugin(PluginCommand::List { json }) => plugins::list(json).await,
+        Command::Plugin(PluginCommand::Info { plugin, json }) => plugins::info(&plugin, json).await,
+        Command::Plugin(PluginCommand::Install(args)) => plugin_install::install(args).await,
+        Command::Plugin(PluginCommand::Remove(args)) => plugin_install::remove(args).await,
+        Command::Plugin(PluginCommand::Trust(args)) => plugin_install::trust(args).await,
         Command::Plugin(PluginCommand::Call(args)) => call::call(args).await,
         Command::Plugin(PluginCommand::Attack(args)) => attack::attack(args).await,
         Command::Act(args) => attack::carry_out(args).await,
+        Command::Completions { shell } => completions::completions(shell).await,
+        Command::OfPlugin(words) => subcommand::run(words).await,
         Command::Version => print(&format!(
             "hm {}\nplugin API {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -85,6 +112,9 @@ fn print_data(bytes: &[u8]) -> Result<u8, CliError> {
     Ok(0)
 }
 
+/// How many warnings about plugins are shown: a project may have any number of files.
+const WARNINGS: usize = 10;
+
 /// All plugins, and who shows what they say.
 struct Loaded {
     plugins: Plugins,
@@ -92,16 +122,45 @@ struct Loaded {
     listener: JoinHandle<()>,
 }
 
-/// Loads all plugins.
-async fn load_plugins(system: &System, verbose: bool) -> Result<Loaded, CliError> {
+/// Loads all plugins, if they can be worked with; warns of those that are not there.
+async fn load_plugins(system: &System, world: World, verbose: bool) -> Result<Loaded, CliError> {
+    let Loaded { plugins, world, listener } = survey_plugins(system, world, verbose).await?;
+    let plugins = plugins.usable()?;
+    let absent = plugins.absent.iter().filter(|absent| absent.state() != "disabled");
+    let warnings: Vec<String> =
+        absent.map(|absent| one_line(&absent.why)).chain(plugins.warnings.iter().cloned()).collect();
+    for warning in warnings.iter().take(WARNINGS) {
+        warn(warning);
+    }
+    if let Some(more) = warnings.len().checked_sub(WARNINGS).filter(|more| *more > 0) {
+        warn(&format!("{more} more about plugins: hm plugin list"));
+    }
+    Ok(Loaded { plugins, world, listener })
+}
+
+/// Loads all plugins, also if they cannot be worked with.
+async fn survey_plugins(system: &System, world: World, verbose: bool) -> Result<Loaded, CliError> {
     let compiler = compiler(system)?;
     // Warnings and errors always, the rest on request.
     let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
     let listener = tokio::spawn(show_diagnostics(receiver));
-    let world = Arc::new(World::default());
+    let world = Arc::new(world);
     let loader = Loader::new(compiler, world.clone(), diagnostics);
-    let plugins = Plugins::load(&loader, &system.config.join("plugins")).await?;
+    let terms = Terms::read(&system.config, world.project.as_deref())?;
+    let plugins = Plugins::load(&loader, &terms).await;
     Ok(Loaded { plugins, world, listener })
+}
+
+/// What plugins find outside of their instances, in a command that works on this project.
+fn world(system: &System, project: &Path) -> World {
+    World {
+        project: Some(project.into()),
+        kept_values: Some(KeptValues::new(system.config.join("state"))),
+        keyring: Keyring::of_system(system.config.join("secrets")),
+        terminal: Terminal::of_process(),
+        browser: Browser::of_system(&system.env),
+        ..World::default()
+    }
 }
 
 /// The compiler of modules, with the user's cache.

@@ -21,6 +21,8 @@ pub enum Input {
     },
     /// The user wants it to stop.
     Cancel,
+    /// A hook wants it to stop.
+    Abort,
 }
 
 /// How a step ended.
@@ -119,6 +121,8 @@ pub struct Dispatcher {
     open: usize,
     /// Nothing more is started in the current segment.
     halted: bool,
+    /// Nothing more is started at all.
+    stopped: bool,
     exit_code: i32,
     finished: bool,
 }
@@ -142,6 +146,7 @@ impl Dispatcher {
             segments,
             segment: 0,
             halted: false,
+            stopped: false,
             exit_code: exit::OK,
             finished: false,
             plan,
@@ -155,9 +160,14 @@ impl Dispatcher {
     pub fn handle(&mut self, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Cancel if self.finished => {}
-            Input::Cancel => {
-                self.exit_code = exit::INTERRUPTED;
+            Input::Cancel | Input::Abort if self.finished => {}
+            Input::Cancel | Input::Abort => {
+                self.exit_code = match (input, self.exit_code) {
+                    (Input::Cancel, _) => exit::INTERRUPTED,
+                    (_, exit::OK) => exit::FAILED,
+                    (_, exit_code) => exit_code,
+                };
+                self.stopped = true;
                 self.halt();
                 if self.running > 0 {
                     actions.push(Action::StopRunning);
@@ -230,7 +240,8 @@ impl Dispatcher {
         while self.open == 0 && !self.finished {
             let next = self.segment + 1;
             let passes = match (self.exit_code, self.plan.waits().get(self.segment)) {
-                (exit::INTERRUPTED, _) | (_, None) => false,
+                _ if self.stopped => false,
+                (_, None) => false,
                 (exit::OK, Some(_)) => true,
                 (_, Some(continue_on_failure)) => *continue_on_failure,
             };
@@ -309,7 +320,7 @@ mod tests {
         words.join(", ")
     }
 
-    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `a^` cancelled).
+    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^` cancelled).
     fn after(text: &str, jobs: usize, ends: &str) -> Vec<String> {
         let (mut dispatcher, first) = build(text, jobs);
         let mut shown = vec![first];
@@ -318,6 +329,7 @@ mod tests {
             let step = dispatcher.plan.steps().iter().position(|s| s.step.key == key).unwrap_or(usize::MAX);
             let message = "why".to_owned();
             let input = match &end[key.len()..] {
+                "!" if key.is_empty() => Input::Abort,
                 "!" => Input::Ended { step, outcome: Outcome::Failed { exit_code: 3, message } },
                 "?" => Input::Ended { step, outcome: Outcome::PluginFailed { message } },
                 "^" if key.is_empty() => Input::Cancel,
@@ -406,6 +418,14 @@ mod tests {
         assert_eq!(after("a b c |! d", 2, "^ a^ b^"), ["start a, start b", "stop", "", "finish 130"]);
         assert_eq!(after("a", 1, "a ^"), ["start a", "finish 0", ""], "too late");
         assert_eq!(after("a b", 2, "a! ^ b^"), ["start a, start b", "fail a 3", "stop", "finish 130"]);
+    }
+
+    #[test]
+    fn aborting_stops_what_runs_and_fails_the_build() {
+        assert_eq!(after("a b c |! d", 2, "! a^ b^"), ["start a, start b", "stop", "", "finish 1"]);
+        assert_eq!(after("a b", 2, "a? ! b^"), ["start a, start b", "fail a 70", "stop", "finish 6"]);
+        assert_eq!(after("a", 1, "! ^ a^"), ["start a", "stop", "stop", "finish 130"]);
+        assert_eq!(after("a", 1, "a !"), ["start a", "finish 0", ""], "too late");
     }
 
     #[test]

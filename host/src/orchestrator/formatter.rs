@@ -7,7 +7,7 @@ use hm_plugin_protocol::BuildEvent;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::plugin::{EVENT_CALL, Live, PluginFailure};
-use crate::sandbox::Role;
+use crate::sandbox::{EventSender, Role};
 
 /// Why there is no more output.
 #[derive(Debug, thiserror::Error)]
@@ -20,20 +20,23 @@ pub enum FormatterError {
     Write(#[from] io::Error),
 }
 
-/// Shows events until there are no more. Tells `unheard` once nobody can hear of them any more, so that the build can
+/// Shows events until there are no more, and sends them `onward`. Tells `unheard` once nobody can hear of them any more, so that the build can
 /// end; a formatter that merely failed does not end it.
 pub(super) async fn show(
     mut formatter: Live,
     mut events: mpsc::Receiver<BuildEvent>,
+    onward: Option<EventSender>,
     unheard: oneshot::Sender<()>,
 ) -> Result<(), FormatterError> {
-    let Err(error) = show_all(&mut formatter, &mut events).await else { return Ok(()) };
+    let Err(error) = show_all(&mut formatter, &mut events, onward.as_ref()).await else { return Ok(()) };
     let refused = write_error(&error);
     if refused.is_some() {
         // Nobody may be listening to this either, if the build is over.
         let _ = unheard.send(());
     }
-    while events.recv().await.is_some() {}
+    while let Some(event) = events.recv().await {
+        send(onward.as_ref(), event).await;
+    }
     match refused {
         Some(refused) => Err(FormatterError::Write(refused)),
         None => flush(&mut formatter).await.and(Err(error)),
@@ -43,9 +46,12 @@ pub(super) async fn show(
 async fn show_all(
     formatter: &mut Live,
     events: &mut mpsc::Receiver<BuildEvent>,
+    onward: Option<&EventSender>,
 ) -> Result<(), FormatterError> {
     while let Some(event) = events.recv().await {
-        formatter.call("hm_output_on_event", &event, &EVENT_CALL).await?;
+        let shown = formatter.call("hm_output_on_event", &event, &EVENT_CALL).await;
+        send(onward, event).await;
+        shown?;
         if events.is_empty() {
             flush(formatter).await?;
         }
@@ -55,6 +61,13 @@ async fn show_all(
         output.write_stdout(&rest).await?;
     }
     flush(formatter).await
+}
+
+async fn send(onward: Option<&EventSender>, event: BuildEvent) {
+    if let Some(onward) = onward {
+        // Whoever listened has ended, which is its own affair.
+        let _ = onward.send(event).await;
+    }
 }
 
 async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {

@@ -3,13 +3,15 @@
 
 mod dispatcher;
 mod formatter;
+mod hooks;
 mod run;
 #[cfg(test)]
 mod simulation;
 
 pub use dispatcher::{Action, Dispatcher, Input, Outcome};
 pub use formatter::FormatterError;
-pub use run::{Build, Interrupt, run};
+pub use hooks::{HookStop, HookTrouble};
+pub use run::{Build, Ended, Interrupt, run};
 
 /// Exit codes of a build; the command line's contract (`docs/exit-codes.md`) holds the whole list.
 pub mod exit {

@@ -9,12 +9,14 @@ use std::time::Instant;
 use chrono::Utc;
 use hm_abi::CallError;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, ExecutorInput, SnapshotRef, StepResult};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use uuid::Uuid;
 
 use super::dispatcher::{Action, Dispatcher, Input, Outcome};
+use super::exit;
 use super::formatter::{FormatterError, show};
+use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
 use crate::backend::local::{LocalBackend, WORKSPACE};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugin, PluginFailure, Plugins, Start, executor_call, one_line};
@@ -48,11 +50,26 @@ pub struct Build {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupt;
 
+/// What became of a build.
+#[derive(Debug)]
+pub struct Ended {
+    /// What `hm build` exits with.
+    pub exit_code: i32,
+    /// Whether it could be shown.
+    pub shown: Result<(), FormatterError>,
+    /// The hook that stopped it, if one did.
+    pub stopped: Option<HookStop>,
+    /// What went wrong with hooks.
+    pub troubles: Vec<HookTrouble>,
+}
+
 /// Runs a build to its end, whatever end that is. When this returns, no step is running any more.
-pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, Result<(), FormatterError>) {
+pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
     let (events, receiver) = mpsc::channel(EVENTS);
     let (unheard, nobody_listens) = oneshot::channel();
-    let formatter = tokio::spawn(show(build.formatter, receiver, unheard));
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let Hooks { verdict, to_formatter, shown, tasks } = Hooks::new(&build.plugins, &cancelled, receiver);
+    let formatter = tokio::spawn(show(build.formatter, to_formatter, shown, unheard));
     let run = Run {
         steps: (0..build.plan.steps().len())
             .map(|_| StepRun { id: Uuid::new_v4(), started: Instant::now() })
@@ -64,10 +81,16 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, R
         backend: build.backend,
         run_id: build.run_id,
         world: build.world,
-        cancelled: Arc::new(AtomicBool::new(false)),
+        cancelled,
         tasks: JoinSet::new(),
         running: HashMap::new(),
-        stop: Stop { interrupts, nobody_listens: Some(nobody_listens), requested: false },
+        stop: Stop {
+            interrupts,
+            nobody_listens: Some(nobody_listens),
+            verdict: verdict.clone(),
+            requested: None,
+        },
+        gate: verdict.clone().map(|verdict| Gate { verdict, sent: 0 }),
         events,
     };
     let exit_code = run.finish(build.jobs).await;
@@ -75,7 +98,10 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> (i32, R
         Ok(shown) => shown,
         Err(e) => Err(FormatterError::Write(std::io::Error::other(e))),
     };
-    (exit_code, shown)
+    let troubles = tasks.join_all().await.into_iter().flatten().collect();
+    let stopped = verdict.and_then(|verdict| verdict.borrow().stop.clone());
+    let exit_code = if exit_code == exit::OK && stopped.is_some() { exit::FAILED } else { exit_code };
+    Ended { exit_code, shown, stopped, troubles }
 }
 
 struct Run {
@@ -91,7 +117,15 @@ struct Run {
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, usize>,
     stop: Stop,
+    gate: Option<Gate>,
     events: EventSender,
+}
+
+/// The hooks that must have heard of an event before it takes effect.
+struct Gate {
+    verdict: watch::Receiver<Verdict>,
+    /// How many events were sent, log lines apart.
+    sent: u64,
 }
 
 struct StepRun {
@@ -103,13 +137,15 @@ struct StepRun {
 struct Stop {
     interrupts: mpsc::Receiver<Interrupt>,
     nobody_listens: Option<oneshot::Receiver<()>>,
-    requested: bool,
+    verdict: Option<watch::Receiver<Verdict>>,
+    /// What the dispatcher is to be told.
+    requested: Option<Input>,
 }
 
 impl Stop {
     /// Waits until the build is to stop; for ever once that has happened.
     async fn requested(&mut self) {
-        if self.requested {
+        if self.requested.is_some() {
             return std::future::pending().await;
         }
         let unheard = async {
@@ -122,11 +158,32 @@ impl Stop {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            Some(Interrupt) = self.interrupts.recv() => {}
-            () = unheard => self.nobody_listens = None,
+        let aborted = async {
+            let said = match &mut self.verdict {
+                Some(verdict) => verdict.wait_for(|verdict| verdict.stop.is_some()).await.is_ok(),
+                None => false,
+            };
+            if !said {
+                std::future::pending::<()>().await;
+            }
+        };
+        self.requested = tokio::select! {
+            Some(Interrupt) = self.interrupts.recv() => Some(Input::Cancel),
+            () = unheard => {
+                self.nobody_listens = None;
+                Some(Input::Cancel)
+            }
+            () = aborted => Some(Input::Abort),
+        };
+    }
+
+    /// Whether a hook has said by now that the build is to stop.
+    fn is_aborted(&mut self) -> bool {
+        let stop = self.verdict.as_ref().is_some_and(|verdict| verdict.borrow().stop.is_some());
+        if stop && self.requested.is_none() {
+            self.requested = Some(Input::Abort);
         }
-        self.requested = true;
+        stop
     }
 }
 
@@ -135,6 +192,11 @@ impl Run {
         let start =
             BuildEvent::BuildStart { run_id: self.run_id, plan: self.plan.summary(), started_at: Utc::now() };
         self.emit(start).await;
+        if self.stop.is_aborted() {
+            let (exit_code, duration_ms) = (exit::FAILED, millis(self.started));
+            self.emit(BuildEvent::BuildEnd { exit_code, duration_ms }).await;
+            return exit_code;
+        }
         let (mut dispatcher, actions) = Dispatcher::new(self.plan.clone(), jobs);
         let mut actions = VecDeque::from(actions);
         let mut told = false;
@@ -147,9 +209,9 @@ impl Run {
                 }
                 self.perform(action).await;
             }
-            if self.stop.requested && !told {
+            if let (Some(input), false) = (&self.stop.requested, told) {
                 told = true;
-                actions.extend(dispatcher.handle(Input::Cancel));
+                actions.extend(dispatcher.handle(input.clone()));
                 continue;
             }
             tokio::select! {
@@ -175,8 +237,12 @@ impl Run {
                 let (runner, image) = (planned.runner.clone(), planned.image.clone());
                 self.steps[step].started = Instant::now();
                 self.emit(BuildEvent::StepStart { step_id: self.steps[step].id, runner, image }).await;
-                let task = self.step(step, parent);
-                self.running.insert(self.tasks.spawn(task).id(), step);
+                let task = if self.stop.requested.is_some() {
+                    self.tasks.spawn(async { Outcome::Cancelled })
+                } else {
+                    self.tasks.spawn(self.step(step, parent))
+                };
+                self.running.insert(task.id(), step);
             }
             Action::End { step, exit_code, snapshot } => {
                 let StepRun { id: step_id, started } = self.steps[step];
@@ -202,8 +268,8 @@ impl Run {
         }
     }
 
-    /// Sends an event. Whoever reads the output may be slow, and the user may want to stop meanwhile: then the steps
-    /// are stopped at once and the event still goes its way.
+    /// Sends an event, and waits until the hooks that may stop the build have heard of it. Whoever reads the output may be slow, and
+    /// the user may want to stop meanwhile: then the steps are stopped at once and the event still goes its way.
     async fn emit(&mut self, event: BuildEvent) {
         loop {
             tokio::select! {
@@ -212,10 +278,25 @@ impl Run {
                     if let Ok(permit) = permit {
                         permit.send(event);
                     }
-                    return;
+                    break;
                 }
                 () = self.stop.requested() => {}
             }
+            self.stop_running();
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.sent += 1;
+            let (mut verdict, sent) = (gate.verdict.clone(), gate.sent);
+            loop {
+                tokio::select! {
+                    // It is closed once there is nobody to wait for.
+                    _ = verdict.wait_for(|verdict| verdict.passed >= sent) => break,
+                    () = self.stop.requested() => {}
+                }
+                self.stop_running();
+            }
+        }
+        if self.stop.is_aborted() {
             self.stop_running();
         }
     }

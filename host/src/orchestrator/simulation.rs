@@ -66,6 +66,8 @@ struct Model {
     failed_in: BTreeSet<usize>,
     first_failure: Option<i32>,
     cancelled: bool,
+    /// Cancelled or aborted.
+    stopped: bool,
     told_to_stop: bool,
     finished: Option<i32>,
 }
@@ -82,7 +84,7 @@ impl Model {
                 }
                 Action::Fail { exit_code, .. } => assert_ne!(*exit_code, 0),
                 Action::StopRunning => {
-                    assert!(self.cancelled && !self.running.is_empty());
+                    assert!(self.stopped && !self.running.is_empty());
                     self.told_to_stop = true;
                 }
                 Action::Finish { exit_code } => self.finished = Some(*exit_code),
@@ -92,7 +94,7 @@ impl Model {
 
     fn start(&mut self, step: usize, snapshot: Option<&SnapshotRef>) {
         let planned = &self.plan.steps()[step];
-        assert!(!self.cancelled, "nothing starts after a cancel");
+        assert!(!self.stopped, "nothing starts after a cancel");
         assert!(self.started.insert(step), "a step starts once");
         self.running.insert(step);
         assert!(self.running.len() <= self.jobs, "no more at once than allowed");
@@ -147,7 +149,7 @@ impl Model {
             if self.cancelled { exit::INTERRUPTED } else { self.first_failure.unwrap_or(exit::OK) };
         assert_eq!(self.finished, Some(expected));
         for (step, planned) in self.plan.steps().iter().enumerate() {
-            let kept = self.cancelled
+            let kept = self.stopped
                 || self.failed_in.contains(&planned.segment)
                 || self.is_stopped_by_a_wait(step)
                 || planned.needs().any(|needed| !self.succeeded.contains(&needed));
@@ -178,6 +180,7 @@ fn simulate(seed: u64) {
         failed_in: none(),
         first_failure: None,
         cancelled: false,
+        stopped: false,
         told_to_stop: false,
         finished: None,
     };
@@ -185,8 +188,14 @@ fn simulate(seed: u64) {
     while model.finished.is_none() {
         let input = match dice.below(12) {
             0 if may_cancel => {
-                model.cancelled = true;
-                Input::Cancel
+                model.stopped = true;
+                if dice.one_in(2) {
+                    model.cancelled = true;
+                    Input::Cancel
+                } else {
+                    model.first_failure = model.first_failure.or(Some(exit::FAILED));
+                    Input::Abort
+                }
             }
             // About a step that is not running, or not there at all.
             1 => {

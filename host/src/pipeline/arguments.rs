@@ -1,4 +1,4 @@
-//! Checks the `runner_args` of steps against the JSON Schema that their runner gives. Schema and arguments are both somebody
+//! Checks the `runner_args` of steps, and other values, against the JSON Schema that a plugin gives. Schema and values are both somebody
 //! else's, so what checking may cost is counted before it is done, and nothing outside of a schema is ever read.
 
 use std::collections::HashMap;
@@ -23,11 +23,11 @@ const BUILD: usize = 1_000_000_000;
 /// Arguments that weigh more are not repeated in messages.
 const SHOWN: usize = 200;
 
-/// Where in the arguments something is wrong, and what.
+/// Where in the value something is wrong, as in `.a.0`, and what.
 type Fault = (String, String);
 
-/// A runner's schema, ready for use.
-struct Checker {
+/// A plugin's schema, ready for use.
+pub struct Checker {
     validator: Validator,
     weight: usize,
     /// How a step without arguments fares.
@@ -48,9 +48,9 @@ impl Plan {
         let mut work = 0;
         for planned in self.steps() {
             let runner = planned.runner.as_str();
-            let bad = |(at, reason)| PipelineError::BadArguments {
+            let bad = |(at, reason): Fault| PipelineError::BadArguments {
                 key: planned.step.key.clone(),
-                at,
+                at: format!("runner_args{at}"),
                 runner: runner.into(),
                 reason,
             };
@@ -68,7 +68,11 @@ impl Plan {
 }
 
 impl Checker {
-    fn new(schema: &Value) -> Result<Self, String> {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn new(schema: &Value) -> Result<Self, String> {
         let mut schema = schema.clone();
         // Under another name of its own, its references to itself would be references to that.
         schema.as_object_mut().and_then(|fields| fields.remove("$id"));
@@ -88,6 +92,20 @@ impl Checker {
         Ok(Self { validator, weight, nothing })
     }
 
+    /// Checks a value that may be secret.
+    ///
+    /// # Errors
+    /// Where something is wrong, as a key or an index, and what, without the value itself; no key stands for the value as a whole.
+    pub fn check_secret(&self, value: &Value) -> Result<(), (Option<String>, String)> {
+        if weigh(value).saturating_mul(self.weight) > STEP {
+            return Err((None, "it is too large to be checked".into()));
+        }
+        self.validator.validate(value).map_err(|error| {
+            let path = error.instance_path().as_str().split('/').nth(1);
+            (path.map(|key| key.replace("~1", "/").replace("~0", "~")), error.masked().to_string())
+        })
+    }
+
     /// Checks the arguments of a step; `work` counts what a build has cost so far.
     fn check(&self, arguments: Option<&Value>, work: &mut usize) -> Result<(), Fault> {
         let Some(arguments) = arguments.filter(|arguments| !arguments.is_null()) else {
@@ -98,14 +116,14 @@ impl Checker {
         *work = work.saturating_add(cost);
         if cost > STEP || *work > BUILD {
             let whose = if cost > STEP { "they are" } else { "those of all steps together are" };
-            return Err(("runner_args".into(), format!("{whose} too large to be checked")));
+            return Err((String::new(), format!("{whose} too large to be checked")));
         }
         self.validator.validate(arguments).map_err(|error| fault(&error, weight <= SHOWN))
     }
 }
 
 fn fault(error: &ValidationError<'_>, show: bool) -> Fault {
-    let at = format!("runner_args{}", error.instance_path().as_str().replace('/', "."));
+    let at = error.instance_path().as_str().replace('/', ".");
     (at, if show { error.to_string() } else { error.masked().to_string() })
 }
 

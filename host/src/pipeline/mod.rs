@@ -10,6 +10,7 @@ mod plan;
 pub(crate) mod sketch;
 mod source;
 
+pub use arguments::Checker;
 pub use document::{Definition, NamedPipeline, parse};
 pub use plan::{Overrides, Plan, PlannedStep, Runners};
 pub use source::{Source, find_project, read};

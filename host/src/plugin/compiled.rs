@@ -141,7 +141,7 @@ fn write_atomically(dir: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> 
 }
 
 /// The SHA-256 of a module, in lower-case hexadecimal.
-pub(super) fn digest(wasm: &[u8]) -> String {
+pub(crate) fn digest(wasm: &[u8]) -> String {
     Sha256::digest(wasm).iter().map(|b| format!("{b:02x}")).collect()
 }
 

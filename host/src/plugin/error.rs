@@ -7,6 +7,7 @@ use hm_abi::CallError;
 use hm_plugin_protocol::PluginError;
 
 use super::CompileError;
+use super::manifest::is_name;
 
 /// Why a plugin cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,67 @@ pub enum LoadError {
         /// Why.
         reason: String,
     },
+    /// It is configured in a way that it does not take.
+    #[error("{}: plugin.{plugin}.{key} is not what the plugin takes: {reason}", file.display())]
+    Config {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The file that says so.
+        file: PathBuf,
+        /// What is wrong in it.
+        key: String,
+        /// Why. No values are in it, for they may be secret.
+        reason: String,
+    },
+    /// `plugins.toml` switches it off.
+    #[error("plugin {plugin} is switched off in {}", file.display())]
+    Disabled {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The file that says so.
+        file: PathBuf,
+    },
+    /// It comes with the project, and the user has not let it in.
+    #[error(
+        "plugin {} of this project is not trusted, so nothing of it runs; to let it in: hm plugin trust{}",
+        shown(plugin),
+        typed(plugin)
+    )]
+    NotTrusted {
+        /// The plugin: the name of its file.
+        plugin: Arc<str>,
+    },
+    /// The user has installed something else under this name.
+    #[error(
+        "plugin {plugin} in {}: its bytes are not those that were installed; install it again, if they are right",
+        path.display()
+    )]
+    Altered {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The project has pinned something else under this name.
+    #[error("plugin {plugin} in {}: its bytes are not those that {} pins", path.display(), pins.display())]
+    Pinned {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+        /// The file that pins it.
+        pins: PathBuf,
+    },
+}
+
+/// The name of a file whose plugin could not say its own yet; in quotes, if it is odd.
+fn shown(name: &str) -> String {
+    if is_name(name) { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// The name of a plugin as the rest of a command that can be typed; nothing, if a shell might take it for more than a name.
+fn typed(name: &str) -> String {
+    if is_name(name) { format!(" {name}") } else { String::new() }
 }
 
 /// How a call of a plugin failed.
@@ -119,6 +181,20 @@ impl PluginFailure {
             return Self::Reported { plugin, error };
         }
         Self::Call { plugin, export, source }
+    }
+
+    /// What the plugin itself gave as the reason, if it did its work and found that it cannot be done; none if it broke.
+    #[must_use]
+    pub fn own_words(&self) -> Option<String> {
+        match self {
+            Self::Reported { error, .. } => Some(format!("{error} [{}]", error.code)),
+            // Plugins of 0.0.1 send plain text.
+            Self::Call { source: CallError::Guest { message: Some(message), .. }, .. } => {
+                Some(message.clone())
+            }
+            Self::Call { source: source @ CallError::Guest { .. }, .. } => Some(source.to_string()),
+            _ => None,
+        }
     }
 }
 

@@ -1,12 +1,18 @@
-//! All plugins of this start, and who provides what. Two plugins that claim the same thing are an error that names both.
+//! All plugins of this start, and who provides what. Two plugins that claim the same thing are a conflict that names both, and keep
+//! builds from beginning.
 
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
-use hm_plugin_protocol::{Capability, JsonSchema, OutputFormatterSpec, StepExecutorSpec};
+use hm_plugin_protocol::{
+    Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
+};
 
-use super::{EMBEDDED, LoadError, Loader, Origin, Plugin};
+use super::terms::file_name;
+use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms, digest};
 use crate::files::read_regular;
 use crate::pipeline::Runners;
 
@@ -14,7 +20,7 @@ use crate::pipeline::Runners;
 const IMAGE_RUNNER: &str = "docker";
 
 /// A plugin's file larger than this is not read.
-const MAX_FILE: usize = 64 << 20;
+pub(crate) const MAX_FILE: usize = 64 << 20;
 
 /// Two plugins that claim the same thing.
 #[derive(Debug, thiserror::Error)]
@@ -30,76 +36,162 @@ pub struct Conflict {
     pub second: String,
 }
 
+/// Why nothing can be done with plugins.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// Nobody knows which of two plugins is meant.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// A plugin is configured in a way that it does not take.
+    #[error(transparent)]
+    Config(LoadError),
+}
+
+/// A plugin that is there and was not loaded.
+#[derive(Debug)]
+pub struct Absent {
+    /// What its file is called, or its name, if it could say that.
+    pub name: String,
+    /// Where it is.
+    pub origin: Origin,
+    /// SHA-256 of its bytes, if they could be read.
+    pub digest: Option<String>,
+    /// Why it was not loaded.
+    pub why: LoadError,
+}
+
+impl Absent {
+    /// What is the matter, in a word: `disabled`, `untrusted` or `broken`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.why {
+            LoadError::Disabled { .. } => "disabled",
+            LoadError::NotTrusted { .. } => "untrusted",
+            _ => "broken",
+        }
+    }
+}
+
 /// The plugins of this start.
 pub struct Plugins {
     /// Those that could be loaded, the built-in ones first.
     pub loaded: Vec<Arc<Plugin>>,
-    /// Those that could not; a build that does not need them goes on.
-    pub broken: Vec<LoadError>,
+    /// Those that were not; a build that does not need them goes on.
+    pub absent: Vec<Absent>,
+    /// What more than one of them claims.
+    pub conflicts: Vec<Conflict>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
     runners: BTreeMap<String, Arc<Plugin>>,
     formats: BTreeMap<String, Arc<Plugin>>,
     default_runner: Option<String>,
 }
 
 impl Plugins {
-    /// Loads the built-in plugins and those in the user's folder.
-    ///
-    /// # Errors
-    /// [`Conflict`], if two of them claim the same thing.
-    pub async fn load(loader: &Loader, user_folder: &Path) -> Result<Self, Conflict> {
-        let (mut loaded, mut broken) = (Vec::new(), Vec::new());
+    /// Loads the built-in plugins, the user's, and those of the project that are trusted, each in one copy.
+    pub async fn load(loader: &Loader, terms: &Terms) -> Self {
+        let (mut loaded, mut absent) = (Vec::new(), Vec::new());
+        let mut seen = BTreeSet::new();
+        let mut add = |plugin: Result<Plugin, Absent>| match plugin {
+            Ok(plugin) => loaded.push(Arc::new(plugin)),
+            Err(plugin) => absent.push(plugin),
+        };
         for (name, wasm) in EMBEDDED {
-            match loader.load(name, wasm, Origin::BuiltIn).await {
-                Ok(plugin) => loaded.push(Arc::new(plugin)),
-                Err(e) => broken.push(e),
+            seen.insert(digest(wasm));
+            add(load(loader, terms, Origin::BuiltIn, (*name).to_owned(), wasm).await);
+        }
+        for origin in terms.files() {
+            let Some(path) = origin.path() else { continue };
+            let name = file_name(path);
+            let mut current = Cow::Borrowed(terms);
+            let mut read = read_regular(path, MAX_FILE);
+            if let Ok(wasm) = &read
+                && let Err(LoadError::Altered { .. }) = terms.grants(&origin, &name, &digest(wasm))
+                && let Ok(again) = terms.again()
+            {
+                // Another hm may be replacing it, and have written its entry after we had read the lock file.
+                current = Cow::Owned(again);
+                read = read_regular(path, MAX_FILE);
+            }
+            match read {
+                Ok(wasm) if !seen.insert(digest(&wasm)) => {}
+                Ok(wasm) => add(load(loader, &current, origin, name, &wasm).await),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    let why = LoadError::Read { path: path.into(), source };
+                    add(Err(Absent { name, origin, digest: None, why }));
+                }
             }
         }
-        for path in wasm_files(user_folder) {
-            let label = path.display().to_string();
-            let plugin = match read_regular(&path, MAX_FILE) {
-                Ok(wasm) => loader.load(&label, &wasm, Origin::User(path)).await,
-                Err(source) => Err(LoadError::Read { path, source }),
-            };
-            match plugin {
-                Ok(plugin) => loaded.push(Arc::new(plugin)),
-                Err(e) => broken.push(e),
-            }
-        }
-        Self::index(loaded, broken)
+        let mut this = Self::index(loaded, absent);
+        this.warnings = terms
+            .settings
+            .names()
+            .filter(|(name, _)| this.named(name).is_none() && this.absent.iter().all(|a| a.name != *name))
+            .map(|(name, file)| format!("{}: there is no plugin `{name}`", file.display()))
+            .collect();
+        this
     }
 
-    fn index(loaded: Vec<Arc<Plugin>>, broken: Vec<LoadError>) -> Result<Self, Conflict> {
+    /// These plugins, if they can be worked with.
+    ///
+    /// # Errors
+    /// [`Obstacle`]
+    pub fn usable(mut self) -> Result<Self, Obstacle> {
+        let misconfigured = |absent: &Absent| matches!(absent.why, LoadError::Config { .. });
+        if let Some(position) = self.absent.iter().position(misconfigured) {
+            return Err(Obstacle::Config(self.absent.swap_remove(position).why));
+        }
+        if self.conflicts.is_empty() { Ok(self) } else { Err(self.conflicts.swap_remove(0).into()) }
+    }
+
+    /// What these plugins and one more, in the place of the file at its path, would both claim.
+    #[must_use]
+    pub fn conflict_with(&self, plugin: Plugin) -> Option<Conflict> {
+        let mut others = self.loaded.clone();
+        others.retain(|other| other.digest != plugin.digest && other.origin != plugin.origin);
+        let before = Self::index(others.clone(), Vec::new()).conflicts.len();
+        others.push(Arc::new(plugin));
+        // Those of the last plugin come last.
+        Self::index(others, Vec::new()).conflicts.into_iter().nth(before)
+    }
+
+    fn index(loaded: Vec<Arc<Plugin>>, absent: Vec<Absent>) -> Self {
         let mut by_name: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
         let mut verbs = BTreeMap::new();
         let mut defaults = BTreeMap::new();
         let mut this = Self {
             loaded: Vec::new(),
-            broken,
+            absent,
+            conflicts: Vec::new(),
+            warnings: Vec::new(),
             runners: BTreeMap::new(),
             formats: BTreeMap::new(),
             default_runner: None,
         };
+        let mut conflicts = Vec::new();
         for plugin in &loaded {
-            claim("plugin name", &plugin.name, plugin, &mut by_name)?;
+            conflicts.extend(claim("plugin name", &plugin.name, plugin, &mut by_name));
             for capability in &plugin.manifest.capabilities {
                 match capability {
                     Capability::StepExecutor(StepExecutorSpec { runner, default, .. }) => {
-                        claim("runner", runner, plugin, &mut this.runners)?;
+                        conflicts.extend(claim("runner", runner, plugin, &mut this.runners));
                         if *default {
-                            claim("being the default", "runner", plugin, &mut defaults)?;
-                            this.default_runner = Some(runner.clone());
+                            conflicts.extend(claim("being the default", "runner", plugin, &mut defaults));
+                            this.default_runner.get_or_insert_with(|| runner.clone());
                         }
                     }
                     Capability::OutputFormatter(OutputFormatterSpec { name, .. }) => {
-                        claim("format", name, plugin, &mut this.formats)?;
+                        conflicts.extend(claim("format", name, plugin, &mut this.formats));
                     }
-                    Capability::Subcommand(spec) => claim("verb", &spec.verb, plugin, &mut verbs)?,
+                    Capability::Subcommand(spec) => {
+                        conflicts.extend(claim("verb", &spec.verb, plugin, &mut verbs));
+                    }
                     Capability::LifecycleHook(_) => {}
                 }
             }
         }
-        this.loaded = loaded;
-        Ok(this)
+        Self { loaded, conflicts, ..this }
     }
 
     /// The plugin of this name.
@@ -129,6 +221,44 @@ impl Plugins {
         self.formats.get(format)
     }
 
+    /// The verbs that there are, each with its plugin, in the order of the verbs.
+    #[must_use]
+    pub fn verbs(&self) -> Vec<(&SubcommandSpec, &Arc<Plugin>)> {
+        let mut verbs: Vec<_> = self
+            .capabilities()
+            .filter_map(|(plugin, capability)| match capability {
+                Capability::Subcommand(spec) => Some((spec, plugin)),
+                _ => None,
+            })
+            .collect();
+        verbs.sort_by(|(a, _), (b, _)| a.verb.cmp(&b.verb));
+        verbs
+    }
+
+    /// The command of this verb, and the plugin that brings it.
+    #[must_use]
+    pub fn verb(&self, verb: &str) -> Option<(&SubcommandSpec, &Arc<Plugin>)> {
+        self.verbs().into_iter().find(|(spec, _)| spec.verb == verb)
+    }
+
+    /// The lifecycle hooks, in the order of their plugins' names; those of one plugin as it lists them.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<(&Arc<Plugin>, &LifecycleHookSpec)> {
+        let mut hooks: Vec<_> = self
+            .capabilities()
+            .filter_map(|(plugin, capability)| match capability {
+                Capability::LifecycleHook(spec) => Some((plugin, spec)),
+                _ => None,
+            })
+            .collect();
+        hooks.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        hooks
+    }
+
+    fn capabilities(&self) -> impl Iterator<Item = (&Arc<Plugin>, &Capability)> {
+        self.loaded.iter().flat_map(|p| p.manifest.capabilities.iter().map(move |capability| (p, capability)))
+    }
+
     /// The formats that there are.
     #[must_use]
     pub fn format_names(&self) -> Vec<&str> {
@@ -151,25 +281,45 @@ fn claim(
     name: &str,
     plugin: &Arc<Plugin>,
     taken: &mut BTreeMap<String, Arc<Plugin>>,
-) -> Result<(), Conflict> {
-    match taken.insert(name.to_owned(), plugin.clone()) {
-        None => Ok(()),
-        Some(first) => {
-            Err(Conflict { what, name: name.into(), first: described(&first), second: described(plugin) })
+) -> Option<Conflict> {
+    match taken.entry(name.to_owned()) {
+        Entry::Vacant(free) => {
+            free.insert(plugin.clone());
+            None
         }
+        Entry::Occupied(first) => Some(Conflict {
+            what,
+            name: name.into(),
+            first: described(first.get()),
+            second: described(plugin),
+        }),
     }
+}
+
+/// Loads one plugin, if its bytes, and then its name, may be loaded.
+async fn load(
+    loader: &Loader,
+    terms: &Terms,
+    origin: Origin,
+    name: String,
+    wasm: &[u8],
+) -> Result<Plugin, Absent> {
+    let digest = digest(wasm);
+    let label = origin.path().map_or_else(|| name.clone(), |path| path.display().to_string());
+    let mut name = name;
+    let loaded = async {
+        terms.grants(&origin, &name, &digest)?;
+        let candidate = loader.inspect(&label, wasm).await?;
+        name.clone_from(&candidate.manifest.name);
+        let grants = terms.grants(&origin, &name, &digest)?;
+        let setting = terms.setting(&origin, &name, &digest)?;
+        loader.admit(candidate, origin.clone(), grants, setting)
+    };
+    let loaded = loaded.await;
+    loaded.map_err(|why| Absent { name, origin, digest: Some(digest), why })
 }
 
 fn described(plugin: &Plugin) -> String {
     let digest: String = plugin.digest.chars().take(12).collect();
     format!("{} ({}, sha256 {digest})", plugin.name, plugin.origin)
-}
-
-/// The `.wasm` files of a folder, in order; none if it cannot be read, for most users have no such folder.
-fn wasm_files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "wasm"));
-    files.sort();
-    files
 }

@@ -1,7 +1,8 @@
-//! Loads one plugin: its bytes, its module, its manifest; and makes its instances.
+//! Loads one plugin: its bytes, its module, its manifest; and makes its instances. Whether it may be loaded, and what it is granted,
+//! is decided in `terms`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,23 +12,50 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compiled::digest;
-use super::{Compiler, LoadError, MANIFEST_CALL, PluginFailure, manifest};
-use crate::sandbox::{Diagnostics, Grants, PluginState, Policy, Role, Said, World, host_functions};
+use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
+use crate::backend::kv::Values;
+use crate::sandbox::{Diagnostics, Grants, Handles, PluginState, Outside, Policy, Role, Said, World, host_functions};
+
+/// A configuration value shorter than this is not masked in logs, even if it may be a secret.
+const SECRET_BYTES: usize = 8;
 
 /// Where a plugin comes from. It decides what the plugin is granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Part of this program: granted what it asks for.
     BuiltIn,
-    /// The user's plugin folder: granted what reaches nothing beyond the plugin's own step or output.
+    /// The user's plugin folder: granted what the lock file says.
     User(PathBuf),
+    /// The project's plugin folder: loaded only if the user's lock file has its digest, and granted what that says.
+    Project(PathBuf),
+}
+
+impl Origin {
+    /// Its file, if it has one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::BuiltIn => None,
+            Self::User(path) | Self::Project(path) => Some(path),
+        }
+    }
+
+    /// One word, for programs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::User(_) => "user",
+            Self::Project(_) => "project",
+        }
+    }
 }
 
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BuiltIn => write!(f, "built in"),
-            Self::User(path) => write!(f, "{}", path.display()),
+            Self::User(path) | Self::Project(path) => write!(f, "{}", path.display()),
         }
     }
 }
@@ -44,8 +72,19 @@ pub struct Plugin {
     pub digest: String,
     /// What it may do.
     pub policy: Arc<Policy>,
+    /// What `plugins.toml` says of it.
+    pub setting: Setting,
     module: Module<PluginState>,
     surroundings: Surroundings,
+}
+
+/// A plugin that has said what it is, in an instance that could do nothing, and may do nothing yet.
+pub struct Candidate {
+    /// What it says of itself, read once.
+    pub manifest: PluginManifest,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub digest: String,
+    module: Module<PluginState>,
 }
 
 /// Loads plugins into one engine, linked to one table of host functions.
@@ -69,11 +108,11 @@ impl Loader {
         Self { compiler, functions: host_functions(), surroundings: Surroundings { world, diagnostics } }
     }
 
-    /// Loads a plugin from its bytes. Its manifest is read in an instance that may do nothing at all.
+    /// Reads a plugin's manifest from its bytes, in an instance that may do nothing at all.
     ///
     /// # Errors
     /// [`LoadError`], which names the plugin.
-    pub async fn load(&self, label: &str, wasm: &[u8], origin: Origin) -> Result<Plugin, LoadError> {
+    pub async fn inspect(&self, label: &str, wasm: &[u8]) -> Result<Candidate, LoadError> {
         let label: Arc<str> = label.into();
         let digest = digest(wasm);
         let limits = ModuleLimits::standard();
@@ -84,23 +123,57 @@ impl Loader {
         if !module.has_function("hm_manifest") {
             return Err(LoadError::NoManifest { plugin: label });
         }
-        let mut instance =
-            self.surroundings.instance(&module, &label, &Arc::default(), Start::of(Role::Manifest));
+        let (nothing, usual) = (Arc::default(), Limits::default());
+        let start = Start::of(Role::Manifest);
+        let mut instance = self.surroundings.instance(&module, &label, &nothing, &usual, start);
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
         let manifest: PluginManifest = serde_json::from_slice(&answer)
             .map_err(|source| LoadError::ManifestJson { plugin: label.clone(), source })?;
         manifest::check(&manifest, |name| module.has_function(name))
             .map_err(|reason| LoadError::Manifest { plugin: label, reason })?;
-
-        let grants = match &origin {
-            Origin::BuiltIn => Grants::all_of(&manifest),
-            Origin::User(_) => Grants::default(),
-        };
-        let policy = Arc::new(Policy::new(&manifest, grants, &BTreeSet::new()));
-        let (name, surroundings) = (manifest.name.as_str().into(), self.surroundings.clone());
-        Ok(Plugin { name, manifest, origin, digest, policy, module, surroundings })
+        Ok(Candidate { manifest, digest, module })
     }
+
+    /// Makes a plugin of a candidate, with these grants; none stands for all that it asks for.
+    ///
+    /// # Errors
+    /// [`LoadError::Config`], if it is configured in a way that it does not take.
+    pub fn admit(
+        &self,
+        candidate: Candidate,
+        origin: Origin,
+        grants: Option<Grants>,
+        setting: Setting,
+    ) -> Result<Plugin, LoadError> {
+        let Candidate { manifest, digest, module } = candidate;
+        settings::check_config(&manifest, &setting)?;
+        for (key, given) in &setting.config {
+            let text = given.text();
+            // A short word is said for other reasons, too.
+            if settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
+                self.surroundings.world.secrets.add(&text);
+            }
+        }
+        let mut grants = grants.unwrap_or_else(|| Grants::all_of(&manifest));
+        grants.by_name.extend(setting.functions.iter().cloned());
+        grants.reach.extend(setting.reach.iter().cloned());
+        let policy = Arc::new(Policy::new(&manifest, grants, &setting.denied));
+        let (name, surroundings) = (manifest.name.as_str().into(), self.surroundings.clone());
+        Ok(Plugin { name, manifest, origin, digest, policy, setting, module, surroundings })
+    }
+}
+
+impl Candidate {
+    /// The host functions that it imports without asking for them.
+    #[must_use]
+    pub fn undeclared(&self) -> Vec<String> {
+        undeclared(&self.module, &self.manifest)
+    }
+}
+
+fn undeclared(module: &Module<PluginState>, manifest: &PluginManifest) -> Vec<String> {
+    module.host_imports().into_iter().filter(|name| !manifest.required_host_fns.contains(name)).collect()
 }
 
 /// What an instance is made for.
@@ -127,6 +200,7 @@ impl Surroundings {
         module: &Module<PluginState>,
         plugin: &Arc<str>,
         policy: &Arc<Policy>,
+        limits: &Limits,
         start: Start,
     ) -> Instance<PluginState> {
         let Start { role, config, cancelled } = start;
@@ -138,12 +212,15 @@ impl Surroundings {
             cancelled,
             diagnostics: self.diagnostics.clone(),
             said: Said::default(),
+            handles: Handles::default(),
+            values: Values::default(),
         };
         let (name, sink, world) = (plugin.clone(), self.diagnostics.clone(), self.world.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
             sink.try_say(protocol_level(level), &name, &world.secrets.mask(text));
         });
-        module.instance(state, InstanceOptions { config, log, ..InstanceOptions::standard() })
+        let Outside { directories, http } = Outside::of(&state);
+        module.instance(state, InstanceOptions { limits: limits.instance(), config, log, http, directories })
     }
 }
 
@@ -161,15 +238,32 @@ pub(crate) fn protocol_level(level: LogLevel) -> Level {
 /// A live instance of a plugin.
 pub struct Live {
     plugin: Arc<str>,
+    limits: Limits,
     instance: Instance<PluginState>,
 }
 
 impl Plugin {
-    /// A fresh instance.
+    /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
     #[must_use]
-    pub fn instance(&self, start: Start) -> Live {
-        let instance = self.surroundings.instance(&self.module, &self.name, &self.policy, start);
-        Live { plugin: self.name.clone(), instance }
+    pub fn instance(&self, mut start: Start) -> Live {
+        for (key, given) in &self.setting.config {
+            start.config.entry(key.clone()).or_insert_with(|| given.text());
+        }
+        let limits = self.setting.limits;
+        let instance = self.surroundings.instance(&self.module, &self.name, &self.policy, &limits, start);
+        Live { plugin: self.name.clone(), limits, instance }
+    }
+
+    /// The host functions that it imports, in the module's order.
+    #[must_use]
+    pub fn imports(&self) -> Vec<String> {
+        self.module.host_imports()
+    }
+
+    /// Those of them that it does not ask for.
+    #[must_use]
+    pub fn undeclared(&self) -> Vec<String> {
+        undeclared(&self.module, &self.manifest)
     }
 }
 
@@ -221,7 +315,7 @@ impl Live {
         input: &[u8],
         limits: &CallLimits,
     ) -> Result<Vec<u8>, PluginFailure> {
-        let result = self.instance.call(export, input, limits).await;
+        let result = self.instance.call(export, input, &self.limits.call(limits)).await;
         result.map_err(|source| PluginFailure::from_call(self.plugin.clone(), export, source))
     }
 

@@ -83,7 +83,13 @@ pub enum LockError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It cannot be written.
+    /// Another `hm` has changed it since the user agreed to something.
+    #[error("plugin {name} was changed by another hm in the meantime; nothing was done")]
+    Changed {
+        /// The plugin.
+        name: String,
+    },
+    /// It, or what belongs to it, cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file.
@@ -131,10 +137,11 @@ impl Lock {
         self.entries.iter().filter(move |entry| entry.name == name)
     }
 
-    /// The entry of the plugin of this name in the user's folder. While one is replaced there are two; then the first.
+    /// The entry of the plugin of this name in the user's folder. Where the program died while it replaced one there are two; then
+    /// the first.
     #[must_use]
     pub fn installed(&self, name: &str) -> Option<&Locked> {
-        self.named(name).find(|entry| entry.installed)
+        self.entries.iter().find(|entry| entry.installed && entry.name == name)
     }
 
     /// Puts an entry in the place of that with the same digest.
@@ -224,7 +231,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
         std::fs::write(&path, text).expect("a file");
-        Lock::read(&path).map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
+        Lock::read(&path)
+            .map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
     }
 
     #[test]
@@ -261,9 +269,15 @@ mod tests {
             ("]".to_owned(), "F is not a lock file of plugins: "),
             ("grants = 1\n".to_owned(), "unknown field `grants`"),
             ("[[plugin]]\nname = \"x\"\n".to_owned(), "missing field `sha256`"),
-            (format!("[[plugin]]\nname = \"../x\"\nsha256 = \"{digest}\"\n"), "\"../x\" is not the name of a plugin"),
+            (
+                format!("[[plugin]]\nname = \"../x\"\nsha256 = \"{digest}\"\n"),
+                "\"../x\" is not the name of a plugin",
+            ),
             ("[[plugin]]\nname = \"x\"\nsha256 = \"AB\"\n".to_owned(), "plugin x: \"AB\" is not a SHA-256"),
-            (format!("[[plugin]]\nname = \"x\"\nsha256 = \"{digest}\"\n").repeat(2), "two entries with the digest"),
+            (
+                format!("[[plugin]]\nname = \"x\"\nsha256 = \"{digest}\"\n").repeat(2),
+                "two entries with the digest",
+            ),
         ] {
             let error = read(&text).expect_err("refused");
             assert!(error.contains(expected), "{error}");

@@ -1,8 +1,9 @@
 //! The audit of a build: one JSON line for each host call, each denial and each grant in use. What was said or read is not
 //! in it, only how much; so no secret can be.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -11,10 +12,19 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Role;
+
 /// Takes audit lines. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    file: Arc<Mutex<File>>,
+    file: Arc<Mutex<Lines>>,
+}
+
+#[derive(Debug)]
+struct Lines {
+    file: File,
+    /// Why a line could not be written; none is tried after it, since part of it may be there.
+    trouble: Option<io::Error>,
 }
 
 /// One line.
@@ -29,8 +39,11 @@ pub struct AuditLine<'a> {
     /// The step that the instance was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<Uuid>,
-    /// A host function, or an entry of `allowed_hosts`.
+    /// A host function, `http_request`, or an entry of `allowed_hosts`.
     pub subject: &'a str,
+    /// Where an HTTP request goes: scheme, host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<&'a str>,
     /// `allowed`; `denied: …` with why; `granted` for what an instance was given at its start.
     pub decision: &'a str,
     /// What became of an allowed call: `ok`, `failed` or `interrupted`.
@@ -44,22 +57,64 @@ pub struct AuditLine<'a> {
     pub micros: u64,
 }
 
+impl<'a> AuditLine<'a> {
+    /// A line about an instance of this plugin in this role. What it does not say is 0 or absent.
+    #[must_use]
+    pub fn new(plugin: &'a str, role: &Role, subject: &'a str, decision: &'a str) -> Self {
+        Self {
+            time: stamp(Utc::now()),
+            plugin,
+            role: role.who().name(),
+            step: role.step_id(),
+            subject,
+            to: None,
+            decision,
+            outcome: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            micros: 0,
+        }
+    }
+}
+
+fn stamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
 impl Audit {
-    /// An audit that is written to this file, which is made new.
+    /// An audit that is written to this file, which is made, or made empty.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; also for what is no file, such as a pipe, whose reader could hold up every call.
     pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: Arc::new(Mutex::new(File::create(path)?)) })
+        // Opening a pipe would wait for its reader.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_file() {
+            file.set_len(0)?;
+        } else if !kind.is_char_device() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok(Self { file: Arc::new(Mutex::new(Lines { file, trouble: None })) })
     }
 
     /// Writes a line, whole and at once: what happened is there even if the program dies the next moment.
     pub fn write(&self, line: &AuditLine<'_>) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full disk must not end the build; that the file is short says it.
-        let _ = file.write_all(&text);
+        let mut lines = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full disk does not end the build; who began it asks for the trouble.
+        if lines.trouble.is_none() {
+            lines.trouble = lines.file.write_all(&text).err();
+        }
+    }
+
+    /// Why lines are missing, if any are.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let lines = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.trouble.as_ref().map(ToString::to_string)
     }
 }
 
@@ -86,7 +141,7 @@ impl<'a> Audited<'a> {
 
 impl Drop for Audited<'_> {
     fn drop(&mut self) {
-        self.line.time = self.began.0.to_rfc3339_opts(SecondsFormat::Micros, true);
+        self.line.time = stamp(self.began.0);
         self.line.micros = u64::try_from(self.began.1.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.audit.write(&self.line);
     }

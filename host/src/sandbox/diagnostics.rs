@@ -39,7 +39,13 @@ impl Diagnostics {
     /// plugins are gone.
     #[must_use]
     pub fn new(threshold: Level) -> (Self, mpsc::Receiver<Diagnostic>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        Self::with_room(threshold, 0)
+    }
+
+    /// The same, with room for so many lines of those who cannot wait.
+    #[must_use]
+    pub fn with_room(threshold: Level, lines: usize) -> (Self, mpsc::Receiver<Diagnostic>) {
+        let (sender, receiver) = mpsc::channel(WAITING + lines);
         (Self { threshold, sender }, receiver)
     }
 

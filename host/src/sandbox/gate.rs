@@ -6,7 +6,7 @@ use hm_abi::HostError;
 use super::audit::{AuditLine, Audited};
 use super::policy::Decision;
 use super::table::HostFn;
-use super::{Args, PluginState};
+use super::{Args, PluginState, Who};
 
 /// One call.
 pub(super) async fn call(
@@ -18,19 +18,8 @@ pub(super) async fn call(
     let (plugin, audit) = (state.plugin.clone(), state.world.audit.clone());
     let decision = denied.as_ref().map_or_else(|| "allowed".to_owned(), |why| format!("denied: {why}"));
     let audited = audit.map(|audit| {
-        let line = AuditLine {
-            time: String::new(),
-            plugin: &plugin,
-            role: state.role.who().name(),
-            step: state.role.step_id(),
-            subject: function.name,
-            decision: &decision,
-            outcome: None,
-            bytes_in: args.iter().map(Vec::len).sum(),
-            bytes_out: 0,
-            micros: 0,
-        };
-        Audited::begin(audit, line)
+        let line = AuditLine::new(&plugin, &state.role, function.name, &decision);
+        Audited::begin(audit, AuditLine { bytes_in: args.iter().map(Vec::len).sum(), ..line })
     });
     let result = match &denied {
         Some(why) => Err(HostError::Denied { capability: format!("{}: {why}", function.name) }),
@@ -52,11 +41,15 @@ pub(super) async fn call(
 /// Why this instance may not call the function, if so.
 fn denied(function: &HostFn, state: &PluginState) -> Option<String> {
     let who = state.role.who();
+    // First: where no grant can help, none is to be asked for.
+    if !function.who.contains(&who) {
+        return Some(format!("not for {}", who.plural()));
+    }
     match state.policy.function(function) {
+        Decision::Allowed => None,
+        _ if who == Who::Call => Some("it was not granted".into()),
         Decision::NotAsked => Some("its manifest does not ask for it, and it was not granted by name".into()),
         Decision::NotGranted => Some("its manifest asks for it, but it was not granted".into()),
-        Decision::Allowed if !function.who.contains(&who) => Some(format!("not for {}", who.plural())),
-        Decision::Allowed => None,
     }
 }
 

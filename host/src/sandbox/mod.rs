@@ -2,16 +2,24 @@
 //! exists, what it needs, what it costs and what it does. Which plugins there are is `plugin`'s affair.
 
 mod audit;
+mod browser;
 mod diagnostics;
 mod gate;
+mod handles;
+mod keyring;
+mod kv;
 mod lines;
 mod log;
 mod output;
 mod policy;
+mod project;
+mod reach;
 mod secrets;
+mod sockets;
 mod step;
 mod steps;
 mod table;
+mod terminal;
 mod world;
 
 use std::sync::Arc;
@@ -21,13 +29,17 @@ use uuid::Uuid;
 
 pub use audit::{Audit, AuditLine};
 pub use diagnostics::{Diagnostic, Diagnostics, Said};
+pub use handles::Handles;
 pub use lines::LineSplitter;
 pub use output::{Output, Stream};
 pub use policy::{Decision, Grants, Policy, Reach};
+pub use reach::{Authorities, Outside};
 pub use secrets::{Masker, Secrets};
 pub use step::{EventSender, StepContext};
 pub use table::{Grant, HostFn, TABLE, host_functions, reference, required_but_unknown};
 pub use world::World;
+
+use crate::backend::kv::Values;
 
 /// What a host function takes, already copied out of the guest.
 pub type Args = Vec<Vec<u8>>;
@@ -48,6 +60,26 @@ pub struct PluginState {
     pub diagnostics: Diagnostics,
     /// How much of it went there.
     pub said: Said,
+    /// What the instance holds outside of itself.
+    pub handles: Handles,
+    /// The values that last as long as the instance.
+    pub values: Values,
+}
+
+impl PluginState {
+    /// The state of an instance that may be told to stop by nobody yet, and has said nothing.
+    #[must_use]
+    pub fn new(
+        plugin: Arc<str>,
+        policy: Arc<Policy>,
+        role: Role,
+        world: Arc<World>,
+        diagnostics: Diagnostics,
+    ) -> Self {
+        let (cancelled, said, handles) = (Arc::default(), Said::default(), Handles::default());
+        let values = Values::default();
+        Self { plugin, policy, role, world, cancelled, diagnostics, said, handles, values }
+    }
 }
 
 /// What an instance was made for decides what it can act on.

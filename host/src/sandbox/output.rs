@@ -6,7 +6,7 @@ use std::pin::Pin;
 use hm_abi::{HostError, HostFuture};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Args, PluginState};
+use super::{Args, PluginState, Role};
 use crate::sys::Sanitizer;
 
 /// A stream that is ready to be written to.
@@ -27,6 +27,7 @@ struct Sink {
     buffer: Vec<u8>,
     /// On a terminal, what a plugin writes must not move the cursor or worse.
     sanitizer: Option<Sanitizer>,
+    is_unread: bool,
 }
 
 impl Output {
@@ -37,6 +38,7 @@ impl Output {
             stream,
             buffer: Vec::new(),
             sanitizer: clean.then(Sanitizer::default),
+            is_unread: false,
         };
         Self { stdout: sink(stdout, clean_stdout), stderr: sink(stderr, clean_stderr) }
     }
@@ -47,6 +49,12 @@ impl Output {
     /// What the system says, for instance that nobody reads any more.
     pub async fn write_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stdout.write(bytes).await
+    }
+
+    /// Whether somebody has stopped reading a stream.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.stdout.is_unread || self.stderr.is_unread
     }
 
     /// Writes all that waits.
@@ -70,23 +78,43 @@ impl Sink {
 
     async fn flush(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
-        self.stream.write_all(&buffer).await?;
-        self.stream.flush().await
+        let written = match self.stream.write_all(&buffer).await {
+            Ok(()) => self.stream.flush().await,
+            Err(e) => Err(e),
+        };
+        self.is_unread |= matches!(&written, Err(e) if e.kind() == io::ErrorKind::BrokenPipe);
+        written
     }
 }
 
 /// `hm_write_stdout`
 pub(super) fn write_stdout(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move { write(&mut output(state)?.stdout, &args[0]).await })
+    Box::pin(async move {
+        let at_once = is_at_once(state);
+        write(&mut output(state)?.stdout, at_once, &args[0]).await
+    })
 }
 
 /// `hm_write_stderr`
 pub(super) fn write_stderr(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move { write(&mut output(state)?.stderr, &args[0]).await })
+    Box::pin(async move {
+        let at_once = is_at_once(state);
+        write(&mut output(state)?.stderr, at_once, &args[0]).await
+    })
 }
 
-async fn write(sink: &mut Sink, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
-    sink.write(bytes).await.map_err(|e| HostError::Failed(Box::new(e)))?;
+/// Whether what is written must be seen before the guest goes on: it may wait for a person who is to read it. A formatter is told
+/// when there is time to write.
+fn is_at_once(state: &PluginState) -> bool {
+    !matches!(state.role, Role::Formatter(_))
+}
+
+async fn write(sink: &mut Sink, at_once: bool, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
+    let failed = |e| HostError::Failed(Box::new(e));
+    sink.write(bytes).await.map_err(failed)?;
+    if at_once {
+        sink.flush().await.map_err(failed)?;
+    }
     Ok(Vec::new())
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hm_abi::AllowedHosts;
 use hm_plugin_protocol::PluginManifest;
 
-use super::table::{Grant, HostFn};
+use super::table::{Grant, HostFn, TABLE};
 
 /// What the user has granted to one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,13 @@ impl Grants {
             reach: manifest.allowed_hosts.iter().cloned().collect(),
             by_name: BTreeSet::new(),
         }
+    }
+
+    /// Whether this can be granted by name: a host function, or `keyring:SERVICE`.
+    #[must_use]
+    pub fn has_name(name: &str) -> bool {
+        let service = name.strip_prefix("keyring:");
+        TABLE.iter().any(|function| function.name == name) || service.is_some_and(|service| !service.is_empty())
     }
 
     /// These grants without what is listed.
@@ -124,6 +131,12 @@ impl Policy {
         Self { grants: Grants { by_name, ..Grants::default() }, ..Self::default() }
     }
 
+    /// The same, and what these entries of `allowed_hosts` open.
+    #[must_use]
+    pub fn reaching(self, reach: BTreeSet<String>) -> Self {
+        Self { reach, ..self }
+    }
+
     /// Whether the plugin may call this function.
     #[must_use]
     pub fn function(&self, function: &HostFn) -> Decision {
@@ -157,7 +170,6 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::TABLE;
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(ToString::to_string).collect()

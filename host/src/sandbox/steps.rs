@@ -40,6 +40,12 @@ pub(super) fn json<T: DeserializeOwned>(function: &'static str, bytes: &[u8]) ->
     serde_json::from_slice(bytes).map_err(|source| failed(Misuse::Argument { function, source }))
 }
 
+/// Reads an argument that travels as text.
+pub(super) fn text<'a>(function: &'static str, bytes: &'a [u8]) -> Result<&'a str, HostError> {
+    let not_text = |_| HostError::InvalidArgument(format!("the argument of {function} is not UTF-8"));
+    std::str::from_utf8(bytes).map_err(not_text)
+}
+
 /// The step of an executor; nobody else has one.
 pub(super) fn step(state: &mut PluginState) -> Result<&mut StepContext, HostError> {
     match &mut state.role {

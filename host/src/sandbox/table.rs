@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hm_abi::{HostFunction, HostFunctions, HostFuture, USER_MODULE};
 
-use super::{Args, PluginState, Who, gate, log, output, steps};
+use super::{Args, PluginState, Who, browser, gate, keyring, kv, log, output, project, sockets, steps, terminal};
 
 /// What the user must have granted before a host function does anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,14 @@ const CHEAP: u64 = 1_000;
 /// Fuel for a call that starts or removes something outside the guest.
 const DEAR: u64 = 100_000;
 
+/// Fuel for a call that reads a file of some megabytes, or writes it and waits for the disk.
+const DISK: u64 = 1_000_000;
+
 /// The deadline of what is done at once unless the machine is in trouble.
 const SOON: Option<Duration> = Some(Duration::from_secs(30));
+
+/// The deadline of what waits for a person.
+const PERSON: Option<Duration> = Some(Duration::from_secs(10 * 60));
 
 /// Every instance but the one that reads the manifest.
 const ALL: &[Who] = &[Who::Executor, Who::Formatter, Who::Hook, Who::Subcommand, Who::Call];
@@ -62,6 +68,9 @@ const STOPPABLE: &[Who] = &[Who::Executor, Who::Hook, Who::Subcommand];
 
 /// Those that have streams of their own.
 const WRITERS: &[Who] = &[Who::Formatter, Who::Subcommand, Who::Call];
+
+/// Those behind which a person may be.
+const ATTENDED: &[Who] = &[Who::Executor, Who::Hook, Who::Subcommand, Who::Call];
 
 /// Every host function that this host has.
 pub const TABLE: &[HostFn] = &[
@@ -185,6 +194,193 @@ pub const TABLE: &[HostFn] = &[
         longest: SOON,
         can: "ask whether the kept files of a sandbox are still there",
         body: steps::sandbox_exists,
+    },
+    HostFn {
+        name: "hm_kv_get",
+        params: &["scope json", "key utf-8"],
+        returns: "json",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DISK,
+        longest: SOON,
+        can: "read the values that it has kept, which no other plugin sees",
+        body: kv::get,
+    },
+    HostFn {
+        name: "hm_kv_set",
+        params: &["scope json", "key utf-8", "value bytes"],
+        returns: "",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DISK,
+        longest: SOON,
+        can: "keep values of its own on this machine, up to 4 MiB",
+        body: kv::set,
+    },
+    HostFn {
+        name: "hm_archive_total_size",
+        params: &["archive json"],
+        returns: "u64",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: DEAR,
+        longest: None,
+        can: "see how large the project's files are in one archive",
+        body: project::archive_total_size,
+    },
+    HostFn {
+        name: "hm_archive_read",
+        params: &["args json"],
+        returns: "bytes",
+        grant: Grant::Named,
+        who: STEPS,
+        fuel: DEAR,
+        longest: None,
+        can: "read all of the project's files, .git included, but for what .gitignore and .hmignore leave out",
+        body: project::archive_read,
+    },
+    HostFn {
+        name: "hm_fs_read_config",
+        params: &["path utf-8"],
+        returns: "json",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DEAR,
+        longest: SOON,
+        can: "read the files in the project's .hm and .harmont",
+        body: project::fs_read_config,
+    },
+    HostFn {
+        name: "hm_unix_socket_connect",
+        params: &["path utf-8"],
+        returns: "json",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DEAR,
+        longest: SOON,
+        can: "connect to the unix sockets that it names",
+        body: sockets::connect,
+    },
+    HostFn {
+        name: "hm_socket_write",
+        params: &["args json"],
+        returns: "u64",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: CHEAP,
+        longest: None,
+        can: "write to a socket that it has connected to",
+        body: sockets::write,
+    },
+    HostFn {
+        name: "hm_socket_read",
+        params: &["args json"],
+        returns: "bytes",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: CHEAP,
+        longest: None,
+        can: "read from a socket that it has connected to",
+        body: sockets::read,
+    },
+    HostFn {
+        name: "hm_socket_close",
+        params: &["socket json"],
+        returns: "",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: CHEAP,
+        longest: None,
+        can: "close a socket that it has connected to",
+        body: sockets::close,
+    },
+    HostFn {
+        name: "hm_keyring_get",
+        params: &["args json"],
+        returns: "json",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DEAR,
+        longest: PERSON,
+        can: "read its own secrets in your keyring",
+        body: keyring::get,
+    },
+    HostFn {
+        name: "hm_keyring_set",
+        params: &["args json"],
+        returns: "",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DEAR,
+        longest: PERSON,
+        can: "keep secrets of its own in your keyring",
+        body: keyring::set,
+    },
+    HostFn {
+        name: "hm_keyring_delete",
+        params: &["args json"],
+        returns: "",
+        grant: Grant::Named,
+        who: ALL,
+        fuel: DEAR,
+        longest: PERSON,
+        can: "remove its own secrets from your keyring",
+        body: keyring::delete,
+    },
+    HostFn {
+        name: "hm_tty_prompt",
+        params: &["args json"],
+        returns: "utf-8",
+        grant: Grant::Named,
+        who: ATTENDED,
+        fuel: DEAR,
+        longest: PERSON,
+        can: "ask you for a line at the terminal, with its name before the question",
+        body: terminal::prompt,
+    },
+    HostFn {
+        name: "hm_tty_confirm",
+        params: &["args json"],
+        returns: "u32",
+        grant: Grant::Named,
+        who: ATTENDED,
+        fuel: DEAR,
+        longest: PERSON,
+        can: "ask you yes or no at the terminal, with its name before the question",
+        body: terminal::confirm,
+    },
+    HostFn {
+        name: "hm_browser_open",
+        params: &["url utf-8"],
+        returns: "u32",
+        grant: Grant::Named,
+        who: ATTENDED,
+        fuel: DEAR,
+        longest: SOON,
+        can: "open a page in your browser, over https or of this machine",
+        body: browser::open,
+    },
+    HostFn {
+        name: "hm_spawn_loopback",
+        params: &["port json"],
+        returns: "json",
+        grant: Grant::Named,
+        who: ATTENDED,
+        fuel: DEAR,
+        longest: SOON,
+        can: "wait on this machine for the one request that a login page sends your browser back with",
+        body: browser::spawn_loopback,
+    },
+    HostFn {
+        name: "hm_loopback_recv",
+        params: &["args json"],
+        returns: "json",
+        grant: Grant::Named,
+        who: ATTENDED,
+        fuel: CHEAP,
+        longest: PERSON,
+        can: "read the request that a login page has sent your browser back with",
+        body: browser::loopback_recv,
     },
 ];
 

@@ -2,8 +2,8 @@
 //! The host builds its own parser of it; clap stays out of the wire format.
 
 use clap::{Arg, ArgAction, Command};
-use hm_plugin_protocol::ClapJson;
-use serde_json::{Map, Value, json};
+use hm_plugin_protocol::{ArgSpec, ArgTakes, ArgsSchema, ClapJson};
+use serde_json::json;
 
 /// The arguments of this command, as [`SubcommandSpec::args_schema`](crate::SubcommandSpec) wants them.
 ///
@@ -20,10 +20,10 @@ use serde_json::{Map, Value, json};
 ///
 /// | key | is |
 /// |---|---|
-/// | `id` | the key of the value in [`SubcommandInput::args`](crate::SubcommandInput) |
-/// | `takes` | `flag` gives true or false, `count` a number, `one` a string, `many` a list of strings |
+/// | `id` | the key of the value in [`SubcommandInput::args`](crate::SubcommandInput): letters, digits, `_`, `.`, `-` |
+/// | `takes` | `flag` gives true or false, `count` a number, `one` a string or null, `many` a list of strings; an option that takes many is given again for each |
 /// | `long`, `short` | the option's names without dashes; an argument with neither is positional, in the order of the list |
-/// | `required` | left out for false |
+/// | `required` | whether it must be given; left out for false |
 /// | `default` | the values of an argument that is not given; left out for none |
 /// | `possible_values` | all that is allowed; left out for anything |
 /// | `help`, `value_name` | for the help; left out for none |
@@ -44,58 +44,44 @@ pub fn clap_json_from(command: &Command) -> ClapJson {
     // Positional arguments by their index, whatever the order in which they were added.
     let mut args: Vec<&Arg> = command.get_arguments().filter(is_ours).collect();
     args.sort_by_key(|arg| arg.get_index());
-    json!({"args": args.into_iter().map(arg_json).collect::<Vec<_>>()})
+    json!(ArgsSchema { args: args.into_iter().map(spec).collect() })
 }
 
-fn arg_json(arg: &Arg) -> Value {
+fn spec(arg: &Arg) -> ArgSpec {
     let takes_many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
     let takes = match arg.get_action() {
-        ArgAction::SetTrue | ArgAction::SetFalse => "flag",
-        ArgAction::Count => "count",
-        ArgAction::Append => "many",
-        _ if takes_many => "many",
-        _ => "one",
+        ArgAction::SetTrue | ArgAction::SetFalse => ArgTakes::Flag,
+        ArgAction::Count => ArgTakes::Count,
+        ArgAction::Append => ArgTakes::Many,
+        _ if takes_many => ArgTakes::Many,
+        _ => ArgTakes::One,
     };
-    let mut json = Map::new();
-    json.insert("id".into(), arg.get_id().as_str().into());
-    json.insert("takes".into(), takes.into());
-    let mut insert = |key: &str, value: Value| json.insert(key.to_owned(), value);
-    if let Some(long) = arg.get_long() {
-        insert("long", long.into());
+    let mut spec = ArgSpec {
+        id: arg.get_id().to_string(),
+        takes,
+        long: arg.get_long().map(str::to_owned),
+        short: arg.get_short(),
+        required: arg.is_required_set(),
+        default: Vec::new(),
+        possible_values: Vec::new(),
+        help: arg.get_help().map(ToString::to_string),
+        value_name: None,
+    };
+    if matches!(takes, ArgTakes::One | ArgTakes::Many) {
+        let names = arg.get_value_names().unwrap_or_default();
+        spec.value_name = names.first().map(ToString::to_string);
+        spec.default = arg.get_default_values().iter().map(|v| v.to_string_lossy().into_owned()).collect();
+        spec.possible_values = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
     }
-    if let Some(short) = arg.get_short() {
-        insert("short", short.to_string().into());
-    }
-    if arg.is_required_set() {
-        insert("required", true.into());
-    }
-    if let Some(help) = arg.get_help() {
-        insert("help", help.to_string().into());
-    }
-    if takes == "one" || takes == "many" {
-        if let Some([name, ..]) = arg.get_value_names() {
-            insert("value_name", name.as_str().into());
-        }
-        let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-        if !defaults.is_empty() {
-            insert("default", json!(defaults));
-        }
-        let possible = arg.get_possible_values();
-        if !possible.is_empty() {
-            let names: Vec<_> = possible.iter().map(|value| value.get_name()).collect();
-            insert("possible_values", json!(names));
-        }
-    }
-    Value::Object(json)
+    spec
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn arguments_of_every_kind() {
-        let command = Command::new("send")
+    fn everything() -> Command {
+        Command::new("send")
             .version("1.0.0")
             .arg(Arg::new("quiet").short('q').action(ArgAction::SetTrue))
             .arg(Arg::new("verbose").short('v').long("verbose").action(ArgAction::Count))
@@ -110,7 +96,11 @@ mod tests {
             .arg(Arg::new("tag").long("tag").action(ArgAction::Append))
             .arg(Arg::new("files").index(2).num_args(1..))
             .arg(Arg::new("what").index(1).required(true))
-            .subcommand(Command::new("below").arg(Arg::new("not-here")));
+            .subcommand(Command::new("below").arg(Arg::new("not-here")))
+    }
+
+    #[test]
+    fn arguments_of_every_kind() {
         let expected = json!({"args": [
             {"id": "quiet", "takes": "flag", "short": "q"},
             {"id": "verbose", "takes": "count", "long": "verbose", "short": "v"},
@@ -120,7 +110,21 @@ mod tests {
             {"id": "what", "takes": "one", "required": true},
             {"id": "files", "takes": "many"},
         ]});
-        assert_eq!(clap_json_from(&command), expected);
+        assert_eq!(clap_json_from(&everything()), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_of_the_published_schema() {
+        let schema = include_str!("../../../protocol/schemas/args_schema.json");
+        let schema = serde_json::from_str(schema).expect("JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        for written in [clap_json_from(&everything()), clap_json_from(&Command::new("x"))] {
+            let errors: Vec<String> = validator.iter_errors(&written).map(|e| e.to_string()).collect();
+            assert_eq!(errors, Vec::<String>::new(), "{written}");
+        }
+        let mut wrong = clap_json_from(&everything());
+        wrong["args"][0]["takes"] = "three".into();
+        assert!(!validator.is_valid(&wrong));
     }
 
     #[test]

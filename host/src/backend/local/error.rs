@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::backend::archive::ArchiveError;
+
 /// Of a longer path, this many characters at either end are said.
 const SHOWN: usize = 100;
 
@@ -32,6 +34,19 @@ pub enum SandboxError {
     /// What says which files git ignores would hang us or fill our memory.
     #[error("{} is no file of at most 1 MiB, as one that says what git ignores has to be", shorten(.0))]
     IgnoreFile(PathBuf),
+    /// A line of an ignore file of ours makes no sense: what it is there to keep out would come in.
+    #[error("{}, line {line}: {reason}", shorten(path))]
+    IgnoreLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The project could not be packed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The isolation could not be set up.
     #[error("cannot set up the sandbox: {0}")]
     Setup(String),

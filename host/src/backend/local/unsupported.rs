@@ -1,11 +1,12 @@
 //! Stands in for the back end where there is none: everything says so.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use hm_plugin_protocol::{SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 
 use super::{ExecSpec, LocalConfig, SandboxError};
+use crate::backend::archive::Archive;
 
 /// There are no helper processes here.
 pub fn helper_main(_arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
@@ -70,6 +71,14 @@ impl LocalBackend {
 
     /// Cannot be called.
     pub async fn exists(&self, _snapshot: &SnapshotRef) -> bool {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn archive(&self) -> Result<Arc<Archive>, SandboxError> {
         match self.0 {}
     }
 

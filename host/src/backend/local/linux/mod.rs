@@ -4,6 +4,7 @@
 mod confine;
 mod exec;
 mod git_index;
+mod hmignore;
 mod init;
 mod keyring;
 mod layers;
@@ -42,6 +43,7 @@ use self::{
     wire::Spec,
 };
 use super::{ExecSpec, HOME, LocalConfig, Mode, SandboxError, WORKSPACE};
+use crate::backend::archive::Archive;
 
 /// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
 /// something at every look-up.
@@ -66,6 +68,7 @@ pub struct LocalBackend {
     place: Place,
     notice: Option<String>,
     base: OnceCell<Snapshot>,
+    archive: OnceCell<Arc<Archive>>,
     books: Mutex<Books>,
     commands: Arc<Semaphore>,
     run: RunDirectory,
@@ -113,6 +116,7 @@ impl LocalBackend {
             place,
             notice: None,
             base: OnceCell::new(),
+            archive: OnceCell::new(),
             books: Mutex::default(),
             commands: Arc::new(Semaphore::new(COMMANDS_MAX as usize)),
             run,
@@ -230,6 +234,17 @@ impl LocalBackend {
     /// Whether there is such a snapshot in this run.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
         self.books().snapshots.contains_key(&snapshot.0)
+    }
+
+    /// The project as sandboxes without a parent start with it, packed. Made when it is first asked for.
+    ///
+    /// # Errors
+    /// The project cannot be read, or there is no room for the archive in the cache.
+    pub async fn archive(&self) -> Result<Arc<Archive>, SandboxError> {
+        let tree = self.base().await?.tree.clone();
+        let cache = self.config.cache.clone();
+        let pack = move || Ok(Arc::new(Archive::pack(&tree, &cache)?));
+        self.archive.get_or_try_init(|| blocking(pack)).await.cloned()
     }
 
     /// Waits until every command is dead, and removes what the run left.

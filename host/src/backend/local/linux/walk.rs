@@ -1,5 +1,5 @@
 //! Which files of a project make up its snapshot: all that git would not ignore, and git's own directories whole,
-//! since steps use git. What becomes of them is decided elsewhere.
+//! since steps use git, but for what `.hmignore` names. What becomes of them is decided elsewhere.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -12,7 +12,7 @@ use std::{
 
 use ignore::WalkBuilder;
 
-use super::{SandboxError, git_index, manifest::Entry};
+use super::{SandboxError, git_index, hmignore::HmIgnore, manifest::Entry};
 
 /// Bytes in a file that says what git ignores, at the most.
 const IGNORE_MAX: u64 = 1 << 20;
@@ -37,6 +37,8 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
     let refused = Arc::new(OnceLock::new());
     let refuse = Arc::clone(&refused);
     let skipped = except.to_owned();
+    let ours = Arc::new(HmIgnore::new(project));
+    let ignore = Arc::clone(&ours);
     let walker = WalkBuilder::new(project)
         .hidden(false)
         .ignore(false)
@@ -47,13 +49,19 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
             if entry.file_name() == ".git" || entry.path() == skipped {
                 return false;
             }
-            // Before the walker reads them, which it does next.
-            let fine = if entry.file_type().is_some_and(|kind| kind.is_dir()) {
-                check_ignore_files(entry.path())
-            } else {
-                Ok(())
-            };
-            fine.map_err(|error| refuse.set(error)).is_ok()
+            let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
+            let wanted = ignore.names(entry.path(), is_directory).and_then(|left_out| {
+                // Before the walker reads them, which it does next.
+                if is_directory && !left_out {
+                    check_ignore_files(entry.path())?;
+                }
+                Ok(!left_out)
+            });
+            wanted.unwrap_or_else(|error| {
+                // The first is the one to tell of.
+                let _ = refuse.set(error);
+                false
+            })
         })
         .build();
     let mut entries = Vec::new();
@@ -69,7 +77,10 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
             add(project, found.path(), &mut entries)?;
         }
         if found.file_type().is_some_and(|kind| kind.is_dir()) {
-            whole(project, found.path().join(".git"), &mut entries)?;
+            let git = found.path().join(".git");
+            if !ours.names(&git, git.is_dir())? {
+                whole(project, git, &mut entries)?;
+            }
         }
     }
     // The walker and what it holds have gone by now.
@@ -77,7 +88,7 @@ pub(super) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, SandboxE
         return Err(error);
     }
     if let Some(top) = top {
-        add_tracked(project, top, except, &mut entries)?;
+        add_tracked(project, top, except, &ours, &mut entries)?;
     }
     entries.sort();
     Ok(entries)
@@ -88,6 +99,7 @@ fn add_tracked(
     project: &Path,
     top: &Path,
     except: &Path,
+    ours: &HmIgnore,
     entries: &mut Vec<Entry>,
 ) -> Result<(), SandboxError> {
     let known: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
@@ -95,7 +107,7 @@ fn add_tracked(
     for path in git_index::tracked(top) {
         let path = top.join(path);
         let Ok(inside) = path.strip_prefix(project) else { continue };
-        if known.contains(inside) || path.starts_with(except) {
+        if known.contains(inside) || path.starts_with(except) || ours.excludes(&path)? {
             continue;
         }
         // What was a directory when it was tracked may be a link by now, and lead anywhere.
@@ -251,6 +263,38 @@ mod tests {
             "sub/b.log",
         ];
         assert_eq!(listing(scratch.path()), expected);
+    }
+
+    #[test]
+    fn what_hmignore_names_stays_out_although_git_tracks_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        fill(
+            scratch.path(),
+            &[
+                (".gitignore", "*.log\n"),
+                (".hmignore", "*.key\n/.git\nlarge/\n!a.log\n"),
+                ("a.key", ""),
+                ("a.log", ""),
+                ("large/file", ""),
+                ("sub/.hmignore", "!public.key\nb\n"),
+                ("sub/b", ""),
+                ("sub/public.key", ""),
+                ("sub/secret.key", ""),
+            ],
+        );
+        let expected = [".gitignore", ".hmignore", "sub", "sub/.hmignore", "sub/public.key"];
+        assert_eq!(listing(scratch.path()), expected);
+        let git = |arguments: &[&str]| {
+            let ran = std::process::Command::new("git").args(arguments).current_dir(scratch.path()).output();
+            ran.is_ok_and(|ran| ran.status.success())
+        };
+        if !git(&["init", "--quiet"]) {
+            println!("SKIPPED: no git");
+            return;
+        }
+        assert!(git(&["add", "--force", "."]));
+        let with_tracked = [".gitignore", ".hmignore", "a.log", "sub", "sub/.hmignore", "sub/public.key"];
+        assert_eq!(listing(scratch.path()), with_tracked);
     }
 
     #[test]

@@ -1,0 +1,293 @@
+//! Small values that plugins keep: in memory, or in one file for each plugin that survives crashes and is shared by all `hm`
+//! that run. Which plugin may keep what for how long is decided above.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Keys of one plugin, in each place where it keeps values.
+const KEYS_MAX: usize = 1024;
+
+/// Bytes in a key.
+const KEY_MAX: usize = 1024;
+
+/// Bytes in a value.
+const VALUE_MAX: usize = 1 << 20;
+
+/// Bytes in all keys and values of one plugin, in each place where it keeps values.
+const TOTAL_MAX: usize = 4 << 20;
+
+/// Longest name of a plugin.
+const NAME_MAX: usize = 64;
+
+/// How long to wait before asking again for a lock that somebody has: about as long as a write takes.
+const LOCKED: Duration = Duration::from_millis(3);
+
+/// Why a value cannot be had or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KvError {
+    /// It would be too much.
+    #[error("{which}: {asked}, of at most {allowed}")]
+    Limit {
+        /// What is limited.
+        which: &'static str,
+        /// How much there would have been.
+        asked: usize,
+        /// How much there may be.
+        allowed: usize,
+    },
+    /// The name cannot be that of a file.
+    #[error("{0:?} is no name to keep values under: it has to be of the form [a-z0-9][a-z0-9-]{{0,63}}")]
+    Name(String),
+    /// The file is there, and is not one of ours.
+    #[error("{} is damaged, and stays as it is: nothing can be kept until it is removed or restored", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The system says no.
+    #[error("cannot {what} {}", .path.display())]
+    Io {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// What it was about.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A thread of ours ended in a panic, or the program is ending.
+    #[error("the work on stored values was given up")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// Values in memory.
+#[derive(Default)]
+pub struct Values(BTreeMap<String, Vec<u8>>);
+
+impl Values {
+    /// A value.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.0.get(key).map(Vec::as_slice)
+    }
+
+    /// Keeps a value instead of what was there.
+    ///
+    /// # Errors
+    /// [`KvError::Limit`]; then nothing has changed.
+    pub fn set(&mut self, key: &str, value: Vec<u8>) -> Result<(), KvError> {
+        check_size(key, &value)?;
+        let replaced = self.get(key).map(<[u8]>::len);
+        if replaced.is_none() {
+            within("keys of stored values", self.0.len() + 1, KEYS_MAX)?;
+        }
+        // What is over the limit already, because an older hm had none, may at least become less.
+        if replaced.is_none_or(|length| length < value.len()) {
+            let others: usize =
+                self.0.iter().filter(|(k, _)| *k != key).map(|(k, v)| k.len() + v.len()).sum();
+            within("bytes of all stored values", others + key.len() + value.len(), TOTAL_MAX)?;
+        }
+        self.0.insert(key.to_owned(), value);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secrets.
+        write!(f, "Values({} keys)", self.0.len())
+    }
+}
+
+/// Values in memory that all instances of a plugin share.
+#[derive(Debug, Default)]
+pub struct SharedValues(Mutex<BTreeMap<Arc<str>, Values>>);
+
+impl SharedValues {
+    /// A value of a plugin.
+    #[must_use]
+    pub fn get(&self, plugin: &str, key: &str) -> Option<Vec<u8>> {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(plugin)?.get(key).map(<[u8]>::to_vec)
+    }
+
+    /// Keeps a value of a plugin instead of what was there.
+    ///
+    /// # Errors
+    /// [`KvError::Limit`]; then nothing has changed.
+    pub fn set(&self, plugin: &Arc<str>, key: &str, value: Vec<u8>) -> Result<(), KvError> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.entry(plugin.clone()).or_default().set(key, value)
+    }
+}
+
+/// Values on disk: a file `PLUGIN.kv` for each plugin, an object of arrays of bytes in JSON, as hm 0.0.1 wrote it.
+#[derive(Debug, Clone)]
+pub struct KeptValues {
+    directory: PathBuf,
+}
+
+impl KeptValues {
+    /// Those in this directory, which is made when something is kept.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// A value of a plugin.
+    ///
+    /// # Errors
+    /// [`KvError`]; a file that is not there is none.
+    pub async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, KvError> {
+        let path = self.path(plugin)?;
+        let key = key.to_owned();
+        blocking(move || Ok(file::read(&path)?.0.remove(&key))).await
+    }
+
+    /// Keeps a value of a plugin instead of what was there. It is on the disk when this returns. Waits for others who are
+    /// about it; dropping the future ends the waiting, or leaves all of the change to happen.
+    ///
+    /// # Errors
+    /// [`KvError`]; then what was there is there.
+    pub async fn set(&self, plugin: &str, key: &str, value: Vec<u8>) -> Result<(), KvError> {
+        check_size(key, &value)?;
+        let path = self.path(plugin)?;
+        let directory = self.directory.clone();
+        let lock = path.with_extension("lock");
+        let mut lock = blocking(move || {
+            file::make_directory(&directory)?;
+            file::Lock::open(lock)
+        })
+        .await?;
+        // Asking is no waiting: a thread that waits for a lock could not be called off.
+        while !lock.is_taken()? {
+            tokio::time::sleep(LOCKED).await;
+        }
+        let key = key.to_owned();
+        blocking(move || {
+            let mut values = file::read(&path)?;
+            values.set(&key, value)?;
+            file::write(&path, &values)?;
+            drop(lock);
+            Ok(())
+        })
+        .await
+    }
+
+    fn path(&self, plugin: &str) -> Result<PathBuf, KvError> {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let fine =
+            (1..=NAME_MAX).contains(&plugin.len()) && !plugin.starts_with('-') && plugin.bytes().all(inner);
+        if fine {
+            Ok(self.directory.join(format!("{plugin}.kv")))
+        } else {
+            Err(KvError::Name(plugin.chars().take(NAME_MAX).collect()))
+        }
+    }
+}
+
+/// What can be said without looking at what is there.
+fn check_size(key: &str, value: &[u8]) -> Result<(), KvError> {
+    within("bytes of the key of a stored value", key.len(), KEY_MAX)?;
+    within("bytes of a stored value", value.len(), VALUE_MAX)
+}
+
+fn within(which: &'static str, asked: usize, allowed: usize) -> Result<(), KvError> {
+    if asked <= allowed { Ok(()) } else { Err(KvError::Limit { which, asked, allowed }) }
+}
+
+/// For `map_err`: what was done to which path.
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KvError {
+    let path = path.to_owned();
+    move |source| KvError::Io { what, path, source }
+}
+
+/// For work that waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KvError> + Send + 'static,
+) -> Result<T, KvError> {
+    tokio::task::spawn_blocking(work).await.map_err(KvError::Task)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_refused_and_changes_nothing() {
+        let mut values = Values::default();
+        let limit = |result: Result<(), KvError>| match result {
+            Err(KvError::Limit { which, asked, allowed }) => (which, asked, allowed),
+            other => panic!("{other:?}"),
+        };
+        let long = "k".repeat(KEY_MAX + 1);
+        assert_eq!(
+            limit(values.set(&long, vec![])),
+            ("bytes of the key of a stored value", KEY_MAX + 1, KEY_MAX)
+        );
+        let large = vec![0; VALUE_MAX + 1];
+        assert_eq!(limit(values.set("k", large)), ("bytes of a stored value", VALUE_MAX + 1, VALUE_MAX));
+        for key in ["a", "b", "c"] {
+            values.set(key, vec![0; VALUE_MAX]).unwrap();
+        }
+        let last = VALUE_MAX - 4;
+        values.set("d", vec![0; last]).unwrap();
+        let over = ("bytes of all stored values", TOTAL_MAX + 1, TOTAL_MAX);
+        assert_eq!(limit(values.set("d", vec![0; last + 1])), over);
+        assert_eq!(limit(values.set("", vec![0])), over);
+        assert_eq!(values.get("d").map(<[u8]>::len), Some(last));
+        values.set("d", vec![]).unwrap();
+        assert_eq!(values.get("d"), Some(&[][..]), "empty is not the same as nothing");
+        assert_eq!(format!("{values:?}"), "Values(4 keys)");
+    }
+
+    #[test]
+    fn ten_thousand_keys_are_too_many() {
+        let mut values = Values::default();
+        let kept = (0..10_000).filter(|n| values.set(&n.to_string(), vec![]).is_ok()).count();
+        assert_eq!(kept, KEYS_MAX);
+        values.set("7", b"still".to_vec()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn names_that_are_no_file_names_of_ours_are_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let kept = KeptValues::new(scratch.path().join("state"));
+        for name in ["", "../x", "/x", "a.b", "A", "a\0", "-a", "ä", &"a".repeat(65)] {
+            assert!(matches!(kept.set(name, "k", vec![1]).await, Err(KvError::Name(_))), "{name}");
+            assert!(matches!(kept.get(name, "k").await, Err(KvError::Name(_))), "{name}");
+        }
+        assert!(!scratch.path().join("state").exists());
+    }
+
+    #[tokio::test]
+    async fn plugins_and_keys_are_kept_apart() {
+        let scratch = tempfile::tempdir().unwrap();
+        let kept = KeptValues::new(scratch.path().join("a/state"));
+        let again = KeptValues::new(scratch.path().join("a/state"));
+        let shared = SharedValues::default();
+        for (plugin, key, value) in
+            [("p", "k", 1_u8), ("p", "K", 2), ("q", "k", 3), ("p", "", 4), ("p", "\0é\"", 5)]
+        {
+            kept.set(plugin, key, vec![value]).await.unwrap();
+            shared.set(&plugin.into(), key, vec![value]).unwrap();
+        }
+        for (plugin, key, value) in
+            [("p", "k", 1), ("p", "K", 2), ("q", "k", 3), ("p", "", 4), ("p", "\0é\"", 5)]
+        {
+            assert_eq!(again.get(plugin, key).await.unwrap(), Some(vec![value]));
+            assert_eq!(shared.get(plugin, key), Some(vec![value]));
+        }
+        for (plugin, key) in [("q", "K"), ("r", "k"), ("p", "x")] {
+            assert_eq!(again.get(plugin, key).await.unwrap(), None);
+            assert_eq!(shared.get(plugin, key), None);
+        }
+    }
+}

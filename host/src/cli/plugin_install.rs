@@ -1,0 +1,300 @@
+//! `hm plugin install`, `trust` and `remove`: lets plugins in and throws them out. What a plugin wants is shown, and agreed to, first.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hm_plugin_protocol::Level;
+
+use super::args::{InstallArgs, LetInArgs, RemoveArgs, TrustArgs};
+use super::error::CliError;
+use super::plugin_words::{difference, introduction};
+use super::refusal::Refusal;
+use super::{compiler, heard, print, show_diagnostics, to_stderr};
+use crate::files::remove_if_there;
+use crate::pipeline::find_project;
+use crate::plugin::{
+    LoadError, Loader, Location, Locked, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
+    check_for_installing, digest, file_name, is_digest,
+};
+use crate::sandbox::{Diagnostics, World};
+use crate::sys::System;
+
+/// Longest answer to a question.
+const ANSWER: u64 = 100;
+
+/// Installs a plugin for the user.
+pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
+    let system = System::read()?;
+    let let_in = LetIn::read(&args.let_in)?;
+    let location = Location::parse(&args.from)?;
+    let terms = Terms::read(&system.config, None)?;
+    let wasm = location.fetch().await?;
+    let_in.check_pin(&location.shown(), &wasm)?;
+
+    let place = |name: &str| Origin::User(Register::path(&system.config, name));
+    let origin = recorded(&location, &system);
+    let (mut new, words) = inspect(&system, &terms, &origin, &wasm, &let_in, place).await?;
+    print(&words)?;
+    let former = terms.lock.installed(&new.name);
+    if let Some(former) = former {
+        new.by_name.extend(former.by_name.iter().cloned());
+    }
+    let agreed = match former {
+        Some(former) if former.sha256 == new.sha256 && former.grants() == new.grants() => true,
+        Some(former) => {
+            let (words, wider) = difference(former, &new);
+            print(&words)?;
+            !wider || let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?
+        }
+        None => let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?,
+    };
+    if !agreed {
+        return Err(Refusal::Declined.into());
+    }
+    let name = new.name.clone();
+    let path = Register::open(&system.config)?.install(new, &wasm, former)?;
+    print(&format!("installed {name}: {}\n", path.display()))
+}
+
+/// Lets plugins of the project in, or takes that back.
+pub(super) async fn trust(args: TrustArgs) -> Result<u8, CliError> {
+    let system = System::read()?;
+    if args.revoke {
+        return revoke(&args, &system);
+    }
+    let let_in = LetIn::read(&args.let_in)?;
+    let project =
+        find_project(&system.current_dir, system.user)?.unwrap_or_else(|| system.current_dir.clone());
+    let terms = Terms::read(&system.config, Some(&project))?;
+    let files = project_files(&terms);
+    let chosen: Vec<&PathBuf> = if args.names.is_empty() {
+        files.iter().collect()
+    } else {
+        args.names.iter().map(|name| named(name, &files)).collect::<Result<_, _>>()?
+    };
+    if let_in.pin.is_some() && chosen.len() != 1 {
+        return Err(CliError::Usage("--pin is for one plugin; name it".into()));
+    }
+    if chosen.is_empty() {
+        return print("this project has no plugins\n");
+    }
+    for path in chosen {
+        trust_one(path, &let_in, &terms, &system).await?;
+    }
+    Ok(0)
+}
+
+async fn trust_one(path: &Path, let_in: &LetIn, terms: &Terms, system: &System) -> Result<(), CliError> {
+    let location = Location::File(path.into());
+    let wasm = location.fetch().await?;
+    let_in.check_pin(&location.shown(), &wasm)?;
+    let digest = digest(&wasm);
+    terms.check_pins(&Origin::Project(path.into()), &file_name(path), &digest)?;
+    let former = terms.lock.of(&digest);
+    if let Some(former) = former
+        && let_in.by_name.is_subset(&former.by_name)
+    {
+        print(&format!("{} {} is trusted already\n", former.name, former.version))?;
+        return Ok(());
+    }
+    let place = |_: &str| Origin::Project(path.into());
+    let (mut new, words) = inspect(system, terms, &location.shown(), &wasm, let_in, place).await?;
+    print(&words)?;
+    if let Some(former) = former {
+        new.by_name.extend(former.by_name.iter().cloned());
+    }
+    if let Some(before) = terms.lock.named(&new.name).find(|e| e.trusted && e.origin == new.origin) {
+        print(&difference(before, &new).0)?;
+    }
+    if !let_in.agreed(&format!("Trust {} {} in every project and grant this?", new.name, new.version))? {
+        return Err(Refusal::Declined.into());
+    }
+    let name = new.name.clone();
+    Register::open(&system.config)?.trust(new)?;
+    print(&format!("trusted {name}: {}\n", path.display()))?;
+    Ok(())
+}
+
+fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
+    if args.names.is_empty() {
+        return Err(CliError::Usage("--revoke needs the name of a plugin".into()));
+    }
+    // Also where the file has another name than the plugin; and without a project.
+    let project = find_project(&system.current_dir, system.user).unwrap_or_default();
+    let terms = Terms::read(&system.config, project.as_deref())?;
+    let files = project_files(&terms);
+    for name in &args.names {
+        let file = files.iter().find(|path| file_name(path) == *name);
+        let bytes = file.and_then(|path| crate::files::read_regular(path, crate::plugin::MAX_FILE).ok());
+        let digest = bytes.map(|bytes| digest(&bytes));
+        let revoked = Register::open(&system.config)?.revoke(name, digest.as_deref())?;
+        if revoked == 0 {
+            return Err(Refusal::NotTrusted { name: name.clone() }.into());
+        }
+        print(&format!("{name} is not trusted any more\n"))?;
+    }
+    Ok(0)
+}
+
+/// Removes a plugin of the user.
+pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
+    let system = System::read()?;
+    let name = &args.name;
+    let terms = Terms::read(&system.config, None)?;
+    let path = match removable(name, &terms, &system).await? {
+        Some(path) => path,
+        None => return Err(Refusal::NotInstalled { name: name.clone() }.into()),
+    };
+    Register::open(&system.config)?.remove(name, &path)?;
+    print(&format!("removed {name}: {}\n", path.display()))?;
+    let values = kv_file(&system.config, name);
+    if values.exists() {
+        if args.purge {
+            remove_if_there(&values).map_err(CliError::Write)?;
+            print(&format!("removed what it had stored: {}\n", values.display()))?;
+        } else {
+            print(&format!("what it has stored stays: {}; --purge removes it\n", values.display()))?;
+        }
+    }
+    print(&format!("what it may have in the keyring stays, under hm/{name}/\n"))
+}
+
+/// The file of a plugin of the user, whether or not it can be loaded.
+async fn removable(name: &str, terms: &Terms, system: &System) -> Result<Option<PathBuf>, CliError> {
+    let mut files = terms.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned));
+    let installed = Register::path(&system.config, name);
+    if files.any(|file| file == installed) || terms.lock.installed(name).is_some() {
+        return Ok(Some(installed));
+    }
+    // A file of another name, which somebody has put there by hand.
+    let (loader, listener) = loader(system)?;
+    let plugins = Plugins::load(&loader, terms).await;
+    let found =
+        plugins.loaded.iter().filter(|plugin| &*plugin.name == name).map(|plugin| plugin.origin.clone());
+    let found: Vec<Origin> = found.collect();
+    drop((plugins, loader));
+    heard(listener).await;
+    match found.iter().find_map(Origin::path) {
+        Some(path) => Ok(Some(path.into())),
+        None if found.is_empty() => Ok(None),
+        None => Err(Refusal::BuiltIn { name: name.into() }.into()),
+    }
+}
+
+/// Where a plugin keeps what it stores.
+pub(super) fn kv_file(config: &Path, name: &str) -> PathBuf {
+    config.join("state").join(format!("{name}.kv"))
+}
+
+/// What was typed about letting a plugin in.
+struct LetIn {
+    pin: Option<String>,
+    yes: bool,
+    by_name: BTreeSet<String>,
+}
+
+impl LetIn {
+    fn read(args: &LetInArgs) -> Result<Self, CliError> {
+        let pin = args.pin.as_ref().map(|pin| pin.to_ascii_lowercase());
+        if pin.as_ref().is_some_and(|pin| !is_digest(pin)) {
+            return Err(CliError::Usage("--pin takes a SHA-256: 64 hexadecimal digits".into()));
+        }
+        for name in &args.grant {
+            check_by_name(name).map_err(|reason| CliError::Usage(format!("--grant: {reason}")))?;
+        }
+        Ok(Self { pin, yes: args.yes, by_name: args.grant.iter().cloned().collect() })
+    }
+
+    fn check_pin(&self, from: &str, wasm: &[u8]) -> Result<(), CliError> {
+        let found = digest(wasm);
+        match &self.pin {
+            Some(pin) if *pin != found => {
+                Err(Refusal::Pin { from: from.into(), found, pin: pin.clone() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the user agrees, who can be asked at a terminal only.
+    fn agreed(&self, question: &str) -> Result<bool, CliError> {
+        if self.yes {
+            return Ok(true);
+        }
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            return Err(Refusal::NoTerminal.into());
+        }
+        to_stderr(&format!("{question} [y/N] "));
+        let _ = std::io::stderr().flush();
+        let mut answer = String::new();
+        let read = stdin.lock().take(ANSWER).read_line(&mut answer);
+        read.map_err(|source| CliError::Input { from: "the terminal".into(), source })?;
+        Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+    }
+}
+
+/// Reads what a plugin says of itself, in an instance with no grants, and checks whether it could be let in: the entry that it
+/// would get, and what there is to tell about it.
+async fn inspect(
+    system: &System,
+    terms: &Terms,
+    from: &str,
+    wasm: &[u8],
+    let_in: &LetIn,
+    place: impl Fn(&str) -> Origin,
+) -> Result<(Locked, String), CliError> {
+    let (loader, listener) = loader(system)?;
+    let candidate = loader.inspect(from, wasm).await?;
+    let manifest = candidate.manifest.clone();
+    let refused = |reason| LoadError::Manifest { plugin: from.into(), reason };
+    check_for_installing(&manifest).map_err(refused)?;
+    let mut new = Locked::new(&manifest, candidate.digest.clone(), from.into());
+    new.by_name = let_in.by_name.difference(&new.functions).cloned().collect();
+    let words = introduction(&manifest, &new, &candidate.undeclared());
+
+    let (origin, setting) = (place(&new.name), terms.settings.of(&new.name));
+    terms.check_pins(&origin, &new.name, &new.sha256)?;
+    let disabled = setting.disabled_by.is_some();
+    let plugin = loader.admit(candidate, origin, Some(new.grants()), setting)?;
+    let plugins = Plugins::load(&loader, terms).await;
+    let conflict = plugins.conflict_with(plugin).filter(|_| !disabled);
+    drop((plugins, loader));
+    heard(listener).await;
+    match conflict {
+        Some(conflict) => Err(Obstacle::Conflict(conflict).into()),
+        None => Ok((new, words)),
+    }
+}
+
+/// A loader outside of any project, and who shows what plugins say.
+pub(super) fn loader(system: &System) -> Result<(Loader, tokio::task::JoinHandle<()>), CliError> {
+    let (diagnostics, receiver) = Diagnostics::new(Level::Warn);
+    let listener = tokio::spawn(show_diagnostics(receiver));
+    Ok((Loader::new(compiler(system)?, Arc::new(World::default()), diagnostics), listener))
+}
+
+/// Where a plugin comes from, as the lock file says it.
+fn recorded(location: &Location, system: &System) -> String {
+    match location {
+        Location::File(path) => system.current_dir.join(path).display().to_string(),
+        Location::Url(_) => location.shown(),
+    }
+}
+
+/// The files of the project's plugins.
+fn project_files(terms: &Terms) -> Vec<PathBuf> {
+    let project = terms.files().into_iter().filter_map(|origin| match origin {
+        Origin::Project(path) => Some(path),
+        _ => None,
+    });
+    project.collect()
+}
+
+fn named<'a>(name: &str, files: &'a [PathBuf]) -> Result<&'a PathBuf, CliError> {
+    files.iter().find(|path| file_name(path) == name).ok_or_else(|| {
+        let known = files.iter().map(|path| file_name(path)).collect();
+        Refusal::NotOfProject { name: name.into(), known }.into()
+    })
+}

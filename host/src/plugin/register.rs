@@ -1,0 +1,187 @@
+//! Changes the user's plugin folder and lock file together, one `hm` at a time. What goes into them is decided, and agreed to, before.
+//!
+//! A crash leaves the old plugin or the new one, with its own grants: the lock file gets the new entry beside the old one first, then
+//! the file of the plugin is replaced, then the old entry goes. An entry without a file grants nothing to anybody.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::lock::{LOCK_FILE, Lock, LockError, Locked};
+use super::terms::FOLDER;
+use crate::files::{remove_if_there, write_atomically};
+
+/// The file that whoever changes anything holds locked.
+const TURN: &str = ".plugins.turn";
+
+/// The right to change the user's plugins; other `hm` wait until it is dropped.
+pub struct Register {
+    config: PathBuf,
+    lock: Lock,
+    _turn: File,
+}
+
+impl Register {
+    /// Waits until it is our turn. `config` is the user's configuration folder.
+    ///
+    /// # Errors
+    /// [`LockError`], which names the file.
+    pub fn open(config: &Path) -> Result<Self, LockError> {
+        let path = config.join(TURN);
+        let turn = fs::create_dir_all(config.join(FOLDER))
+            .and_then(|()| {
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+            })
+            .and_then(|turn| turn.lock().map(|()| turn))
+            .map_err(|source| LockError::Write { path, source })?;
+        Ok(Self { lock: Lock::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
+    }
+
+    /// Where a plugin of this name is installed.
+    #[must_use]
+    pub fn path(config: &Path, name: &str) -> PathBuf {
+        config.join(FOLDER).join(format!("{name}.wasm"))
+    }
+
+    /// Puts a plugin into the user's folder, in the place of the one of its name, whose entry was `former` when the user agreed.
+    ///
+    /// # Errors
+    /// [`LockError`]; what was there before is then still there.
+    pub fn install(
+        mut self,
+        mut new: Locked,
+        wasm: &[u8],
+        former: Option<&Locked>,
+    ) -> Result<PathBuf, LockError> {
+        new.installed = true;
+        new.trusted = self.lock.of(&new.sha256).is_some_and(|same| same.trusted);
+        let now = self.lock.installed(&new.name);
+        if now != former && now != Some(&new) {
+            return Err(LockError::Changed { name: new.name });
+        }
+        let before = self.lock.clone();
+        let (name, digest) = (new.name.clone(), new.sha256.clone());
+        self.lock.put(new);
+        self.write()?;
+        let path = Self::path(&self.config, &name);
+        if let Err(source) = write_atomically(&path, wasm) {
+            self.lock = before;
+            self.write()?;
+            return Err(LockError::Write { path, source });
+        }
+        self.uninstalled(&name, |entry| entry.sha256 != digest);
+        self.write()?;
+        Ok(path)
+    }
+
+    /// Removes the file of a plugin and what this name was granted. False if there was neither.
+    ///
+    /// # Errors
+    /// [`LockError`]
+    pub fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
+        let write = |source| LockError::Write { path: path.into(), source };
+        let there = remove_if_there(path).map_err(write)? | self.lock.installed(name).is_some();
+        self.uninstalled(name, |_| true);
+        self.write()?;
+        Ok(there)
+    }
+
+    /// Lets a plugin of a project in.
+    ///
+    /// # Errors
+    /// [`LockError`]
+    pub fn trust(mut self, mut new: Locked) -> Result<(), LockError> {
+        new.trusted = true;
+        new.installed = self.lock.of(&new.sha256).is_some_and(|same| same.installed);
+        self.lock.put(new);
+        self.write()
+    }
+
+    /// Takes the trust in plugins of this name, or with this digest, back. The number of those that had it.
+    ///
+    /// # Errors
+    /// [`LockError`]
+    pub fn revoke(mut self, name: &str, digest: Option<&str>) -> Result<usize, LockError> {
+        let mut revoked = 0;
+        self.lock.retain(|entry| {
+            if entry.trusted && (entry.name == name || Some(entry.sha256.as_str()) == digest) {
+                entry.trusted = false;
+                revoked += 1;
+            }
+            entry.trusted || entry.installed
+        });
+        self.write()?;
+        Ok(revoked)
+    }
+
+    /// Marks entries of a name as no longer installed; those that nothing else needs go.
+    fn uninstalled(&mut self, name: &str, which: impl Fn(&Locked) -> bool) {
+        self.lock.retain(|entry| {
+            if entry.name == name && which(entry) {
+                entry.installed = false;
+            }
+            entry.trusted || entry.installed
+        });
+    }
+
+    fn write(&mut self) -> Result<(), LockError> {
+        self.lock.write(&self.config.join(LOCK_FILE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, digit: &str) -> Locked {
+        Locked { name: name.into(), sha256: digit.repeat(64), ..Locked::default() }
+    }
+
+    /// Name, first digit and use of all entries, and the content of the plugin's file.
+    fn state(config: &Path) -> (Vec<String>, Option<String>) {
+        let lock = Lock::read(&config.join(LOCK_FILE)).expect("a lock file");
+        let entries = lock.named("x").map(|e| {
+            let marks = [("i", e.installed), ("t", e.trusted)].map(|(mark, is)| if is { mark } else { "" });
+            format!("{}{}", &e.sha256[..1], marks.concat())
+        });
+        (entries.collect(), fs::read_to_string(Register::path(config, "x")).ok())
+    }
+
+    fn open(config: &Path) -> Register {
+        Register::open(config).expect("our turn")
+    }
+
+    #[test]
+    fn plugins_come_and_go_with_their_entries() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = dir.path();
+        open(config).install(entry("x", "1"), b"one", None).expect("installed");
+        assert_eq!(state(config), (vec!["1i".into()], Some("one".into())));
+        open(config).trust(entry("x", "1")).expect("trusted");
+        let former = Lock::read(&config.join(LOCK_FILE)).expect("a lock file").installed("x").cloned();
+        open(config).install(entry("x", "2"), b"two", former.as_ref()).expect("installed");
+        assert_eq!(state(config), (vec!["1t".into(), "2i".into()], Some("two".into())));
+        let changed = open(config).install(entry("x", "3"), b"three", former.as_ref());
+        assert!(matches!(changed, Err(LockError::Changed { .. })));
+        open(config).install(entry("x", "2"), b"two", None).expect("the same again");
+        let path = Register::path(config, "x");
+        assert!(open(config).remove("x", &path).expect("removed"));
+        assert_eq!(state(config), (vec!["1t".into()], None));
+        assert!(!open(config).remove("x", &path).expect("nothing"));
+        assert_eq!(open(config).revoke("y", Some(&"1".repeat(64))).expect("revoked"), 1);
+        assert_eq!(state(config), (vec![], None));
+    }
+
+    #[test]
+    fn what_cannot_be_written_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = dir.path();
+        open(config).install(entry("x", "1"), b"one", None).expect("installed");
+        let path = Register::path(config, "y");
+        fs::create_dir_all(path.join("in the way")).expect("a directory");
+        let before = fs::read(config.join(LOCK_FILE)).expect("a lock file");
+        let refused = open(config).install(entry("y", "2"), b"two", None);
+        assert!(matches!(refused, Err(LockError::Write { path: at, .. }) if at == path));
+        assert_eq!(fs::read(config.join(LOCK_FILE)).expect("a lock file"), before);
+    }
+}

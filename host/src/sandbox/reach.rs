@@ -1,0 +1,190 @@
+//! What an instance reaches besides its host functions: from the entries of `allowed_hosts` that are in force to directories of WASI
+//! and an HTTP client. The rules of either are `hm_abi`'s; sockets are a host function's.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use hm_abi::{
+    AllowedHosts, AllowedHostsClient, Directories, Directory, HostError, HttpClient, HttpFuture, HttpLimits,
+    HttpRequest, TlsError, TlsRoots,
+};
+use hm_plugin_protocol::Level;
+use url::Url;
+use uuid::Uuid;
+
+use super::audit::{Audit, AuditLine, Audited};
+use super::policy::Reach;
+use super::{PluginState, Role};
+
+/// What the ABI says before the place to which a request was denied.
+const REQUEST_TO: &str = "http_request to ";
+
+/// What one instance reaches.
+#[derive(Debug, Default)]
+pub struct Outside {
+    /// Directories of the project.
+    pub directories: Directories,
+    /// HTTP, where any host is in force.
+    pub http: Option<Arc<dyn HttpClient>>,
+}
+
+/// The certificate authorities of the system, read when somebody first needs them.
+#[derive(Default)]
+pub struct Authorities(OnceLock<TlsRoots>);
+
+impl std::fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authorities")
+    }
+}
+
+impl Authorities {
+    fn get(&self) -> Result<TlsRoots, TlsError> {
+        match self.0.get() {
+            Some(roots) => Ok(roots.clone()),
+            None => TlsRoots::system().map(|roots| self.0.get_or_init(|| roots).clone()),
+        }
+    }
+}
+
+impl Outside {
+    /// What the instance with this state reaches, each entry of which goes into the audit. What is granted and cannot be had is left
+    /// out, with a warning: the plugin then finds nothing there.
+    #[must_use]
+    pub fn of(state: &PluginState) -> Self {
+        if matches!(state.role, Role::Manifest) {
+            return Self::default();
+        }
+        let granted: Vec<(&str, Reach)> =
+            state.policy.reach().filter(|(_, reach)| *reach != Reach::Unknown).collect();
+        if let Some(audit) = &state.world.audit {
+            for (entry, _) in &granted {
+                audit.write(&AuditLine::new(&state.plugin, &state.role, entry, "granted"));
+            }
+        }
+        Self { directories: directories(state, &granted), http: http(state, &granted) }
+    }
+}
+
+fn warn(state: &PluginState, text: &str) {
+    state.diagnostics.try_say(Level::Warn, &state.plugin, text);
+}
+
+/// The directories of the project that are granted. One that may only be read and is not there is no directory; one that may be written is
+/// made.
+fn directories(state: &PluginState, granted: &[(&str, Reach)]) -> Directories {
+    let mut found = Vec::new();
+    for (entry, reach) in granted {
+        let Reach::Directory { path, writable } = reach else { continue };
+        // The same directory under the same name twice would be one that may be written and one that may not.
+        let also_writable = granted.iter().any(|(_, other)| {
+            matches!(other, Reach::Directory { path: same, writable: true } if same == path)
+        });
+        if also_writable && !writable {
+            continue;
+        }
+        let Some(project) = &state.world.project else { continue };
+        match open(project, path, *writable) {
+            Ok(dir) => {
+                let path = format!("/{}", path.display());
+                found.push(Directory { path, dir, writable: *writable });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warn(state, &format!("{entry} cannot be opened: {error}")),
+        }
+    }
+    Directories::new(found).unwrap_or_else(|error| {
+        warn(state, &format!("its directories cannot be opened: {error}"));
+        Directories::default()
+    })
+}
+
+/// Opens a directory below the project, through which no link leads out.
+fn open(project: &Path, path: &Path, make: bool) -> io::Result<Dir> {
+    let project = Dir::open_ambient_dir(project, ambient_authority())?;
+    if make {
+        project.create_dir_all(path)?;
+    }
+    project.open_dir(path)
+}
+
+/// The client for the hosts that are granted. Without any there is none, unless requests are to be written down.
+fn http(state: &PluginState, granted: &[(&str, Reach)]) -> Option<Arc<dyn HttpClient>> {
+    let hosts = granted.iter().filter(|(_, reach)| matches!(reach, Reach::Host(_))).map(|(entry, _)| entry);
+    // Each has been read as a host before.
+    let hosts = AllowedHosts::parse(hosts).unwrap_or_default();
+    let audit = state.world.audit.clone();
+    if hosts == AllowedHosts::default() && audit.is_none() {
+        return None;
+    }
+    let roots = match hosts == AllowedHosts::default() {
+        true => TlsRoots::only([]),
+        // Without authorities there is no HTTPS, but what is allowed without it goes on.
+        false => state.world.authorities.get().or_else(|error| {
+            warn(state, &format!("HTTPS is not to be had: {error}"));
+            TlsRoots::only([])
+        }),
+    };
+    let client = match roots {
+        Ok(roots) => AllowedHostsClient::new(hosts.clone(), roots),
+        Err(error) => {
+            warn(state, &format!("HTTP is not to be had: {error}"));
+            return None;
+        }
+    };
+    let Some(audit) = audit else { return Some(Arc::new(client)) };
+    let (plugin, role, step) = (state.plugin.clone(), state.role.who().name(), state.role.step_id());
+    Some(Arc::new(AuditedClient { client, hosts, audit, plugin, role, step }))
+}
+
+/// A client whose requests are written down: where to, and what became of them.
+struct AuditedClient {
+    client: AllowedHostsClient,
+    hosts: AllowedHosts,
+    audit: Audit,
+    plugin: Arc<str>,
+    role: &'static str,
+    step: Option<Uuid>,
+}
+
+impl AuditedClient {
+    fn line<'a>(&'a self, to: &'a str, decision: &'a str) -> AuditLine<'a> {
+        AuditLine {
+            role: self.role,
+            step: self.step,
+            to: Some(to),
+            ..AuditLine::new(&self.plugin, &Role::Manifest, "http_request", decision)
+        }
+    }
+}
+
+impl HttpClient for AuditedClient {
+    fn send<'a>(&'a self, request: HttpRequest, limits: &'a HttpLimits) -> HttpFuture<'a> {
+        Box::pin(async move {
+            let url = Url::parse(&request.url).ok();
+            let to = url.as_ref().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+            let allowed = url.is_some_and(|url| self.hosts.check(&url).is_ok());
+            let decision = if allowed { "allowed" } else { "denied: the host is not one of its own" };
+            let line = AuditLine { bytes_in: request.body.len(), ..self.line(&to, decision) };
+            let audited = Audited::begin(self.audit.clone(), line);
+            let result = self.client.send(request, limits).await;
+            let (outcome, bytes) = match &result {
+                _ if !allowed => (None, 0),
+                Ok(response) => (Some("ok"), response.body.len()),
+                Err(HostError::Denied { .. }) => (Some("denied"), 0),
+                Err(_) => (Some("failed"), 0),
+            };
+            audited.end(outcome, bytes);
+            // A redirect, or an address behind an allowed name.
+            if let (true, Err(HostError::Denied { capability })) = (allowed, &result)
+                && let Some(place) = capability.strip_prefix(REQUEST_TO)
+            {
+                self.audit.write(&self.line(place, "denied: an allowed host leads there"));
+            }
+            result
+        })
+    }
+}

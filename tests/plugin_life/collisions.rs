@@ -1,0 +1,130 @@
+//! Plugins that claim the same thing: builds do not begin, and whoever sets it right can see what there is.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::made::{digest, greet, wasm};
+
+fn capability(kind: &str, name: &str) -> Value {
+    match kind {
+        "runner" => json!({"kind": "step_executor", "runner": name, "default": false, "step_schema": null}),
+        "default" => json!({"kind": "step_executor", "runner": name, "default": true, "step_schema": null}),
+        "format" => json!({"kind": "output_formatter", "name": name, "mime": "text/plain"}),
+        "verb" => {
+            json!({"kind": "subcommand", "verb": name, "about": "", "args_schema": null, "subcommands": []})
+        }
+        "hook" => {
+            json!({"kind": "lifecycle_hook", "events": ["build_end"], "phase": "after", "timeout_ms": 100})
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_two_plugins_claim_names_both_and_their_digests() {
+    // What the first has that is already there, or that the second has too; and what is said about it, if anything.
+    for (first, second, expected) in [
+        (json!({"name": "a", "capabilities": [capability("runner", "local")]}), None, Some("runner `local`")),
+        (json!({"name": "a", "capabilities": [capability("format", "json")]}), None, Some("format `json`")),
+        (
+            json!({"name": "a", "capabilities": [capability("default", "x")]}),
+            None,
+            Some("being the default `runner`"),
+        ),
+        (json!({"name": "human", "capabilities": []}), None, Some("plugin name `human`")),
+        (
+            json!({"name": "a", "capabilities": [capability("verb", "v")]}),
+            Some(json!({"name": "b", "capabilities": [capability("verb", "v")]})),
+            Some("verb `v`"),
+        ),
+        (
+            json!({"name": "a", "capabilities": [capability("runner", "r")]}),
+            Some(json!({"name": "b", "capabilities": [capability("runner", "r")]})),
+            Some("runner `r`"),
+        ),
+        (
+            json!({"name": "a", "capabilities": []}),
+            Some(json!({"name": "a", "capabilities": [], "version": "2.0.0"})),
+            Some("plugin name `a`"),
+        ),
+        (
+            json!({"name": "a", "capabilities": [capability("hook", "")]}),
+            Some(json!({"name": "b", "capabilities": [capability("hook", "")]})),
+            None,
+        ),
+    ] {
+        let project = greet::project();
+        project.write(
+            "ours.json",
+            &json!({"version": "0", "steps": [crate::support::step("ours", "true")]}).to_string(),
+        );
+        let plugins = project.config().join("plugins");
+        fs::create_dir_all(&plugins).expect("a folder");
+        let first = wasm(first);
+        fs::write(plugins.join("1.wasm"), &first).expect("a plugin");
+        let second = second.map(wasm);
+        if let Some(second) = &second {
+            fs::write(plugins.join("2.wasm"), second).expect("a plugin");
+        }
+        let build = project.run(&["build", "--file", "ours.json"]);
+        let list = project.run(&["plugin", "list"]).expect_code(0);
+        let Some(expected) = expected else {
+            build.expect_code(0);
+            assert!(!list.stdout.contains("conflict"), "{}", list.stdout);
+            continue;
+        };
+        let build = build.expect_code(5);
+        let conflict = format!("{expected} is claimed by two plugins: ");
+        assert!(build.stderr.starts_with(&format!("error: {conflict}")), "{}", build.stderr);
+        for bytes in [Some(&first), second.as_ref()].into_iter().flatten() {
+            assert!(build.stderr.contains(&digest(bytes)[..12]), "{}", build.stderr);
+        }
+        assert!(list.stdout.contains(&format!("conflict: {conflict}")), "{}", list.stdout);
+        // It can be looked at and set right.
+        project.run(&["plugin", "info", "local"]).expect_code(0);
+        let name = if expected.contains("human") { "human" } else { "a" };
+        project.run(&["plugin", "info", name]).expect_code(0);
+        project.run(&["plugin", "remove", name]).expect_code(0);
+        project.run(&["build", "--file", "ours.json"]).expect_code(0);
+    }
+}
+
+#[test]
+fn what_would_conflict_is_neither_installed_nor_trusted() {
+    let project = greet::project();
+    project.install(&wasm(json!({})), &["--yes"]).expect_code(0);
+    let lock = project.lock();
+    let rival = wasm(json!({"name": "rival"}));
+    let refused = project.install(&rival, &["--yes"]).expect_code(5);
+    assert!(
+        refused.stderr.contains("runner `greet` is claimed by two plugins: greet ("),
+        "{}",
+        refused.stderr
+    );
+    fs::create_dir_all(project.path().join(".hm/plugins")).expect("a folder");
+    fs::write(project.path().join(".hm/plugins/rival.wasm"), &rival).expect("a plugin");
+    project.run(&["plugin", "trust", "rival", "--yes"]).expect_code(5);
+    assert_eq!(project.lock(), lock);
+}
+
+#[test]
+fn another_takes_the_place_of_a_built_in_one_that_is_switched_off() {
+    let project = greet::project();
+    let other_json = wasm(json!({"capabilities": [capability("format", "json")]}));
+    project.install(&other_json, &["--yes"]).expect_code(5);
+    fs::write(
+        project.config().join("plugins.toml"),
+        "[plugin.json]\nenabled = false\n[plugin.greet.config]\nmode = \"mine\"\n",
+    )
+    .expect("a file");
+    project.install(&other_json, &["--yes"]).expect_code(0);
+    project.write(
+        "ours.json",
+        &json!({"version": "0", "steps": [crate::support::step("ours", "true")]}).to_string(),
+    );
+    let build = project.run(&["build", "--file", "ours.json", "--format", "json"]).expect_code(0);
+    assert_eq!(build.stdout, "mine");
+    let list = project.run(&["plugin", "list"]).expect_code(0).stdout;
+    assert!(list.contains("json         disabled plugin json is switched off in "), "{list}");
+}
