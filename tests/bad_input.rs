@@ -154,7 +154,7 @@ fn files_and_arguments_that_are_not_there() {
         (&["build", "--env", "NOT_SET"], "--env NOT_SET: no such variable in your environment"),
         (&["build", "--env", "=x"], r#"--env "=x": the name is empty"#),
         (&["build", "--format", "smoke"], "there is no output format `smoke`; there is: human, json"),
-        (&["dance"], "unrecognized subcommand 'dance'"),
+        (&["dance"], "there is no command `dance`"),
     ] {
         let ran = project.run(args).expect_code(2);
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);

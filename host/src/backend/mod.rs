@@ -1,12 +1,12 @@
-//! Where steps run: the back ends behind the executor plugins' host functions.
+//! What host functions reach outside of their instance: where steps run, what plugins keep and read, and whom they talk to.
 //! What a plugin may ask of them is the policy's business, which lies above.
 
 pub mod archive;
-pub mod config_files;
-pub mod kv;
 pub mod browser;
 pub mod callback;
+pub mod config_files;
 pub mod keyring;
+pub mod kv;
 pub mod local;
 mod secret_files;
 pub mod socket;

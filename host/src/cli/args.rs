@@ -70,6 +70,10 @@ pub(super) struct BuildArgs {
     #[arg(long)]
     pub(super) offline: bool,
 
+    /// Write down what plugins do and are denied in this file, a line of JSON for each
+    #[arg(long, value_name = "FILE")]
+    pub(super) audit: Option<PathBuf>,
+
     /// Show more: diagnostics of plugins, runners, snapshots
     #[arg(short, long)]
     pub(super) verbose: bool,

@@ -12,12 +12,12 @@ use super::args::BuildArgs;
 use super::config::Config;
 use super::error::{CliError, to_u8};
 use super::signals::interrupts;
-use super::{Loaded, heard, load_plugins, to_stderr, warn};
+use super::{Loaded, audit, heard, load_plugins, to_stderr, warn, warn_of_gaps, world};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::orchestrator::{Build, Ended, exit, run};
 use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
 use crate::plugin::{Live, Plugins, Start, one_line};
-use crate::sandbox::{Output, Role};
+use crate::sandbox::{Output, Role, World};
 use crate::sys::{System, cores};
 
 /// How many of the same kind of warning are shown.
@@ -31,7 +31,9 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let pipelines = read(&source, std::io::stdin().lock())?;
     let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
 
-    let Loaded { plugins, world, listener } = load_plugins(&system, super::world(&system, &project), args.verbose).await?;
+    let audit = audit(args.audit.as_deref())?;
+    let world = World { audit: audit.clone(), ..world(&system, &project) };
+    let Loaded { plugins, world, listener } = load_plugins(&system, world, args.verbose).await?;
     let runners = plugins.runners();
     let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };
     let plan = Plan::new(pipeline, &overrides, &runners)?;
@@ -70,6 +72,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
         Some(backend) => backend.close().await.map_err(CliError::CleanUp),
         None => Ok(()),
     };
+    warn_of_gaps(audit.as_ref());
     // The build's own result says more than what went wrong around it.
     for trouble in [shown.map_err(CliError::from), closed].into_iter().filter_map(Result::err) {
         if exit_code == exit::OK || matches!(trouble, CliError::Output(_)) {

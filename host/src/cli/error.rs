@@ -50,6 +50,8 @@ pub(super) enum CliError {
     NoSuchPlugin { name: String, known: Vec<String> },
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("cannot write the audit to {}", path.display())]
+    Audit { path: PathBuf, source: std::io::Error },
     #[error("cannot read the input from {from}")]
     Input { from: String, source: std::io::Error },
     #[error("HTTPS is not to be had")]
@@ -140,7 +142,7 @@ impl CliError {
             Self::Fetch(FetchError::TooLarge { .. }) => PLUGIN_LOAD,
             Self::Fetch(_) => ENVIRONMENT,
             Self::Plugins(Obstacle::Conflict(_)) | Self::NoSuchPlugin { .. } | Self::Load(_) => PLUGIN_LOAD,
-            Self::Input { .. } => USAGE,
+            Self::Audit { .. } | Self::Input { .. } => USAGE,
             Self::Certificates(_) | Self::Attack(_) => ENVIRONMENT,
             Self::Call(call) => call.exit_code(),
             Self::NoSuchVerb { broken: true, .. } => PLUGIN_LOAD,

@@ -34,7 +34,7 @@ use crate::backend::keyring::Keyring;
 use crate::backend::kv::KeptValues;
 use crate::backend::terminal::Terminal;
 use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Terms, one_line};
-use crate::sandbox::{Diagnostic, Diagnostics, World};
+use crate::sandbox::{Audit, Diagnostic, Diagnostics, World};
 use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
 use error::CliError;
@@ -160,6 +160,21 @@ fn world(system: &System, project: &Path) -> World {
         terminal: Terminal::of_process(),
         browser: Browser::of_system(&system.env),
         ..World::default()
+    }
+}
+
+/// An audit in the file that was named, if one was.
+fn audit(path: Option<&Path>) -> Result<Option<Audit>, CliError> {
+    let created = path.map(|path| {
+        Audit::create(path).map_err(|source| CliError::Audit { path: path.to_owned(), source })
+    });
+    created.transpose()
+}
+
+/// Says that an audit is not whole.
+fn warn_of_gaps(audit: Option<&Audit>) {
+    if let Some(trouble) = audit.and_then(Audit::trouble) {
+        warn(&format!("the audit is not complete: {trouble}"));
     }
 }
 

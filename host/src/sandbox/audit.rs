@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Role;
+use super::Who;
 
 /// Takes audit lines. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -58,14 +58,14 @@ pub struct AuditLine<'a> {
 }
 
 impl<'a> AuditLine<'a> {
-    /// A line about an instance of this plugin in this role. What it does not say is 0 or absent.
+    /// A line about an instance of this plugin, for this step if it is for one. What it does not say is 0 or absent.
     #[must_use]
-    pub fn new(plugin: &'a str, role: &Role, subject: &'a str, decision: &'a str) -> Self {
+    pub fn new(plugin: &'a str, who: Who, step: Option<Uuid>, subject: &'a str, decision: &'a str) -> Self {
         Self {
             time: stamp(Utc::now()),
             plugin,
-            role: role.who().name(),
-            step: role.step_id(),
+            role: who.name(),
+            step,
             subject,
             to: None,
             decision,
@@ -89,7 +89,8 @@ impl Audit {
     pub fn create(path: &Path) -> io::Result<Self> {
         // Opening a pipe would wait for its reader.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
         let kind = file.metadata()?.file_type();
         if kind.is_file() {
             file.set_len(0)?;

@@ -18,7 +18,7 @@ pub(super) async fn call(
     let (plugin, audit) = (state.plugin.clone(), state.world.audit.clone());
     let decision = denied.as_ref().map_or_else(|| "allowed".to_owned(), |why| format!("denied: {why}"));
     let audited = audit.map(|audit| {
-        let line = AuditLine::new(&plugin, &state.role, function.name, &decision);
+        let line = AuditLine::new(&plugin, state.role.who(), state.role.step_id(), function.name, &decision);
         Audited::begin(audit, AuditLine { bytes_in: args.iter().map(Vec::len).sum(), ..line })
     });
     let result = match &denied {

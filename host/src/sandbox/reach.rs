@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::audit::{Audit, AuditLine, Audited};
 use super::policy::Reach;
-use super::{PluginState, Role};
+use super::{PluginState, Role, Who};
 
 /// What the ABI says before the place to which a request was denied.
 const REQUEST_TO: &str = "http_request to ";
@@ -61,8 +61,9 @@ impl Outside {
         let granted: Vec<(&str, Reach)> =
             state.policy.reach().filter(|(_, reach)| *reach != Reach::Unknown).collect();
         if let Some(audit) = &state.world.audit {
+            let (who, step) = (state.role.who(), state.role.step_id());
             for (entry, _) in &granted {
-                audit.write(&AuditLine::new(&state.plugin, &state.role, entry, "granted"));
+                audit.write(&AuditLine::new(&state.plugin, who, step, entry, "granted"));
             }
         }
         Self { directories: directories(state, &granted), http: http(state, &granted) }
@@ -80,9 +81,9 @@ fn directories(state: &PluginState, granted: &[(&str, Reach)]) -> Directories {
     for (entry, reach) in granted {
         let Reach::Directory { path, writable } = reach else { continue };
         // The same directory under the same name twice would be one that may be written and one that may not.
-        let also_writable = granted.iter().any(|(_, other)| {
-            matches!(other, Reach::Directory { path: same, writable: true } if same == path)
-        });
+        let also_writable = granted.iter().any(
+            |(_, other)| matches!(other, Reach::Directory { path: same, writable: true } if same == path),
+        );
         if also_writable && !writable {
             continue;
         }
@@ -117,17 +118,16 @@ fn http(state: &PluginState, granted: &[(&str, Reach)]) -> Option<Arc<dyn HttpCl
     // Each has been read as a host before.
     let hosts = AllowedHosts::parse(hosts).unwrap_or_default();
     let audit = state.world.audit.clone();
-    if hosts == AllowedHosts::default() && audit.is_none() {
+    let nowhere = hosts == AllowedHosts::default();
+    if nowhere && audit.is_none() {
         return None;
     }
-    let roots = match hosts == AllowedHosts::default() {
-        true => TlsRoots::only([]),
+    let roots = if nowhere { TlsRoots::only([]) } else { state.world.authorities.get() };
+    let roots = roots.or_else(|error| {
         // Without authorities there is no HTTPS, but what is allowed without it goes on.
-        false => state.world.authorities.get().or_else(|error| {
-            warn(state, &format!("HTTPS is not to be had: {error}"));
-            TlsRoots::only([])
-        }),
-    };
+        warn(state, &format!("HTTPS is not to be had: {error}"));
+        TlsRoots::only([])
+    });
     let client = match roots {
         Ok(roots) => AllowedHostsClient::new(hosts.clone(), roots),
         Err(error) => {
@@ -136,8 +136,8 @@ fn http(state: &PluginState, granted: &[(&str, Reach)]) -> Option<Arc<dyn HttpCl
         }
     };
     let Some(audit) = audit else { return Some(Arc::new(client)) };
-    let (plugin, role, step) = (state.plugin.clone(), state.role.who().name(), state.role.step_id());
-    Some(Arc::new(AuditedClient { client, hosts, audit, plugin, role, step }))
+    let (plugin, who, step) = (state.plugin.clone(), state.role.who(), state.role.step_id());
+    Some(Arc::new(AuditedClient { client, hosts, audit, plugin, who, step }))
 }
 
 /// A client whose requests are written down: where to, and what became of them.
@@ -146,18 +146,14 @@ struct AuditedClient {
     hosts: AllowedHosts,
     audit: Audit,
     plugin: Arc<str>,
-    role: &'static str,
+    who: Who,
     step: Option<Uuid>,
 }
 
 impl AuditedClient {
     fn line<'a>(&'a self, to: &'a str, decision: &'a str) -> AuditLine<'a> {
-        AuditLine {
-            role: self.role,
-            step: self.step,
-            to: Some(to),
-            ..AuditLine::new(&self.plugin, &Role::Manifest, "http_request", decision)
-        }
+        let line = AuditLine::new(&self.plugin, self.who, self.step, "http_request", decision);
+        AuditLine { to: Some(to), ..line }
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hm_abi::{HostFunction, HostFunctions, HostFuture, USER_MODULE};
 
-use super::{Args, PluginState, Who, browser, gate, keyring, kv, log, output, project, sockets, steps, terminal};
+use super::{
+    Args, PluginState, Who, browser, gate, keyring, kv, log, output, project, sockets, steps, terminal,
+};
 
 /// What the user must have granted before a host function does anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
