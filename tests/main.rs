@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when something is wrong")]
 
 mod attack;
+mod audit;
 mod bad_input;
 mod builds;
 mod corpora;
@@ -18,6 +19,7 @@ mod plugin_call;
 mod plugin_call_grants;
 mod plugin_life;
 mod published;
+mod reach;
 mod real_pipelines;
 mod subcommands;
 mod support;

@@ -245,7 +245,7 @@ fn shells_complete_the_commands_of_plugins() {
         for part in ["build", "completions", "send", "quiet", "xx"] {
             assert!(script.contains(part), "{shell}: {part}");
         }
-        for part in ["$(id)", "`id`", "it's"] {
+        for part in ["$(id)", "`id`", "it's", "____attack"] {
             assert!(!script.contains(part), "{shell}: {part}");
         }
     }

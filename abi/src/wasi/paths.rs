@@ -7,6 +7,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::{GuestMemory, GuestPtr};
 
 /// A path in a guest's memory.
+#[derive(Clone, Copy)]
 pub(super) struct GuestPath {
     directory: i32,
     at: i32,

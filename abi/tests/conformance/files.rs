@@ -14,11 +14,11 @@ use crate::guest::load;
 use crate::wasi::{FUNCTIONS, importing_all};
 
 /// Where in the guest's memory the data of a call is, behind its arguments.
-const DATA: usize = 128;
+const DATA: u64 = 128;
 
 /// Where the guest's functions are told to put what they answer, and how much of it there is.
 pub(crate) const ANSWER: u64 = 32_768;
-const ANSWER_BYTES: usize = 16_384;
+const ANSWER_BYTES: u64 = 16_384;
 
 /// Rights to read, and to read and write.
 pub(crate) const READ: u64 = 1 << 1;
@@ -120,7 +120,7 @@ impl Files {
         data: &[u8],
     ) -> Result<(u64, Vec<u8>), CallError> {
         let mut input: Vec<u8> = arguments.iter().flat_map(|argument| argument.to_le_bytes()).collect();
-        input.resize(DATA, 0);
+        input.resize(128, 0);
         input.extend_from_slice(data);
         let output = self.instance.call(name, &input, &self.limits).await?;
         let (answer, memory) = output.split_at(8);
@@ -139,7 +139,7 @@ impl Files {
         how: u64,
         rights: u64,
     ) -> Result<u64, u64> {
-        let (at, length) = (DATA as u64, path.len() as u64);
+        let (at, length) = (DATA, length(path));
         let arguments = [directory, 1, at, length, how, rights, rights, 0, ANSWER];
         let (answer, memory) = self.call("path_open", &arguments, path.as_bytes()).await;
         if answer == 0 { Ok(number(&memory)) } else { Err(answer) }
@@ -147,9 +147,9 @@ impl Files {
 
     /// Up to 8 KiB from where the descriptor is: the bytes, or the error.
     pub(crate) async fn read(&mut self, descriptor: u64) -> Result<Vec<u8>, u64> {
-        let list = [(ANSWER as u32 + 8).to_le_bytes(), 8192_u32.to_le_bytes()].concat();
-        let (answer, memory) = self.call("fd_read", &[descriptor, DATA as u64, 1, ANSWER], &list).await;
-        if answer == 0 { Ok(memory[8..8 + number(&memory) as usize].to_vec()) } else { Err(answer) }
+        let list = [ANSWER + 8, 8192].map(four).concat();
+        let (answer, memory) = self.call("fd_read", &[descriptor, DATA, 1, ANSWER], &list).await;
+        if answer == 0 { Ok(memory[8..8 + size(&memory)].to_vec()) } else { Err(answer) }
     }
 
     /// Writes bytes where the descriptor is: what it answers.
@@ -158,10 +158,9 @@ impl Files {
     }
 
     pub(crate) async fn try_write(&mut self, descriptor: u64, bytes: &[u8]) -> Result<u64, CallError> {
-        let length = u32::try_from(bytes.len()).unwrap();
-        let list = [(DATA as u32 + 8).to_le_bytes(), length.to_le_bytes()].concat();
+        let list = [DATA + 8, length(bytes)].map(four).concat();
         let data = [&list, bytes].concat();
-        Ok(self.try_call("fd_write", &[descriptor, DATA as u64, 1, ANSWER], &data).await?.0)
+        Ok(self.try_call("fd_write", &[descriptor, DATA, 1, ANSWER], &data).await?.0)
     }
 
     /// What a file holds, or why it cannot be read.
@@ -174,37 +173,37 @@ impl Files {
 
     /// A function that takes a directory and a path, with arguments before and after those.
     pub(crate) async fn path(&mut self, name: &str, before: &[u64], path: &str, after: &[u64]) -> u64 {
-        let arguments = [before, &[DATA as u64, path.len() as u64], after].concat();
+        let arguments = [before, &[DATA, length(path)], after].concat();
         self.call(name, &arguments, path.as_bytes()).await.0
     }
 
     /// `path_rename`
     pub(crate) async fn rename(&mut self, (from, old): (u64, &str), (to, new): (u64, &str)) -> u64 {
-        let (at, then) = (DATA as u64, (DATA + old.len()) as u64);
-        let arguments = [from, at, old.len() as u64, to, then, new.len() as u64];
+        let (at, then) = (DATA, DATA + length(old));
+        let arguments = [from, at, length(old), to, then, length(new)];
         self.call("path_rename", &arguments, [old, new].concat().as_bytes()).await.0
     }
 
     /// `path_link`
     pub(crate) async fn link(&mut self, (from, old): (u64, &str), (to, new): (u64, &str)) -> u64 {
-        let (at, then) = (DATA as u64, (DATA + old.len()) as u64);
-        let arguments = [from, 0, at, old.len() as u64, to, then, new.len() as u64];
+        let (at, then) = (DATA, DATA + length(old));
+        let arguments = [from, 0, at, length(old), to, then, length(new)];
         self.call("path_link", &arguments, [old, new].concat().as_bytes()).await.0
     }
 
     /// `path_symlink`
     pub(crate) async fn symlink(&mut self, target: &str, (directory, path): (u64, &str)) -> u64 {
-        let (at, then) = (DATA as u64, (DATA + target.len()) as u64);
-        let arguments = [at, target.len() as u64, directory, then, path.len() as u64];
+        let (at, then) = (DATA, DATA + length(target));
+        let arguments = [at, length(target), directory, then, length(path)];
         self.call("path_symlink", &arguments, [target, path].concat().as_bytes()).await.0
     }
 
     /// The names in a directory, in order.
     pub(crate) async fn names(&mut self, directory: u64) -> Vec<String> {
-        let arguments = [directory, ANSWER + 8, ANSWER_BYTES as u64 - 8, 0, ANSWER];
+        let arguments = [directory, ANSWER + 8, ANSWER_BYTES - 8, 0, ANSWER];
         let (answer, memory) = self.call("fd_readdir", &arguments, b"").await;
         assert_eq!(answer, 0);
-        let mut entries = &memory[8..8 + number(&memory) as usize];
+        let mut entries = &memory[8..8 + size(&memory)];
         let mut names = Vec::new();
         while !entries.is_empty() {
             let length = u32::from_le_bytes(entries[16..20].try_into().unwrap()) as usize;
@@ -214,6 +213,18 @@ impl Files {
         names.sort();
         names
     }
+}
+
+fn length(bytes: impl AsRef<[u8]>) -> u64 {
+    bytes.as_ref().len().try_into().unwrap()
+}
+
+fn four(number: u64) -> [u8; 4] {
+    u32::try_from(number).unwrap().to_le_bytes()
+}
+
+fn size(memory: &[u8]) -> usize {
+    number(memory).try_into().unwrap()
 }
 
 /// The u32 at the start of what is at [`ANSWER`].

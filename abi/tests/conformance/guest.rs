@@ -118,7 +118,11 @@ pub(crate) fn rig_with<T: Send + 'static>(
     let config = BTreeMap::from([("greeting", "hello"), ("empty", ""), ("", "of the empty key")]);
     let config = config.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let module = load(wasm, host).unwrap();
-    Rig { instance: module.instance(data, InstanceOptions { limits, config, log: sink, ..InstanceOptions::standard() }), log }
+    Rig {
+        instance: module
+            .instance(data, InstanceOptions { limits, config, log: sink, ..InstanceOptions::standard() }),
+        log,
+    }
 }
 
 /// An instance of a guest with the prelude under the given limits.

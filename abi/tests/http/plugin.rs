@@ -66,7 +66,8 @@ impl Plugin {
 
     pub(crate) fn with_http(http: Option<Arc<dyn HttpClient>>, limits: InstanceLimits) -> Self {
         let config = [("greeting".to_owned(), "hello".to_owned())].into();
-        let options = InstanceOptions { limits, config, log: LogSink::off(), http, ..InstanceOptions::standard() };
+        let options =
+            InstanceOptions { limits, config, log: LogSink::off(), http, ..InstanceOptions::standard() };
         Self { instance: MODULE.instance((), options) }
     }
 

@@ -8,7 +8,10 @@ use crate::plugin::CommandForm;
 
 /// Runs the command and returns the exit code.
 pub(super) async fn completions(shell: Shell) -> Result<u8, CliError> {
-    let mut commands = subcommand::all(CommandForm::for_shells).await?;
+    let commands = subcommand::all(CommandForm::for_shells).await?;
+    // What is hidden from people is not for them to complete.
+    let shown = commands.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let mut commands = clap::Command::new("hm").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut commands, "hm", &mut script);
     print_data(&script)

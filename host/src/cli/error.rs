@@ -134,7 +134,9 @@ impl CliError {
                 PLUGIN_LOAD
             }
             Self::Pipeline(_) => PIPELINE,
-            Self::Plugins(Obstacle::Config(_)) | Self::Terms(_) | Self::Load(LoadError::Config { .. }) => USAGE,
+            Self::Plugins(Obstacle::Config(_)) | Self::Terms(_) | Self::Load(LoadError::Config { .. }) => {
+                USAGE
+            }
             Self::Refused(Refusal::NoTerminal | Refusal::BuiltIn { .. }) => USAGE,
             Self::Refused(Refusal::Declined) => to_u8(exit::FAILED),
             Self::Refused(_) => PLUGIN_LOAD,

@@ -165,9 +165,8 @@ fn world(system: &System, project: &Path) -> World {
 
 /// An audit in the file that was named, if one was.
 fn audit(path: Option<&Path>) -> Result<Option<Audit>, CliError> {
-    let created = path.map(|path| {
-        Audit::create(path).map_err(|source| CliError::Audit { path: path.to_owned(), source })
-    });
+    let created = path
+        .map(|path| Audit::create(path).map_err(|source| CliError::Audit { path: path.to_owned(), source }));
     created.transpose()
 }
 

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use super::compiled::digest;
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
 use crate::backend::kv::Values;
-use crate::sandbox::{Diagnostics, Grants, Handles, PluginState, Outside, Policy, Role, Said, World, host_functions};
+use crate::sandbox::{
+    Diagnostics, Grants, Handles, Outside, PluginState, Policy, Role, Said, World, host_functions,
+};
 
 /// A configuration value shorter than this is not masked in logs, even if it may be a secret.
 const SECRET_BYTES: usize = 8;
@@ -152,7 +154,12 @@ impl Loader {
             let text = given.text();
             // A short word is said for other reasons, too.
             if settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
-                self.surroundings.world.secrets.add(&text);
+                self.surroundings.world.secrets.add(&text).map_err(|e| LoadError::Config {
+                    plugin: manifest.name.as_str().into(),
+                    file: given.file.clone(),
+                    key: key.clone(),
+                    reason: e.to_string(),
+                })?;
             }
         }
         let mut grants = grants.unwrap_or_else(|| Grants::all_of(&manifest));

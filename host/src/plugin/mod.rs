@@ -18,15 +18,17 @@ mod settings;
 mod terms;
 
 pub use arguments::{CommandForm, FormError, Typed};
-pub(crate) use compiled::digest;
 pub use compiled::ModuleCache;
+pub(crate) use compiled::digest;
 pub use compiler::{CompileError, Compiler, compiler_main};
 pub use embedded::EMBEDDED;
 pub use error::{LoadError, PluginFailure, one_line};
 pub use fetch::{FetchError, Location};
 pub(crate) use index::MAX_FILE;
 pub use index::{Absent, Conflict, Obstacle, Plugins};
-pub use limits::{EVENT_CALL, LimitSettings, Limits, MANIFEST_CALL, SUBCOMMAND_CALL, executor_call, hook_call};
+pub use limits::{
+    EVENT_CALL, LimitSettings, Limits, MANIFEST_CALL, SUBCOMMAND_CALL, executor_call, hook_call,
+};
 pub(crate) use load::protocol_level;
 pub use load::{Candidate, Live, Loader, Origin, Plugin, Start};
 pub use lock::{Lock, LockError, Locked, is_digest};

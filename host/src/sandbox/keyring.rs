@@ -26,7 +26,7 @@ pub(super) fn get(state: &mut PluginState, args: Args) -> HostFuture<'_> {
         say_where(state).await;
         let secret = secret.map_err(failed)?;
         if let Some(secret) = &secret {
-            state.world.secrets.add(secret);
+            state.world.secrets.add(secret).map_err(failed)?;
         }
         serde_json::to_vec(&secret).map_err(failed)
     })
@@ -41,7 +41,7 @@ pub(super) fn set(state: &mut PluginState, args: Args) -> HostFuture<'_> {
             return Err(limit("bytes of a secret", secret.len(), MAX_SECRET));
         }
         count(&mut state.handles.secrets, "secrets kept by an instance", MAX_KEPT)?;
-        state.world.secrets.add(&secret);
+        state.world.secrets.add(&secret).map_err(failed)?;
         let kept = state.world.keyring.set(entry, secret).await;
         say_where(state).await;
         kept.map(|()| Vec::new()).map_err(failed)

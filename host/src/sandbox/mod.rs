@@ -34,7 +34,7 @@ pub use lines::LineSplitter;
 pub use output::{Output, Stream};
 pub use policy::{Decision, Grants, Policy, Reach};
 pub use reach::{Authorities, Outside};
-pub use secrets::{Masker, Secrets};
+pub use secrets::{Masker, Secrets, TooManySecrets};
 pub use step::{EventSender, StepContext};
 pub use table::{Grant, HostFn, TABLE, host_functions, reference, required_but_unknown};
 pub use world::World;

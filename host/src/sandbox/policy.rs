@@ -36,7 +36,8 @@ impl Grants {
     #[must_use]
     pub fn has_name(name: &str) -> bool {
         let service = name.strip_prefix("keyring:");
-        TABLE.iter().any(|function| function.name == name) || service.is_some_and(|service| !service.is_empty())
+        TABLE.iter().any(|function| function.name == name)
+            || service.is_some_and(|service| !service.is_empty())
     }
 
     /// These grants without what is listed.

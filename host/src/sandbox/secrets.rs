@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
@@ -15,6 +15,12 @@ const MASK: &[u8] = b"***";
 /// A text shorter than this is no secret: it would be found everywhere.
 const SHORTEST: usize = 4;
 
+/// Bytes of all forms of all secrets: finding them takes some thirty times as much memory.
+const MOST: usize = 1 << 20;
+
+/// The library would take a DFA for a few texts, and making one takes seconds for a text that repeats itself.
+const KIND: Option<AhoCorasickKind> = Some(AhoCorasickKind::ContiguousNFA);
+
 /// A piece of base64 shorter than this says too little.
 const SHORTEST_BASE64: usize = 6;
 
@@ -23,6 +29,11 @@ const SHORTEST_BASE64: usize = 6;
 pub struct Secrets {
     forms: RwLock<Arc<Forms>>,
 }
+
+/// There are too many secrets to keep them all out of what is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there are too many or too long secrets to keep them all out of logs")]
+pub struct TooManySecrets;
 
 #[derive(Default)]
 struct Forms {
@@ -37,6 +48,8 @@ struct Forms {
 pub struct Masker {
     /// The end of what came, which may be the beginning of a secret.
     pending: Vec<u8>,
+    /// How much of that is the end of a secret for which the mask has been shown.
+    hidden: usize,
 }
 
 impl fmt::Debug for Secrets {
@@ -47,18 +60,25 @@ impl fmt::Debug for Secrets {
 
 impl Secrets {
     /// From now on, this is not shown. Each line of it counts, since output is shown by lines.
-    pub fn add(&self, secret: &str) {
+    ///
+    /// # Errors
+    /// [`TooManySecrets`]; then it is not known here and must not be handed on.
+    pub fn add(&self, secret: &str) -> Result<(), TooManySecrets> {
         let mut forms = self.forms.write().unwrap_or_else(PoisonError::into_inner);
         let mut texts = forms.texts.clone();
         for line in secret.lines().chain([secret]).filter(|line| line.len() >= SHORTEST) {
             texts.extend(forms_of(line));
         }
         if texts != forms.texts {
+            if texts.iter().map(Vec::len).sum::<usize>() > MOST {
+                return Err(TooManySecrets);
+            }
             let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-            // Too many bytes of secrets for one automaton: quotas of the keyring are far below.
-            let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts).ok();
+            let finder = AhoCorasick::builder().kind(KIND).build(&texts);
+            let finder = Some(finder.map_err(|_| TooManySecrets)?);
             *forms = Arc::new(Forms { texts, finder, longest });
         }
+        Ok(())
     }
 
     /// A text without secrets.
@@ -79,10 +99,7 @@ impl Masker {
     /// Takes bytes and gives back what can be shown of them. The end of an unfinished line may be kept back.
     pub fn push(&mut self, secrets: &Secrets, bytes: &[u8], out: &mut Vec<u8>) {
         let forms = secrets.forms();
-        let Some(finder) = &forms.finder else {
-            out.append(&mut self.pending);
-            return out.extend_from_slice(bytes);
-        };
+        let Some(finder) = &forms.finder else { return out.extend_from_slice(bytes) };
         self.pending.extend_from_slice(bytes);
         // A form that starts before `certain` is in the buffer whole, if it is there at all.
         let last_line = self.pending.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
@@ -92,25 +109,30 @@ impl Masker {
 
     /// The stream has ended.
     pub fn finish(&mut self, secrets: &Secrets, out: &mut Vec<u8>) {
-        match &secrets.forms().finder {
-            Some(finder) => self.release(finder, self.pending.len(), out),
-            None => out.append(&mut self.pending),
+        if let Some(finder) = &secrets.forms().finder {
+            self.release(finder, self.pending.len(), out);
         }
     }
 
-    /// Gives back what is before `certain`, and all of a form that starts there.
+    /// Gives back what is before `certain`. Secrets may overlap, and each byte of any of them is hidden.
     fn release(&mut self, finder: &AhoCorasick, certain: usize, out: &mut Vec<u8>) {
-        let mut done = 0;
-        for found in finder.find_iter(&self.pending).take_while(|found| found.start() < certain) {
-            out.extend_from_slice(&self.pending[done..found.start()]);
-            out.extend_from_slice(MASK);
-            done = found.end();
+        // For each byte, where the longest form ends that begins there.
+        let mut ends = vec![0; certain];
+        for found in finder.find_overlapping_iter(&self.pending) {
+            if let Some(end) = ends.get_mut(found.start()) {
+                *end = found.end().max(*end);
+            }
         }
-        if done < certain {
-            out.extend_from_slice(&self.pending[done..certain]);
-            done = certain;
+        for (at, (byte, end)) in self.pending.drain(..certain).zip(ends).enumerate() {
+            if end > 0 && at >= self.hidden {
+                out.extend_from_slice(MASK);
+            }
+            self.hidden = self.hidden.max(end);
+            if at >= self.hidden {
+                out.push(byte);
+            }
         }
-        self.pending.drain(..done);
+        self.hidden = self.hidden.saturating_sub(certain);
     }
 }
 
@@ -166,14 +188,16 @@ mod tests {
 
     fn secrets() -> Secrets {
         let secrets = Secrets::default();
-        secrets.add(SECRET);
+        secrets.add(SECRET).expect("room");
         secrets
     }
 
     #[test]
     fn a_secret_is_masked_in_every_form_wherever_a_stream_is_cut() {
         let mut forms = vec![SECRET.to_owned(), serde_json::to_string(SECRET).expect("JSON")];
-        forms.extend(url::form_urlencoded::byte_serialize(SECRET.as_bytes()).map(str::to_owned).reduce(|a, b| a + &b));
+        forms.extend(
+            url::form_urlencoded::byte_serialize(SECRET.as_bytes()).map(str::to_owned).reduce(|a, b| a + &b),
+        );
         forms.push("p4ss%2fw%c3%b6rd%2b%20%26x".into());
         for user in ["", "a", "ab", "abc", "user:"] {
             forms.push(STANDARD.encode(format!("{user}{SECRET}")));
@@ -206,8 +230,8 @@ mod tests {
     #[test]
     fn of_two_secrets_the_longer_one_is_masked_whole() {
         let secrets = Secrets::default();
-        secrets.add("token");
-        secrets.add("token-of-the-realm");
+        secrets.add("token").expect("room");
+        secrets.add("token-of-the-realm").expect("room");
         for cut in 0..20 {
             let (mut masker, mut out) = (Masker::default(), Vec::new());
             let (left, right) = "a token-of-the-realm".split_at(cut);
@@ -219,9 +243,37 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_masked_is_refused() {
+        let secrets = Secrets::default();
+        let mut kept = 0;
+        while secrets.add(&different(kept, 20_000)).is_ok() {
+            kept += 1;
+        }
+        assert!((3..100).contains(&kept), "{kept}");
+        assert!(secrets.mask(&different(0, 20_000)).trim_matches('*').is_empty());
+        assert_eq!(secrets.mask(&different(kept, 10)), different(kept, 10));
+    }
+
+    /// A text that differs from all others and within itself.
+    fn different(seed: usize, length: usize) -> String {
+        let words = (1..=length).map(|n| format!("{:x}", n * 2_654_435_761 + seed * 40_503));
+        words.collect::<String>()[..length].to_owned()
+    }
+
+    #[test]
+    fn long_secrets_that_repeat_themselves_are_ready_soon() {
+        for secret in ["a".repeat(65_536), "hunter2".repeat(9_000), "ab".repeat(30_000) + "c"] {
+            let secrets = Secrets::default();
+            secrets.add(&secret).expect("room");
+            let shown = secrets.mask(&format!("x{secret}y"));
+            assert!(shown.starts_with("x***") && shown.ends_with("***y"), "{}", shown.len());
+        }
+    }
+
+    #[test]
     fn complete_lines_do_not_wait_and_short_words_are_no_secrets() {
         let secrets = secrets();
-        secrets.add("of");
+        secrets.add("of").expect("room");
         let (mut masker, mut out) = (Masker::default(), Vec::new());
         masker.push(&secrets, b"a line of text\n", &mut out);
         assert_eq!(out, b"a line of text\n");
@@ -230,7 +282,7 @@ mod tests {
     #[test]
     fn each_line_of_a_key_is_masked() {
         let secrets = Secrets::default();
-        secrets.add("-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n");
+        secrets.add("-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n").expect("room");
         assert_eq!(secrets.mask("> MIIEvQIBADANBg\n> kqhkiG9w0BAQEF"), "> ***\n> ***");
     }
 }

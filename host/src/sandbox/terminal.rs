@@ -18,7 +18,7 @@ pub(super) fn prompt(state: &mut PluginState, args: Args) -> HostFuture<'_> {
         let TtyPromptArgs { msg, mask } = json("hm_tty_prompt", &args[0])?;
         let answer = state.world.terminal.ask(&question(&state.plugin, &msg), mask).await.map_err(failed)?;
         if mask {
-            state.world.secrets.add(&answer);
+            state.world.secrets.add(&answer).map_err(failed)?;
         }
         Ok(answer.into_bytes())
     })

@@ -14,7 +14,9 @@ impl StepExecutor for Teller {
         let command = input.step.cmd.as_str();
         host::emit_step_log(StdStream::Stdout, format!("would run {command}\n").as_bytes());
         if command == "fail" {
-            return Err(PluginError::new("teller_failed", "it was told to").with_doc("https://example.com/fail"));
+            return Err(
+                PluginError::new("teller_failed", "it was told to").with_doc("https://example.com/fail")
+            );
         }
         let archive = input.workspace_archive_id;
         let (total, mut read) = (host::archive_total_size(archive), 0);
@@ -27,7 +29,11 @@ impl StepExecutor for Teller {
         host::emit_step_log(StdStream::Stderr, format!("step {steps} of this build\n").as_bytes());
         let stopped = host::should_cancel();
         let exit_code = command.strip_prefix("exit ").map_or(0, |code| code.parse().unwrap_or(2));
-        Ok(StepResult { exit_code: if stopped { 130 } else { exit_code }, committed_snapshot: None, artifacts: vec![] })
+        Ok(StepResult {
+            exit_code: if stopped { 130 } else { exit_code },
+            committed_snapshot: None,
+            artifacts: vec![],
+        })
     }
 }
 

@@ -26,7 +26,8 @@ impl LifecycleHook for Counter {
             (HookPhase::After, BuildEvent::StepEnd { .. }) => drop(ENDED.fetch_add(1, Ordering::Relaxed)),
             (HookPhase::After, BuildEvent::BuildEnd { exit_code, .. }) => {
                 let (started, ended) = (STARTED.load(Ordering::Relaxed), ENDED.load(Ordering::Relaxed));
-                let text = format!("{started} steps were to start, {ended} have ended, the build with {exit_code}");
+                let text =
+                    format!("{started} steps were to start, {ended} have ended, the build with {exit_code}");
                 host::log(Level::Warn, &text);
             }
             _ => return Err(PluginError::new("counter_unasked", "this event was not asked for")),

@@ -9,7 +9,8 @@ struct Show;
 impl SubcommandPlugin for Show {
     fn run(&self, input: SubcommandInput) -> Result<ExitInfo, PluginError> {
         let words: Vec<&str> = input.verb_path.iter().map(String::as_str).collect();
-        let exit = |exit_code, message: Option<&str>| Ok(ExitInfo { exit_code, message: message.map(String::from) });
+        let exit =
+            |exit_code, message: Option<&str>| Ok(ExitInfo { exit_code, message: message.map(String::from) });
         match words[1..] {
             ["config", name] => {
                 let found = host::fs_read_config(name);
@@ -17,7 +18,9 @@ impl SubcommandPlugin for Show {
                 exit(0, None)
             }
             ["exit", code] => exit(code.parse().unwrap_or(2), Some("as you say")),
-            ["fail"] => Err(PluginError::new("show_failed", "it was told to").with_doc("https://example.com/fail")),
+            ["fail"] => {
+                Err(PluginError::new("show_failed", "it was told to").with_doc("https://example.com/fail"))
+            }
             _ => {
                 host::write_stdout(format!("{words:?} {} {:?}\n", input.args, input.env).as_bytes());
                 host::write_stderr(b"that was all\n");
