@@ -47,8 +47,12 @@ pub(super) async fn open(
 ) -> Option<Errno> {
     let flags = Lookupflags::try_from(flags).ok()?;
     let kind = path.kind(wasi, memory, flags).await?;
+    is_special(kind).then_some(Errno::Notsup)
+}
+
+/// Whether it is neither file, directory nor link.
+fn is_special(kind: Filetype) -> bool {
     matches!(kind, Filetype::Unknown | Filetype::BlockDevice | Filetype::CharacterDevice)
-        .then_some(Errno::Notsup)
 }
 
 /// A link that leads upwards may lead out, now or once it is moved: not the plug-in, but others who follow it.
@@ -58,14 +62,14 @@ pub(super) fn symlink(memory: &GuestMemory<'_>, target: GuestPath) -> Option<Err
     (leads_up || target.starts_with(b"/")).then_some(Errno::Perm)
 }
 
-/// A second name for a link would be a link in another place.
+/// A second name for a link would be a link in another place; and for what cannot be opened, it could take the place of a file that is.
 pub(super) async fn link(
     wasi: &mut WasiP1Ctx,
     memory: &mut GuestMemory<'_>,
     from: GuestPath,
 ) -> Option<Errno> {
     let kind = from.kind(wasi, memory, Lookupflags::empty()).await?;
-    (kind == Filetype::SymbolicLink).then_some(Errno::Notsup)
+    (kind == Filetype::SymbolicLink || is_special(kind)).then_some(Errno::Notsup)
 }
 
 /// A link that leads upwards, in another place, leads elsewhere: links, and directories in which some may be, stay in the
@@ -77,6 +81,9 @@ pub(super) async fn rename(
     to: GuestPath,
 ) -> Option<Errno> {
     let kind = from.kind(wasi, memory, Lookupflags::empty()).await?;
+    if is_special(kind) {
+        return Some(Errno::Notsup);
+    }
     if !matches!(kind, Filetype::SymbolicLink | Filetype::Directory) {
         return None;
     }
