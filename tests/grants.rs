@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use hm_abi::{CallError, CallLimits, Engine, Instance, InstanceOptions, Module, ModuleLimits};
 use hm_host::sandbox::{Decision, Grant, Grants, HostFn, PluginState, Policy, TABLE, host_functions};
 
+use crate::support::BLOCKS;
+
 use case::{Bench, Case, Happened};
 
 /// Nothing here takes this long unless it hangs.
@@ -76,24 +78,9 @@ fn guest(function: &HostFn, args: &[Vec<u8>]) -> String {
     format!(
         r#"(module
           (import "extism:host/user" "{name}" (func $f (param {params}) {result}))
-          (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-          (import "extism:host/env" "length" (func $length (param i64) (result i64)))
-          (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
-          (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+          {BLOCKS}
           (memory (export "memory") 4)
           {data}
-          (func $block (param $at i32) (param $length i32) (result i64) (local $block i64) (local $i i32)
-            (local.set $block (call $alloc (i64.extend_i32_u (local.get $length))))
-            (block $done (loop $next
-              (br_if $done (i32.ge_u (local.get $i) (local.get $length)))
-              (call $store
-                (i64.add (local.get $block) (i64.extend_i32_u (local.get $i)))
-                (i32.load8_u (i32.add (local.get $at) (local.get $i))))
-              (local.set $i (i32.add (local.get $i) (i32.const 1)))
-              (br $next)))
-            (local.get $block))
-          (func $answer (param $offset i64)
-            (call $output (local.get $offset) (call $length (local.get $offset))))
           (func (export "go") {locals} {blocks} {end}))"#
     )
 }

@@ -10,7 +10,7 @@ mod terminal;
 use std::fmt::Write;
 use std::fs;
 
-use crate::support::Project;
+use crate::support::{BLOCKS, Project};
 
 /// A host call: function, argument, and whether it answers anything.
 pub(crate) type Call<'a> = (&'a str, &'a [u8], bool);
@@ -41,23 +41,9 @@ fn guest(calls: &[Call<'_>]) -> Vec<u8> {
     let text = format!(
         r#"(module
           {imports}
-          (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-          (import "extism:host/env" "length" (func $length (param i64) (result i64)))
-          (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
-          (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+          {BLOCKS}
           (memory (export "memory") {pages})
           {data}
-          (func $block (param $at i32) (param $length i32) (result i64) (local $block i64) (local $i i32)
-            (local.set $block (call $alloc (i64.extend_i32_u (local.get $length))))
-            (block $done (loop $next
-              (br_if $done (i32.ge_u (local.get $i) (local.get $length)))
-              (call $store
-                (i64.add (local.get $block) (i64.extend_i32_u (local.get $i)))
-                (i32.load8_u (i32.add (local.get $at) (local.get $i))))
-              (local.set $i (i32.add (local.get $i) (i32.const 1)))
-              (br $next)))
-            (local.get $block))
-          (func $answer (param i64) (call $output (local.get 0) (call $length (local.get 0))))
           {single}
           (func (export "go") (local i64) {body} (call $answer (local.get 0))))"#
     );

@@ -227,3 +227,22 @@ pub(crate) fn skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "nothing may be skipped here: {why}");
     println!("SKIPPED: {why}");
 }
+
+/// What guests make Extism blocks with: `$block` of bytes of their memory, `$answer` with a block. To stand behind a guest's own imports.
+pub(crate) const BLOCKS: &str = r#"
+  (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+  (import "extism:host/env" "length" (func $length (param i64) (result i64)))
+  (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+  (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+  (func $block (param $at i32) (param $length i32) (result i64) (local $block i64) (local $i i32)
+    (local.set $block (call $alloc (i64.extend_i32_u (local.get $length))))
+    (block $done (loop $next
+      (br_if $done (i32.ge_u (local.get $i) (local.get $length)))
+      (call $store
+        (i64.add (local.get $block) (i64.extend_i32_u (local.get $i)))
+        (i32.load8_u (i32.add (local.get $at) (local.get $i))))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br $next)))
+    (local.get $block))
+  (func $answer (param $offset i64) (call $output (local.get $offset) (call $length (local.get $offset))))
+"#;

@@ -34,15 +34,27 @@ pub fn read_bounded(reader: impl Read, max: usize) -> io::Result<Vec<u8>> {
 }
 
 /// Makes a file of these bytes, or replaces it, with mode 0600: whoever reads it, also after a crash, sees the old file or the new one.
+/// It is on the disk when this returns. The caller holds a lock on it: the new file always has the same name before it takes the
+/// old one's place, so that crashes leave one such file at the most.
 ///
 /// # Errors
 /// What the system says; the old file is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
-    let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-    new.write_all(bytes)?;
-    new.as_file().sync_all()?;
-    new.persist(path).map_err(|failed| failed.error)?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::other("it is not a path of a file"));
+    };
+    let mut new_name = std::ffi::OsString::from(".");
+    new_name.push(name);
+    new_name.push(".new");
+    let new = folder.join(new_name);
+    // What is there was left by a crash.
+    remove_if_there(&new)?;
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| std::fs::rename(&new, path)) {
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
     sync_folder(folder)
 }
 
@@ -57,8 +69,11 @@ pub fn remove_if_there(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes what was renamed or removed in a folder survive a crash of the machine.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Makes what was made, renamed or removed in a folder survive a crash of the machine.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -70,6 +85,7 @@ mod tests {
     fn files_are_replaced_whole_and_nothing_else_stays() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("file");
+        std::fs::write(dir.path().join(".file.new"), "of a crash").expect("a file");
         for bytes in [&b"old"[..], b"new"] {
             write_atomically(&file, bytes).expect("written");
             assert_eq!(std::fs::read(&file).expect("readable"), bytes);

@@ -2,14 +2,14 @@
 //! is `keyring`'s affair.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::read_regular;
+use crate::files::{read_regular, write_atomically};
 
 /// Most bytes of one owner's file.
 const MAX_FILE: usize = 1 << 20;
@@ -138,18 +138,7 @@ impl SecretFiles {
         if text.len() > MAX_FILE {
             return Err(SecretFileError::Full(path.to_owned()));
         }
-        // Only who has the lock writes this name; what is there was left by a crash.
-        let new = path.with_extension("new");
-        let _ = std::fs::remove_file(&new);
-        let mut file =
-            OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new).map_err(failed)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        let replaced = written.and_then(|()| std::fs::rename(&new, path));
-        let durable = replaced.and_then(|()| File::open(&self.directory)?.sync_all());
-        if durable.is_err() {
-            let _ = std::fs::remove_file(&new);
-        }
-        durable.map_err(failed)
+        write_atomically(path, text.as_bytes()).map_err(failed)
     }
 }
 

@@ -2,12 +2,12 @@
 //! beside it. What may be in it is decided above.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{KvError, Values, io_error};
-use crate::files::read_regular;
+use crate::files::{read_regular, sync_folder, write_atomically};
 
 /// Bytes in a file, at the most: more than the limits of values come to, since older hm had none.
 const FILE_MAX: usize = 64 << 20;
@@ -33,22 +33,7 @@ pub(super) fn read(path: &Path) -> Result<Values, KvError> {
 pub(super) fn write(path: &Path, values: &Values) -> Result<(), KvError> {
     let failed = |error| io_error("write", path)(error);
     let bytes = serde_json::to_vec(&values.0).map_err(|error| failed(error.into()))?;
-    // The lock makes it ours alone. What a crash left of it is of no use to anybody.
-    let new = path.with_extension("kv.new");
-    let replaced = create(&new).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    });
-    if let Err(error) = replaced {
-        let _ = fs::remove_file(&new);
-        return Err(failed(error));
-    }
-    sync_directory(path.parent().unwrap_or(path)).map_err(failed)
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+    write_atomically(path, &bytes).map_err(failed)
 }
 
 /// Makes a directory, with all above it, so that it survives a crash too. Nobody else may look into it.
@@ -66,13 +51,9 @@ pub(super) fn make_directory(path: &Path) -> Result<(), KvError> {
         Err(_) => {
             let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-            missing.into_iter().filter_map(Path::parent).try_for_each(sync_directory).map_err(failed)
+            missing.into_iter().filter_map(Path::parent).try_for_each(sync_folder).map_err(failed)
         }
     }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// The lock of a file of values, of which there is one for all processes. It is given back when this goes.
