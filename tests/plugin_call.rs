@@ -130,7 +130,7 @@ fn failures_have_their_code_and_say_what_happened() {
         (
             &["fetch", "--input", "{}"],
             6,
-            "error: calling `fetch` of guest.wasm failed\n  1: `http_request` is denied\nhint: hosts are allowed with --allow-host HOST; docs/plugin-call.md says how they are written\n",
+            "error: calling `fetch` of guest.wasm failed\n  1: denied: http_request\nhint: hosts are allowed with --allow-host HOST; docs/plugin-call.md says how they are written\n",
         ),
         (
             &["nope"],
@@ -241,7 +241,7 @@ fn hosts_are_allowed_by_name_only() {
     };
     assert_eq!(
         fetch("*"),
-        json!({"kind": "denied", "message": "`http_request to http://127.0.0.1:9` is denied"})
+        json!({"kind": "denied", "message": "denied: http_request to http://127.0.0.1:9"})
     );
     let allowed = fetch("127.0.0.1");
     assert_eq!(allowed["kind"], "host-function");

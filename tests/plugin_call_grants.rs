@@ -51,7 +51,7 @@ fn json_of(ran: &Ran) -> Value {
 fn a_function_is_there_once_it_is_granted_by_name() {
     let project = project();
     let ran = call(&project, &["log", "--input", "hello"]).expect_code(6);
-    let expected = "error: calling `log` of guest.wasm failed\n  1: `hm_log: it was not granted` is denied\n\
+    let expected = "error: calling `log` of guest.wasm failed\n  1: denied: hm_log: it was not granted\n\
                     hint: if the module is to have it: --grant hm_log\n";
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", expected));
 
@@ -62,7 +62,7 @@ fn a_function_is_there_once_it_is_granted_by_name() {
 
     // One grant is no other.
     let ran = call(&project, &["stdout", "--input", "hello", "--grant", "hm_log", "--json"]).expect_code(6);
-    let error = json!({"kind": "denied", "message": "`hm_write_stdout: it was not granted` is denied"});
+    let error = json!({"kind": "denied", "message": "denied: hm_write_stdout: it was not granted"});
     assert_eq!((&json_of(&ran)["error"], ran.stderr.as_str()), (&error, ""));
 }
 
@@ -72,7 +72,7 @@ fn what_belongs_to_a_step_is_denied_also_where_it_is_granted() {
     for (export, function) in [("step_log", "hm_emit_step_log"), ("exists", "hm_sandbox_exists")] {
         for args in [&[export][..], &[export, "--grant", function]] {
             let ran = call(&project, args).expect_code(6);
-            let why = format!("  1: `{function}: not for `hm plugin call`` is denied\n");
+            let why = format!("  1: denied: {function}: not for `hm plugin call`\n");
             assert_eq!(ran.stderr, format!("error: calling `{export}` of guest.wasm failed\n{why}"));
         }
     }

@@ -245,6 +245,9 @@ fn a_directory_is_written_only_where_that_was_granted_and_then_made() {
         ("dir+rw:out/reports", Had::Found, NOT_THERE),
         ("dir:out/reports", Had::Installed, NOT_THERE),
         ("dir:docs", Had::Installed, 63),
+        // Whoever writes there has others run commands.
+        ("dir+rw:.git", Had::Installed, NOT_THERE),
+        ("dir+rw:.hm/hooks", Had::Installed, NOT_THERE),
     ] {
         let project = project(&[("reader", reader(&[entry], true))], had);
         fs::create_dir(project.path().join("docs")).expect("a directory");

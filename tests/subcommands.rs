@@ -80,6 +80,24 @@ fn arguments_are_parsed_by_the_plugins_own_schema() {
 }
 
 #[test]
+fn without_a_project_there_are_no_directories_of_it() {
+    let manifest = json!({"api_version": 1, "name": "echo", "version": "0.1.0", "description": "",
+        "config_schema": null, "required_host_fns": ["hm_write_stdout"], "allowed_hosts": ["dir+rw:out"],
+        "capabilities": [verb("raw", "", &Value::Null, &[])]});
+    for (folder, expected) in [(".", true), ("../elsewhere", false)] {
+        let project = project(&[]);
+        let wasm = project.home().join("echo.wasm");
+        fs::write(&wasm, module(&manifest.to_string(), WRITE, ECHO)).expect("a plugin");
+        project.run(&["plugin", "install", "--yes", &wasm.display().to_string()]).expect_code(0);
+        let here = project.path().join(folder);
+        fs::create_dir_all(&here).expect("a directory");
+        let mut command = project.hm(&["raw"]);
+        ran(command.current_dir(&here).output().expect("hm")).expect_code(3);
+        assert_eq!(here.join("out").exists(), expected, "{folder}");
+    }
+}
+
+#[test]
 fn help_of_plugins_is_like_that_of_hm() {
     let project = project(&[("echo", &echo(&[send()])), ("broken", b"not wasm")]);
     for args in [&["--help"][..], &["-h"], &["help"]] {

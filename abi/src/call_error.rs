@@ -79,7 +79,7 @@ pub enum CallError {
         message: Option<String>,
     },
     /// The guest did what it has no permission for.
-    #[error("`{capability}` is denied{}", beside(.message.as_deref()))]
+    #[error("denied: {capability}{}", beside(.message.as_deref()))]
     Denied {
         /// What it lacks.
         capability: String,

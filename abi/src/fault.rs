@@ -18,7 +18,7 @@ pub(crate) enum Fault {
     TimedOut,
     #[error("{which}: {asked} asked, {allowed} allowed")]
     Limit { which: &'static str, asked: u64, allowed: u64 },
-    #[error("`{capability}` is denied")]
+    #[error("denied: {capability}")]
     Denied { capability: String },
     #[error("host function `{function}` failed")]
     Host {

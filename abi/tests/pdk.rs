@@ -286,7 +286,7 @@ async fn rust_calls_host_functions() {
         .expect(&[
             ("host_functions", "Ada", "Ada+Ada false -14 -7 Lovelace 2"),
             ("host_functions", "", "+ false -2 -1 nothing"),
-            ("host_functions", "root", "`find:root` is denied"),
+            ("host_functions", "root", "denied: find:root"),
         ])
         .await;
     assert_eq!(guest.instance.data(), &["joined 7", "joined 1", "joined 9"]);

@@ -84,6 +84,20 @@ fn grants_are_narrowed_by_both_and_widened_by_the_user_alone() {
 }
 
 #[test]
+fn what_is_denied_or_granted_beside_the_point_is_said() {
+    let asks = json!({"allowed_hosts": ["localhost:8123"]});
+    let said = |user: &str| with(asks.clone(), user, "").run(&["build"]).stderr;
+    for what in ["deny", "grant"] {
+        let text = said(&format!("[plugin.greet]\n{what} = ['localhost']\n"));
+        let expected = format!(
+            "warning: plugins.toml: plugin.greet.{what}: greet does not ask for localhost; it asks for localhost:8123\n"
+        );
+        assert!(text.contains(&expected), "{text}");
+        assert!(!said(&format!("[plugin.greet]\n{what} = ['localhost:8123']\n")).contains("does not ask"));
+    }
+}
+
+#[test]
 fn limits_hold() {
     let asks = json!({"required_host_fns": ["hm_sandbox_exists"]});
     let fuel = |user: &str, project: &str| with(asks.clone(), user, project).run(&["build"]);

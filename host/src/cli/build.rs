@@ -32,7 +32,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
 
     let audit = audit(args.audit.as_deref())?;
-    let world = World { audit: audit.clone(), ..world(&system, &project) };
+    let world = World { audit: audit.clone(), ..world(&system, Some(&project)) };
     let Loaded { plugins, world, listener } = load_plugins(&system, world, args.verbose).await?;
     let runners = plugins.runners();
     let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };

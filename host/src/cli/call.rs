@@ -47,7 +47,7 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     // Room for all that a call may log, and the notice of what was dropped.
     let (diagnostics, lines) = Diagnostics::with_room(threshold, limits.log_lines + 1);
     let listener = tokio::spawn(show_diagnostics(lines));
-    let world = Arc::new(world(&system, &system.current_dir));
+    let world = Arc::new(world(&system, Some(&system.current_dir)));
     let log = {
         let (label, sink, world) = (label(&args.file), diagnostics.clone(), world.clone());
         LogSink::new(LogLevel::Trace, move |level, text| {

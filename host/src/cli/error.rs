@@ -189,6 +189,11 @@ impl CliError {
                 CallError::Denied { capability, .. } => return denied_hint(capability),
                 _ => None,
             },
+            Self::Plugin(PluginFailure::Call { plugin, source: CallError::Denied { .. }, .. }) => {
+                let told =
+                    format!("hm plugin info {plugin} tells what it asks for, and what of that it may do");
+                return Some(told.into());
+            }
             Self::Refused(refusal) => return refusal.hint(),
             Self::Plugins(Obstacle::Conflict(_)) => {
                 Some("remove one of them, or switch it off in plugins.toml: [plugin.NAME] enabled = false")

@@ -152,9 +152,9 @@ async fn survey_plugins(system: &System, world: World, verbose: bool) -> Result<
 }
 
 /// What plugins find outside of their instances, in a command that works on this project.
-fn world(system: &System, project: &Path) -> World {
+fn world(system: &System, project: Option<&Path>) -> World {
     World {
-        project: Some(project.into()),
+        project: project.map(Path::to_owned),
         kept_values: Some(KeptValues::new(system.config.join("state"))),
         keyring: Keyring::of_system(system.config.join("secrets")),
         terminal: Terminal::of_process(),

@@ -108,10 +108,10 @@ pub(super) async fn all(change: impl Fn(&CommandForm) -> CommandForm) -> Result<
     Ok(commands)
 }
 
-/// What plugins find around them in a command: the project that is here, if one is, or the current directory.
+/// What plugins find around them in a command: the project that is here, if one is.
 fn here(system: &System) -> Result<World, CliError> {
     let project = find_project(&system.current_dir, system.user)?;
-    Ok(world(system, project.as_deref().unwrap_or(&system.current_dir)))
+    Ok(world(system, project.as_deref()))
 }
 
 /// The error for a word that is none of these commands.

@@ -11,6 +11,7 @@ use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
 
+use super::settings::check_by_name;
 use super::terms::file_name;
 use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms, digest};
 use crate::files::read_regular;
@@ -130,6 +131,8 @@ impl Plugins {
             .filter(|(name, _)| this.named(name).is_none() && this.absent.iter().all(|a| a.name != *name))
             .map(|(name, file)| format!("{}: there is no plugin `{name}`", file.display()))
             .collect();
+        let beside_the_point = this.loaded.iter().flat_map(|plugin| not_asked(plugin)).collect::<Vec<_>>();
+        this.warnings.extend(beside_the_point);
         this
     }
 
@@ -274,6 +277,20 @@ impl Plugins {
             for_images: IMAGE_RUNNER.into(),
         }
     }
+}
+
+/// What is denied or granted to a plugin of `allowed_hosts` that it does not ask for in these words, and that so changes nothing.
+fn not_asked(plugin: &Plugin) -> Vec<String> {
+    let asked = &plugin.manifest.allowed_hosts;
+    let said = [("deny", &plugin.setting.denied), ("grant", &plugin.setting.reach)];
+    let said = said.into_iter().flat_map(|(what, entries)| entries.iter().map(move |entry| (what, entry)));
+    said.filter(|(_, entry)| check_by_name(entry).is_err() && !asked.contains(entry))
+        .map(|(what, entry)| {
+            let asks = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
+            let name = &plugin.name;
+            format!("plugins.toml: plugin.{name}.{what}: {name} does not ask for {entry}; it asks for {asks}")
+        })
+        .collect()
 }
 
 fn claim(

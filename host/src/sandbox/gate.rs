@@ -50,6 +50,7 @@ fn denied(function: &HostFn, state: &PluginState) -> Option<String> {
         _ if who == Who::Call => Some("it was not granted".into()),
         Decision::NotAsked => Some("its manifest does not ask for it, and it was not granted by name".into()),
         Decision::NotGranted => Some("its manifest asks for it, but it was not granted".into()),
+        Decision::Denied => Some("its manifest asks for it, but a plugins.toml denies it".into()),
     }
 }
 

@@ -50,6 +50,9 @@ impl Grants {
     }
 }
 
+/// Directories in which no plugin can be let write: hooks and settings in them make other programs run commands.
+const TOOLS: [&str; 3] = [".git", ".hm", ".harmont"];
+
 /// One entry of `allowed_hosts`, and what it opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
@@ -80,7 +83,9 @@ impl Reach {
             if let Some(path) = entry.strip_prefix(prefix) {
                 let path = Path::new(path);
                 let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-                return if inside && path.components().next().is_some() {
+                // Who writes there has git, or hm, run what they like.
+                let tool = path.iter().any(|part| TOOLS.iter().any(|tool| part == *tool));
+                return if inside && !(writable && tool) && path.components().next().is_some() {
                     Self::Directory { path: path.into(), writable }
                 } else {
                     Self::Unknown
@@ -101,6 +106,8 @@ pub enum Decision {
     NotAsked,
     /// Its manifest asks for it, and the user has not granted it.
     NotGranted,
+    /// Its manifest asks for it, and a `plugins.toml` takes it away.
+    Denied,
 }
 
 /// What one plugin may do.
@@ -148,8 +155,10 @@ impl Policy {
         if !self.asked.contains(name) {
             return Decision::NotAsked;
         }
-        let harmless = function.grant == Grant::Harmless && !self.denied.contains(name);
-        if harmless || self.grants.functions.contains(name) {
+        if self.denied.contains(name) {
+            return Decision::Denied;
+        }
+        if function.grant == Grant::Harmless || self.grants.functions.contains(name) {
             Decision::Allowed
         } else {
             Decision::NotGranted
@@ -200,13 +209,13 @@ mod tests {
             let policy = Policy::new(manifest, grants.clone(), denied);
             (policy.function(log), policy.function(start))
         };
-        use Decision::{Allowed, NotAsked, NotGranted};
+        use Decision::{Allowed, Denied, NotAsked, NotGranted};
         assert_eq!(decide(&asks, &all, &none), (Allowed, Allowed));
         assert_eq!(decide(&asks, &Grants::default(), &none), (Allowed, NotGranted), "hm_log is harmless");
         assert_eq!(decide(&nothing, &all, &none), (NotAsked, NotAsked));
         assert_eq!(decide(&nothing, &by_name, &none), (NotAsked, Allowed));
         let denied = set(&["hm_log", "hm_sandbox_start"]);
-        assert_eq!(decide(&asks, &all, &denied), (NotGranted, NotGranted));
+        assert_eq!(decide(&asks, &all, &denied), (Denied, Denied));
         assert_eq!(decide(&nothing, &by_name, &denied), (NotAsked, NotAsked));
     }
 
@@ -223,10 +232,22 @@ mod tests {
     fn entries_of_every_kind() {
         assert_eq!(Reach::parse("unix:/run/x.sock"), Reach::Socket("/run/x.sock".into()));
         assert_eq!(Reach::parse("dir:docs"), Reach::Directory { path: "docs".into(), writable: false });
+        assert_eq!(Reach::parse("dir:.git"), Reach::Directory { path: ".git".into(), writable: false });
         assert_eq!(Reach::parse("dir+rw:a/b"), Reach::Directory { path: "a/b".into(), writable: true });
         assert_eq!(Reach::parse("*.example.com"), Reach::Host("*.example.com".into()));
-        for entry in ["unix:x", "unix:", "dir:", "dir:/etc", "dir:..", "dir:a/../..", "dir+rw:./a", "a b", ""]
-        {
+        for entry in [
+            "unix:x",
+            "unix:",
+            "dir:",
+            "dir:/etc",
+            "dir:..",
+            "dir:a/../..",
+            "dir+rw:./a",
+            "dir+rw:.git",
+            "dir+rw:a/.hm/b",
+            "a b",
+            "",
+        ] {
             assert_eq!(Reach::parse(entry), Reach::Unknown, "{entry}");
         }
     }
