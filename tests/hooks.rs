@@ -1,17 +1,21 @@
 //! Lifecycle hooks in real builds: what they hear and when, how they stop a build, and what becomes of those that break.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use hm_plugin_protocol::BuildEvent;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::foreign_plugins::module;
-use crate::support::{Project, Ran, exits, logs, step};
+use crate::support::{Project, Ran, Running, exits, logs, step};
 
 /// What every hook here imports, and `$say`, which shows what it was called with as a warning.
 const IMPORTS: &str = r#"(import "extism:host/user" "hm_log" (func $log (param i64 i64)))
     (import "extism:host/env" "input_offset" (func $input (result i64)))
-    (import "extism:host/env" "error_set" (func $error (param i64)))"#;
+    (import "extism:host/env" "error_set" (func $error (param i64)))
+    (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))"#;
 
 const WORDS: &str = r#"(data (i32.const 8192) "\"warn\"") (data (i32.const 8200) "{\"kind\":\"continue\"}")
     (data (i32.const 8300) "{\"kind\":\"abort\",\"reason\":\"enough\"}")
@@ -115,11 +119,49 @@ fn a_hook_stops_a_step_before_it_runs() {
 }
 
 #[test]
+fn once_a_hook_has_stopped_the_build_no_step_is_started() {
+    let steps = json!([step("one", "true"), step("two", "true"), {"type": "wait", "continue_on_failure": true},
+        step("three", "true")]);
+    let cases: [(&[&str], _); 2] = [(&["step_end"], vec![("one".to_owned(), 0)]), (&["step_queued"], vec![])];
+    for (events, expected) in cases {
+        let hooks = [Hook { events, run: "(call $abort) (i32.const 0)", ..DEFAULT }];
+        let (ran, told) = project(&hooks, &steps).events(&["-j1"]);
+        ran.expect_code(1);
+        assert_eq!(exits(&told), expected.iter().cloned().collect(), "{events:?}");
+        let starts = kinds(&told).iter().filter(|kind| *kind == "step_start").count();
+        assert_eq!(starts, expected.len(), "{events:?}");
+    }
+}
+
+#[test]
 fn a_hook_stops_what_is_running() {
     let hooks = [Hook { events: &["step_log"], run: "(call $abort) (i32.const 0)", ..DEFAULT }];
     let (ran, events) = project(&hooks, &json!([step("one", "echo go; sleep 300")])).events(&[]);
     ran.expect_code(1);
     assert_eq!(exits(&events), [("one".to_owned(), 130)].into());
+}
+
+#[test]
+fn one_interrupt_ends_a_build_whose_hook_waits() {
+    // A clock, and ten minutes in nanoseconds.
+    let sleep = "(call $say) (i32.store (i32.const 8616) (i32.const 1))
+        (i64.store (i32.const 8624) (i64.const 600000000000))
+        (drop (call $poll (i32.const 8600) (i32.const 8700) (i32.const 1) (i32.const 8800)))
+        (call $continue) (i32.const 0)";
+    for phase in ["before", "after"] {
+        let events = &["build_start", "step_queued", "build_end"];
+        let hook = Hook { phase, events, timeout_ms: 600_000, run: sleep, ..DEFAULT };
+        let project = project(&[hook], &json!([step("one", "sleep 600")]));
+        let mut command = project.hm(&["build"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut running = Running::start(command);
+        let mut told = BufReader::new(running.0.stderr.take().expect("a pipe")).lines();
+        assert!(told.any(|line| line.expect("a line").starts_with("warning: plugin hook: ")));
+        running.signal(Signal::INT);
+        assert_eq!(running.ended(), Some(130), "{phase}");
+        let rest: Vec<String> = told.map(|line| line.expect("a line")).collect();
+        assert!(rest.iter().any(|line| line.contains("switched off for the rest of the build")), "{rest:?}");
+    }
 }
 
 #[test]

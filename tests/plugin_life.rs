@@ -73,8 +73,9 @@ fn what_a_plugin_wants_is_shown_agreed_to_and_granted() {
     assert_eq!(nobody.stdout, words);
     assert_eq!((project.installed("greet"), project.lock()), (None, String::new()));
 
+    let roundabout = "../home/../home/given.wasm";
     let agreed =
-        project.run(&["plugin", "install", &file, "--yes", "--pin", &sha.to_uppercase()]).expect_code(0);
+        project.run(&["plugin", "install", roundabout, "--yes", "--pin", &sha.to_uppercase()]).expect_code(0);
     let path = project.config().join("plugins/greet.wasm");
     assert_eq!(agreed.stdout, format!("{words}installed greet: {}\n", path.display()));
     assert_eq!(project.installed("greet"), Some(wasm));
@@ -247,7 +248,7 @@ fn what_is_no_plugin_is_not_installed() {
     );
     wrong(&vec![0; (32 << 20) + 1], 2, "it is larger than 33554432 bytes");
     let missing = project.run(&["plugin", "install", "nothing.wasm", "--yes"]).expect_code(2);
-    assert!(missing.stderr.contains("cannot read the input from nothing.wasm"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("cannot read the plugin nothing.wasm"), "{}", missing.stderr);
 
     let good = project.file("good.wasm", &wasm(json!({})));
     for (pin, code) in [("0".repeat(64), 5), ("abc".to_owned(), 2)] {
@@ -454,7 +455,7 @@ fn the_terminal_is_asked() {
     use crate::outside::pty::Pty;
     let project = greet::project();
     let file = project.file("given.wasm", &wasm(json!({"required_host_fns": ["hm_sandbox_exists"]})));
-    for (answer, code) in [("n\n", Some(1)), ("\n", Some(1)), ("yes\n", Some(0))] {
+    for (answer, code) in [("n\n", Some(1)), ("\n", Some(1)), ("\u{4}", Some(1)), ("yes\n", Some(0))] {
         let mut pty = Pty::open();
         let mut command = project.hm(&["plugin", "install", &file]);
         let device = fs::OpenOptions::new().read(true).write(true).open(pty.device()).expect("a terminal");
@@ -466,6 +467,7 @@ fn the_terminal_is_asked() {
         pty.expect("Install greet 0.1.0 and grant this? [y/N] ");
         pty.type_in(answer);
         assert_eq!(hm.ended(), code, "{}", pty.shown());
+        assert!(!pty.shown().contains("[y/N] error"), "{}", pty.shown());
         assert_eq!(project.installed("greet").is_some(), code == Some(0));
     }
 }
@@ -480,10 +482,12 @@ fn what_a_plugin_has_stored_stays_unless_it_is_purged() {
         project.install(&wasm(json!({})), &["--yes"]).expect_code(0);
         fs::create_dir_all(values.parent().expect("a folder")).expect("a folder");
         fs::write(&values, "{}").expect("a file");
+        let lock = values.with_extension("lock");
+        fs::write(&lock, "").expect("a file");
         assert_eq!(info(&project, "greet")["stored"], json!(values));
         let removed = project.run(args).expect_code(0);
         assert!(removed.stdout.contains(values.to_str().expect("UTF-8")), "{}", removed.stdout);
-        assert_eq!(values.exists(), stays);
+        assert_eq!((values.exists(), lock.exists()), (stays, stays));
     }
     let builtin = project.run(&["plugin", "remove", "local"]).expect_code(2);
     assert!(

@@ -276,6 +276,19 @@ fn a_link_that_leads_out_is_no_directory() {
 }
 
 #[test]
+fn a_link_in_the_project_does_not_make_another_directory_of_a_granted_one() {
+    for (entry, write) in [("dir:docs", false), ("dir+rw:docs", true), ("dir+rw:docs/new", true)] {
+        let project = project(&[("reader", reader(&[entry], write))], Had::Installed);
+        project.write(".git/file", "canary");
+        symlink(".git", project.path().join("docs")).expect("a link");
+        let (_, events) = project.events(&[]);
+        assert_eq!(exits(&events).remove("with-reader"), Some(NOT_THERE), "{entry}");
+        assert_eq!(fs::read_to_string(project.path().join(".git/file")).expect("a file"), "canary");
+        assert!(!project.path().join(".git/new").exists());
+    }
+}
+
+#[test]
 fn plugin_call_opens_directories_below_the_current_one() {
     let project = Project::new();
     project.write("docs/file", "what is in it");

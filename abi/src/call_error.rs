@@ -121,6 +121,22 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// What the guest had set as its error, to be changed before it is shown.
+    pub fn message_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Guest { message, .. }
+            | Self::Trap { message, .. }
+            | Self::Exit { message, .. }
+            | Self::OutOfFuel { message, .. }
+            | Self::TimedOut { message, .. }
+            | Self::Cancelled { message }
+            | Self::Limit { message, .. }
+            | Self::Denied { message, .. }
+            | Self::Host { message, .. } => message.as_mut(),
+            Self::NoSuchExport { .. } | Self::WrongSignature { .. } | Self::Engine { .. } => None,
+        }
+    }
+
     /// What kind of failure it is, in one word for programs.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -3,8 +3,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 /// Reads a whole regular file.
 ///
@@ -12,12 +16,40 @@ use std::path::Path;
 /// What the system says; also if it is no regular file, or larger than `max` bytes.
 pub fn read_regular(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     // Opening a pipe for reading would wait for a writer.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    let flags = OFlags::NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     read_bounded(file, max)
+}
+
+/// Reads a whole regular file of a folder that somebody else has filled: no part of the path below may be a link, or errors about
+/// the file could quote another.
+///
+/// # Errors
+/// As [`read_regular`]; also for a link.
+pub fn read_regular_below(folder: &Path, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let folder = File::open(folder)?;
+    let file = File::from(open_below(&folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    read_bounded(file, max)
+}
+
+/// Opens what is at a relative path below a folder; no part of that path may be a link, or lead out.
+///
+/// # Errors
+/// What the system says.
+pub fn open_below(folder: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
+        Err(Errno::LOOP) => {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "a part of its path is a symbolic link"))
+        }
+        opened => Ok(opened?),
+    }
 }
 
 /// Reads to the end of a stream.
@@ -111,5 +143,25 @@ mod tests {
         for path in [pipe.as_path(), dir.path(), Path::new("/dev/zero")] {
             assert_eq!(read_regular(path, 5).expect_err("no file").to_string(), "it is not a regular file");
         }
+    }
+
+    #[test]
+    fn below_a_folder_no_link_is_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join("folder");
+        std::fs::create_dir_all(folder.join("real")).expect("a directory");
+        std::fs::write(folder.join("real/file"), "text").expect("a file");
+        std::fs::write(dir.path().join("canary"), "secret").expect("a file");
+        for (link, to) in [("file", "../canary"), ("inside", "real/file"), ("dir", "real")] {
+            std::os::unix::fs::symlink(to, folder.join(link)).expect("a link");
+        }
+        let read = |path: &str| read_regular_below(&folder, Path::new(path), 10);
+        assert_eq!(read("real/file").expect("readable"), b"text");
+        for path in ["file", "inside", "dir/file"] {
+            assert_eq!(read(path).expect_err("a link").to_string(), "a part of its path is a symbolic link");
+        }
+        assert!(read("../canary").is_err());
+        assert_eq!(read("none").expect_err("nothing").kind(), io::ErrorKind::NotFound);
+        assert_eq!(read("real").expect_err("no file").to_string(), "it is not a regular file");
     }
 }

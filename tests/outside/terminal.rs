@@ -1,5 +1,6 @@
 //! Questions at a real terminal: who asks is always said, what is hidden is not shown, and the terminal is afterwards as it was before.
 
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::pty::Pty;
 use super::{granted, strs};
+use crate::foreign_plugins::module;
 use crate::support::{Project, Ran, Running, ran, wait_until};
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -134,6 +136,40 @@ fn the_terminal_is_as_it_was_however_it_ends() {
     let ran = end(child).expect_code(6);
     assert!(ran.stderr.contains("the terminal gave no answer"), "{}", ran.stderr);
     assert!(pty.echoes());
+}
+
+#[test]
+fn ctrl_c_ends_a_question_of_a_command() {
+    for (function, argument) in
+        [("hm_tty_prompt", prompt("Password?", true)), ("hm_tty_confirm", confirm("Password?", true))]
+    {
+        let verb = json!({"kind": "subcommand", "verb": "log-in", "about": "", "args_schema": null, "subcommands": []});
+        let manifest = json!({"api_version": 1, "name": "asker", "version": "0.1.0", "description": "",
+            "config_schema": null, "required_host_fns": [function, "hm_write_stdout"], "capabilities": [verb]});
+        let imports = format!(
+            r#"(import "extism:host/user" "{function}" (func $ask (param i64) (result i64)))
+               (import "extism:host/user" "hm_write_stdout" (func $write (param i64)))"#
+        );
+        let length = argument.len();
+        let text = String::from_utf8(argument).expect("JSON").replace('"', "\\22");
+        // What comes after the question is not reached.
+        let run = format!(
+            r#"(data (i32.const 8192) "{text}")
+               (func (export "hm_subcommand_run") (result i32)
+                 (drop (call $ask (call $block (i32.const 8192) (i64.const {length}))))
+                 (call $write (call $block (i32.const 8192) (i64.const 1))) (i32.const 0))"#
+        );
+        let (project, mut pty) = (Project::new(), Pty::open());
+        let file = project.home().join("asker.wasm");
+        fs::write(&file, module(&manifest.to_string(), &imports, &run)).expect("a plugin");
+        project.run(&["plugin", "install", file.to_str().expect("text"), "--yes"]).expect_code(0);
+        let child = at(&pty, &project.hm(&["log-in"]));
+        pty.expect("plugin asker asks: Password? ");
+        pty.type_in("half an ans\x03");
+        let ran = end(child).expect_code(130);
+        assert_eq!((&*ran.stdout, &*ran.stderr), ("", "error: interrupted\n"), "{function}");
+        assert!(pty.echoes());
+    }
 }
 
 #[test]

@@ -84,10 +84,65 @@ fn what_two_plugins_claim_names_both_and_their_digests() {
         // It can be looked at and set right.
         project.run(&["plugin", "info", "local"]).expect_code(0);
         let name = if expected.contains("human") { "human" } else { "a" };
-        project.run(&["plugin", "info", name]).expect_code(0);
-        project.run(&["plugin", "remove", name]).expect_code(0);
+        let info = project.run(&["plugin", "info", name]).expect_code(0);
+        assert!(info.stdout.contains(&format!("conflict:    {conflict}")), "{}", info.stdout);
+        assert!(
+            super::info(&project, name)["conflicts"][0].as_str().is_some_and(|c| c.starts_with(&conflict))
+        );
+        let remove = if expected == "plugin name `a`" { "2" } else { name };
+        project.run(&["plugin", "remove", remove]).expect_code(0);
         project.run(&["build", "--file", "ours.json"]).expect_code(0);
     }
+}
+
+#[test]
+fn of_two_files_with_one_name_none_is_removed_silently() {
+    let project = greet::project();
+    let named = |version: &str| wasm(json!({"version": version, "required_host_fns": ["hm_sandbox_exists"]}));
+    project.install(&named("1.0.0"), &["--yes"]).expect_code(0);
+    let plugins = project.config().join("plugins");
+    let [first, second] = ["greet.wasm", "other.wasm"].map(|file| plugins.join(file));
+    // Also if it is the same twice, which is loaded once.
+    for bytes in [named("2.0.0"), named("1.0.0")] {
+        fs::write(&second, &bytes).expect("a plugin");
+        let lock = project.lock();
+        let refused = project.run(&["plugin", "remove", "greet"]).expect_code(2);
+        assert_eq!(
+            refused.stderr,
+            format!(
+                "error: `greet` can be any of these files: {}, {}\n\
+                 hint: name one of them by its file: hm plugin remove greet.wasm, or hm plugin remove other.wasm\n",
+                first.display(),
+                second.display()
+            )
+        );
+        assert!(first.exists() && second.exists());
+        assert_eq!(project.lock(), lock);
+        let removed = project.run(&["plugin", "remove", "other"]).expect_code(0);
+        assert_eq!(
+            removed.stdout,
+            format!("removed other: {}\nthere is still: {}\n", second.display(), first.display())
+        );
+        assert_eq!(project.lock(), lock, "what greet was granted is no affair of the other file");
+        project.run(&["build"]).expect_code(0);
+    }
+    fs::write(&second, named("2.0.0")).expect("a plugin");
+    project.run(&["plugin", "remove", "greet.wasm"]).expect_code(0);
+    assert!(!first.exists() && second.exists() && !project.lock().contains("greet"), "{}", project.lock());
+    fs::write(&first, named("1.0.0")).expect("a plugin");
+    let conflict = project.run(&["build"]).expect_code(5);
+    let hint = format!(
+        "hint: remove the file {} or {}, or give one of them another name in its manifest\n",
+        first.display(),
+        second.display()
+    );
+    assert!(conflict.stderr.ends_with(&hint), "{}", conflict.stderr);
+    project.run(&["plugin", "remove", "greet.wasm"]).expect_code(0);
+    let conflict = project.install(&named("3.0.0"), &["--yes"]).expect_code(5);
+    let hint = format!("hint: remove the file {}, or give one of them ", second.display());
+    assert!(conflict.stderr.contains(&hint), "{}", conflict.stderr);
+    project.run(&["plugin", "remove", "greet"]).expect_code(0);
+    assert!(!second.exists());
 }
 
 #[test]

@@ -123,12 +123,26 @@ fn trust_is_in_the_bytes_and_can_be_taken_back() {
         asked.stdout
     );
 
+    let stays = format!(
+        "greet 0.1.0, sha256 {sha}, is trusted already and stays so, too; hm plugin trust greet --revoke takes all back.\n"
+    );
+    assert!(asked.stdout.contains(&stays), "{}", asked.stdout);
+    let mine = project.run(&["plugin", "remove", "greet"]).expect_code(5);
+    assert_eq!(
+        mine.stderr,
+        "error: there is no plugin `greet` of yours\nhint: to take back the trust in it: hm plugin trust greet --revoke\n"
+    );
+    project.run(&["plugin", "trust", "--yes"]).expect_code(0);
+
     put(&project, ".hm/plugins/greet.wasm", &bytes);
     project.run(&["build"]).expect_code(0);
     let revoked = project.run(&["plugin", "trust", "greet", "--revoke"]).expect_code(0);
     assert_eq!(revoked.stdout, "greet is not trusted any more\n");
-    let build = project.run(&["build"]).expect_code(7);
-    assert!(!build.stderr.contains(CANARY), "{}", build.stderr);
+    for bytes in [&wider, &bytes] {
+        put(&project, ".hm/plugins/greet.wasm", bytes);
+        let build = project.run(&["build"]).expect_code(7);
+        assert!(!build.stderr.contains(CANARY), "{}", build.stderr);
+    }
     project.run(&["plugin", "trust", "greet", "--revoke"]).expect_code(5);
     let unknown = project.run(&["plugin", "trust", "nobody", "--yes"]).expect_code(5);
     assert_eq!(unknown.stderr, "error: this project has no plugin `nobody`\nhint: it has: greet\n");

@@ -1,14 +1,14 @@
 //! Files of configuration that a project keeps for plugins, below its `.hm` or `.harmont`. No path, link or race leads out of
 //! there. Which plugin may read them is decided above.
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 
-use crate::files::read_bounded;
+use crate::files::{open_below, read_bounded};
 
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
@@ -59,8 +59,9 @@ pub fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileErr
 }
 
 fn read_below(project: &Path, folder: &str, path: &str) -> io::Result<Vec<u8>> {
-    // The folder may be a link too, within the project.
-    let folder = Dir::open_ambient_dir(project, ambient_authority())?.open_dir(folder)?;
+    // A folder that is a link could be git's, with what that keeps secret.
+    let folder = open_below(File::open(project)?, Path::new(folder), OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let folder = Dir::from_std_file(folder.into());
     // Opening a pipe for reading would wait for a writer.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file =
@@ -148,6 +149,11 @@ mod tests {
         fs::create_dir(&other).unwrap();
         symlink(&project, other.join(".hm")).unwrap();
         assert!(matches!(read(&other, "canary"), Err(ConfigFileError::Outside(_))), "a folder elsewhere");
+        let third = scratch.path().join("third");
+        fs::create_dir_all(third.join(".git")).unwrap();
+        fs::write(third.join(".git/config"), "a token").unwrap();
+        symlink(".git", third.join(".harmont")).unwrap();
+        assert!(matches!(read(&third, "config"), Err(ConfigFileError::Outside(_))), "a folder of git's");
     }
 
     #[test]

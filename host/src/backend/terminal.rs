@@ -4,7 +4,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::getpgrp;
@@ -18,9 +17,6 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 4096;
-
-/// How long whoever handles a signal may take to end what asks.
-const AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
 /// What keeps a key from doing anything.
 const NO_KEY: u8 = 0;
@@ -76,8 +72,7 @@ impl Terminal {
     /// [`TerminalError`]
     pub async fn ask(&self, question: &str, hidden: bool) -> Result<String, TerminalError> {
         let mut talk = Talk::begin(self, hidden).await?;
-        let answer = talk.ask(&format!("{question} ")).await;
-        talk.end(answer).await
+        talk.ask(&format!("{question} ")).await
     }
 
     /// Asks a question of one line until the answer is yes or no; an empty line is the default.
@@ -87,18 +82,15 @@ impl Terminal {
     pub async fn confirm(&self, question: &str, default: bool) -> Result<bool, TerminalError> {
         let mut talk = Talk::begin(self, false).await?;
         let choice = if default { "[Y/n]" } else { "[y/N]" };
-        let answer = loop {
-            match talk.ask(&format!("{question} {choice} ")).await {
-                Ok(answer) => match answer.trim().to_lowercase().as_str() {
-                    "" => break Ok(default),
-                    "y" | "yes" => break Ok(true),
-                    "n" | "no" => break Ok(false),
-                    _ => {}
-                },
-                Err(e) => break Err(e),
+        loop {
+            let answer = talk.ask(&format!("{question} {choice} ")).await?;
+            match answer.trim().to_lowercase().as_str() {
+                "" => return Ok(default),
+                "y" | "yes" => return Ok(true),
+                "n" | "no" => return Ok(false),
+                _ => {}
             }
-        };
-        talk.end(answer).await
+        }
     }
 }
 
@@ -168,16 +160,6 @@ impl<'a> Talk<'a> {
             _ = hangup.recv() => Err(TerminalError::Interrupted),
         };
         self.open = answer.is_err();
-        answer
-    }
-
-    /// Gives the terminal back, and then the answer.
-    async fn end<T>(self, answer: Result<T, TerminalError>) -> Result<T, TerminalError> {
-        drop(self);
-        if matches!(answer, Err(TerminalError::Interrupted)) {
-            // Whoever handles the signal ends all this; it should not look like a failure before.
-            tokio::time::sleep(AFTER_SIGNAL).await;
-        }
         answer
     }
 }

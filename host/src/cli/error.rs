@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use hm_abi::CallError;
 
 use super::indented;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, against};
 use crate::attack::Failure;
 use crate::backend::local::SandboxError;
 use crate::orchestrator::{FormatterError, HookStop, exit};
@@ -137,10 +137,10 @@ impl CliError {
             Self::Plugins(Obstacle::Config(_)) | Self::Terms(_) | Self::Load(LoadError::Config { .. }) => {
                 USAGE
             }
-            Self::Refused(Refusal::NoTerminal | Refusal::BuiltIn { .. }) => USAGE,
+            Self::Refused(Refusal::NoTerminal | Refusal::BuiltIn { .. } | Refusal::Several { .. }) => USAGE,
             Self::Refused(Refusal::Declined) => to_u8(exit::FAILED),
             Self::Refused(_) => PLUGIN_LOAD,
-            Self::Fetch(FetchError::Url { .. }) => USAGE,
+            Self::Fetch(FetchError::Url { .. } | FetchError::File { .. }) => USAGE,
             Self::Fetch(FetchError::TooLarge { .. }) => PLUGIN_LOAD,
             Self::Fetch(_) => ENVIRONMENT,
             Self::Plugins(Obstacle::Conflict(_)) | Self::NoSuchPlugin { .. } | Self::Load(_) => PLUGIN_LOAD,
@@ -195,9 +195,7 @@ impl CliError {
                 return Some(told.into());
             }
             Self::Refused(refusal) => return refusal.hint(),
-            Self::Plugins(Obstacle::Conflict(_)) => {
-                Some("remove one of them, or switch it off in plugins.toml: [plugin.NAME] enabled = false")
-            }
+            Self::Plugins(Obstacle::Conflict(conflict)) => return Some(against(conflict).into()),
             Self::Pipeline(PipelineError::NoProject { .. }) => {
                 Some("put a pipeline into .hm/ci.json, or name one: hm build --file FILE")
             }

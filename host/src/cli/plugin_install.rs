@@ -12,10 +12,10 @@ use super::error::CliError;
 use super::plugin_words::{difference, introduction};
 use super::refusal::Refusal;
 use super::{compiler, heard, print, show_diagnostics, to_stderr};
-use crate::files::remove_if_there;
+use crate::files::{read_regular, remove_if_there};
 use crate::pipeline::find_project;
 use crate::plugin::{
-    LoadError, Loader, Location, Locked, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
+    LoadError, Loader, Location, Locked, MAX_FILE, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
     check_for_installing, digest, file_name, is_digest,
 };
 use crate::sandbox::{Diagnostics, World};
@@ -45,7 +45,8 @@ pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
         Some(former) if former.sha256 == new.sha256 && former.grants() == new.grants() => true,
         Some(former) => {
             let (words, wider) = difference(former, &new);
-            print(&words)?;
+            let Locked { name, version, sha256, .. } = former;
+            print(&format!("It takes the place of {name} {version}, sha256 {sha256}.\n{words}"))?;
             !wider || let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?
         }
         None => let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?,
@@ -106,7 +107,11 @@ async fn trust_one(path: &Path, let_in: &LetIn, terms: &Terms, system: &System) 
         new.by_name.extend(former.by_name.iter().cloned());
     }
     if let Some(before) = terms.lock.named(&new.name).find(|e| e.trusted && e.origin == new.origin) {
-        print(&difference(before, &new).0)?;
+        let Locked { name, version, sha256, .. } = before;
+        let words = difference(before, &new).0;
+        print(&format!(
+            "{name} {version}, sha256 {sha256}, is trusted already and stays so, too; hm plugin trust {name} --revoke takes all back.\n{words}"
+        ))?;
     }
     if !let_in.agreed(&format!("Trust {} {} in every project and grant this?", new.name, new.version))? {
         return Err(Refusal::Declined.into());
@@ -127,7 +132,7 @@ fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
     let files = project_files(&terms);
     for name in &args.names {
         let file = files.iter().find(|path| file_name(path) == *name);
-        let bytes = file.and_then(|path| crate::files::read_regular(path, crate::plugin::MAX_FILE).ok());
+        let bytes = file.and_then(|path| read_regular(path, MAX_FILE).ok());
         let digest = bytes.map(|bytes| digest(&bytes));
         let revoked = Register::open(&system.config)?.revoke(name, digest.as_deref())?;
         if revoked == 0 {
@@ -141,46 +146,85 @@ fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
 /// Removes a plugin of the user.
 pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     let system = System::read()?;
-    let name = &args.name;
     let terms = Terms::read(&system.config, None)?;
-    let path = match removable(name, &terms, &system).await? {
-        Some(path) => path,
-        None => return Err(Refusal::NotInstalled { name: name.clone() }.into()),
-    };
-    Register::open(&system.config)?.remove(name, &path)?;
+    let Removable { path, name, others } = removable(&args.name, &terms, &system).await?;
+    Register::open(&system.config)?.remove(&name, &path)?;
     print(&format!("removed {name}: {}\n", path.display()))?;
-    let values = kv_file(&system.config, name);
-    if values.exists() {
-        if args.purge {
-            remove_if_there(&values).map_err(CliError::Write)?;
-            print(&format!("removed what it had stored: {}\n", values.display()))?;
-        } else {
-            print(&format!("what it has stored stays: {}; --purge removes it\n", values.display()))?;
+    if !others.is_empty() {
+        let others: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
+        return print(&format!("there is still: {}\n", others.join(", ")));
+    }
+    let values = kv_file(&system.config, &name);
+    if args.purge {
+        let stored = values.exists();
+        for file in [&values, &values.with_extension("lock")] {
+            remove_if_there(file).map_err(CliError::Write)?;
         }
+        if stored {
+            print(&format!("removed what it had stored: {}\n", values.display()))?;
+        }
+    } else if values.exists() {
+        print(&format!("what it has stored stays: {}; --purge removes it\n", values.display()))?;
     }
     print(&format!("what it may have in the keyring stays, under hm/{name}/\n"))
 }
 
-/// The file of a plugin of the user, whether or not it can be loaded.
-async fn removable(name: &str, terms: &Terms, system: &System) -> Result<Option<PathBuf>, CliError> {
-    let mut files = terms.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned));
-    let installed = Register::path(&system.config, name);
-    if files.any(|file| file == installed) || terms.lock.installed(name).is_some() {
-        return Ok(Some(installed));
-    }
-    // A file of another name, which somebody has put there by hand.
+/// What is to be removed.
+struct Removable {
+    path: PathBuf,
+    /// The plugin's name; that of the file, if other files are of the same plugin's name.
+    name: String,
+    /// Other files of the same plugin's name.
+    others: Vec<PathBuf>,
+}
+
+/// The file of a plugin of the user, whether or not it can be loaded. It is meant by the name of the plugin or of the file; with
+/// `.wasm`, which is in no plugin's name, by that of the file alone.
+async fn removable(typed: &str, terms: &Terms, system: &System) -> Result<Removable, CliError> {
+    let (stem, by_file) = typed.strip_suffix(".wasm").map_or((typed, false), |stem| (stem, true));
     let (loader, listener) = loader(system)?;
     let plugins = Plugins::load(&loader, terms).await;
-    let found =
-        plugins.loaded.iter().filter(|plugin| &*plugin.name == name).map(|plugin| plugin.origin.clone());
-    let found: Vec<Origin> = found.collect();
+    let loaded = plugins.loaded.iter().map(|plugin| {
+        (plugin.name.to_string(), Some(plugin.digest.clone()), plugin.origin == Origin::BuiltIn)
+    });
+    let absent = plugins
+        .absent
+        .iter()
+        .map(|absent| (absent.name.clone(), absent.digest.clone(), absent.origin == Origin::BuiltIn));
+    let known: Vec<(String, Option<String>, bool)> = loaded.chain(absent).collect();
     drop((plugins, loader));
     heard(listener).await;
-    match found.iter().find_map(Origin::path) {
-        Some(path) => Ok(Some(path.into())),
-        None if found.is_empty() => Ok(None),
-        None => Err(Refusal::BuiltIn { name: name.into() }.into()),
-    }
+
+    // By its bytes, since those that are there twice are loaded once.
+    let files =
+        terms.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned)).map(|path| {
+            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| digest(&bytes));
+            let named =
+                digest.and_then(|digest| known.iter().find(|(_, of, _)| of.as_ref() == Some(&digest)));
+            (named.map_or_else(|| file_name(&path), |(name, ..)| name.clone()), path)
+        });
+    let files: Vec<(String, PathBuf)> = files.collect();
+    let mut meant = files.iter().filter(|(name, path)| file_name(path) == stem || (!by_file && name == stem));
+    let (name, path) = match (meant.next(), meant.next()) {
+        (Some(one), None) => one.clone(),
+        (Some(one), Some(other)) => {
+            let files = [one, other].into_iter().chain(meant).map(|(_, path)| path.clone()).collect();
+            return Err(Refusal::Several { name: typed.into(), files }.into());
+        }
+        // Its file has gone already.
+        _ if terms.lock.installed(stem).is_some() => (stem.into(), Register::path(&system.config, stem)),
+        _ if known.iter().any(|(name, _, built_in)| name == stem && *built_in) => {
+            return Err(Refusal::BuiltIn { name: stem.into() }.into());
+        }
+        _ => {
+            let trusted = terms.lock.named(stem).any(|entry| entry.trusted);
+            return Err(Refusal::NotInstalled { name: stem.into(), trusted }.into());
+        }
+    };
+    let others = files.into_iter().filter(|(of, other)| *of == name && *other != path);
+    let others: Vec<PathBuf> = others.map(|(_, other)| other).collect();
+    let name = if others.is_empty() { name } else { file_name(&path) };
+    Ok(Removable { path, name, others })
 }
 
 /// Where a plugin keeps what it stores.
@@ -231,6 +275,10 @@ impl LetIn {
         let mut answer = String::new();
         let read = stdin.lock().take(ANSWER).read_line(&mut answer);
         read.map_err(|source| CliError::Input { from: "the terminal".into(), source })?;
+        if !answer.ends_with('\n') {
+            // Ctrl-D ends no line.
+            to_stderr("\n");
+        }
         Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
     }
 }
@@ -278,7 +326,10 @@ pub(super) fn loader(system: &System) -> Result<(Loader, tokio::task::JoinHandle
 /// Where a plugin comes from, as the lock file says it.
 fn recorded(location: &Location, system: &System) -> String {
     match location {
-        Location::File(path) => system.current_dir.join(path).display().to_string(),
+        Location::File(path) => {
+            let typed = || system.current_dir.join(path);
+            std::fs::canonicalize(typed()).unwrap_or_else(|_| typed()).display().to_string()
+        }
         Location::Url(_) => location.shown(),
     }
 }

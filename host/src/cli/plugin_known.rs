@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::plugin_install::kv_file;
 use super::plugin_words::{line, meaning, plain, provides};
-use crate::plugin::{EVENT_CALL, LimitSettings, Plugin, executor_call, may_be_secret};
+use crate::plugin::{Conflict, EVENT_CALL, LimitSettings, Plugin, executor_call, may_be_secret};
 use crate::sandbox::{Decision, TABLE};
 
 /// One plugin.
@@ -30,6 +30,7 @@ pub(super) struct Known {
     limits: Effective,
     config: BTreeMap<String, Value>,
     stored: Option<PathBuf>,
+    conflicts: Vec<String>,
 }
 
 /// A host function that the plugin asks for, imports, or was granted.
@@ -62,7 +63,8 @@ struct Effective {
 }
 
 impl Known {
-    pub(super) fn of(plugin: &Plugin, state: &'static str, config: &Path) -> Self {
+    /// `conflicts`: those that there are between any plugins.
+    pub(super) fn of(plugin: &Plugin, state: &'static str, config: &Path, conflicts: &[Conflict]) -> Self {
         let (manifest, setting, imports) = (&plugin.manifest, &plugin.setting, plugin.imports());
         let functions = TABLE.iter().filter_map(|function| {
             let asked = manifest.required_host_fns.iter().any(|name| name == function.name);
@@ -78,6 +80,9 @@ impl Known {
             allowed: allowed.contains(&entry.as_str()),
         });
         let stored = Some(kv_file(config, &plugin.name)).filter(|path| path.exists());
+        let conflicts = conflicts
+            .iter()
+            .filter(|conflict| conflict.claimants.iter().any(|claimant| claimant.name == plugin.name));
         Self {
             name: manifest.name.clone(),
             state,
@@ -97,6 +102,7 @@ impl Known {
                 .collect(),
             imports,
             stored,
+            conflicts: conflicts.map(ToString::to_string).collect(),
         }
     }
 }
@@ -164,6 +170,9 @@ impl fmt::Display for Known {
         ] {
             let values = if values.is_empty() { "nothing".into() } else { values.join("\n             ") };
             writeln!(f, "{:<12} {values}", format!("{label}:"))?;
+        }
+        for conflict in &self.conflicts {
+            writeln!(f, "conflict:    {conflict}")?;
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) fn introduction(manifest: &PluginManifest, new: &Locked, undeclared: 
 
 /// What a new version wants beyond an old one, and what it wants no more; and whether it wants more.
 pub(super) fn difference(old: &Locked, new: &Locked) -> (String, bool) {
-    let mut text = format!("It takes the place of {} {}, sha256 {}.\n", old.name, old.version, old.sha256);
+    let mut text = String::new();
     let mut wider = false;
     let mut compare =
         |what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>, shown: fn(&str) -> String| {

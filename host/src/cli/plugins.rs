@@ -11,7 +11,7 @@ use super::plugin_known::Known;
 use super::plugin_words::{plain, provides};
 use super::{Loaded, heard, print, print_data, survey_plugins, warn};
 use crate::pipeline::find_project;
-use crate::plugin::{Absent, Location, Origin, Plugin, Plugins, Terms, one_line};
+use crate::plugin::{Absent, Conflict, Location, Origin, Plugin, Plugins, Terms, one_line};
 use crate::sandbox::World;
 use crate::sys::System;
 
@@ -42,17 +42,17 @@ pub(super) async fn list(as_json: bool) -> Result<u8, CliError> {
 /// All that is known of one plugin, which is given by its name or as a file.
 pub(super) async fn info(wanted: &str, as_json: bool) -> Result<u8, CliError> {
     let system = System::read()?;
-    let show = |plugin: &Plugin, state| {
-        let known = Known::of(plugin, state, &system.config);
+    let show = |plugin: &Plugin, state, conflicts: &[Conflict]| {
+        let known = Known::of(plugin, state, &system.config, conflicts);
         if as_json { print_json(&known) } else { print(&known.to_string()) }
     };
     if wanted.contains('/') || wanted.ends_with(".wasm") {
         let (plugin, state) = of_file(wanted, &system).await?;
-        return show(&plugin, state);
+        return show(&plugin, state, &[]);
     }
     survey(&system, |plugins| {
         if let Some(plugin) = plugins.named(wanted) {
-            return show(plugin, "ready");
+            return show(plugin, "ready", &plugins.conflicts);
         }
         if let Some(absent) = plugins.absent.iter().find(|absent| absent.name == wanted) {
             return if as_json { print_json(&absent_json(absent)) } else { print(&absent_text(absent)) };

@@ -1,9 +1,10 @@
-//! Why a plugin is not let in, or not thrown out, although everything works. Exit codes are in `error`.
+//! Why a plugin is not let in, or not thrown out, although everything works, and what helps. Exit codes are in `error`.
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use crate::plugin::{FetchError, LockError};
+use crate::plugin::{Conflict, FetchError, LockError};
 
 /// What stands in the way.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,9 @@ pub(super) enum Refusal {
     #[error("plugin {name} is a part of hm and cannot be removed")]
     BuiltIn { name: String },
     #[error("there is no plugin `{name}` of yours")]
-    NotInstalled { name: String },
+    NotInstalled { name: String, trusted: bool },
+    #[error("`{name}` can be any of these files: {}", listed(files, ", "))]
+    Several { name: String, files: Vec<PathBuf> },
     #[error("no plugin `{name}` is trusted")]
     NotTrusted { name: String },
     #[error("this project has no plugin `{name}`")]
@@ -31,6 +34,15 @@ impl Refusal {
             Self::BuiltIn { name } => Some(
                 format!("to switch it off, write into plugins.toml: [plugin.{name}] enabled = false").into(),
             ),
+            Self::NotInstalled { name, trusted: true } => {
+                Some(format!("to take back the trust in it: hm plugin trust {name} --revoke").into())
+            }
+            Self::Several { files, .. } => {
+                let commands = files.iter().filter_map(|file| file.file_name());
+                let commands: Vec<_> =
+                    commands.map(|file| format!("hm plugin remove {}", file.display())).collect();
+                Some(format!("name one of them by its file: {}", commands.join(", or ")).into())
+            }
             Self::NotInstalled { .. } | Self::NotTrusted { .. } => {
                 Some("see what there is: hm plugin list".into())
             }
@@ -39,6 +51,31 @@ impl Refusal {
             Self::Pin { .. } | Self::Declined => None,
         }
     }
+}
+
+/// What helps against two plugins that claim the same thing.
+pub(super) fn against(conflict: &Conflict) -> String {
+    let [first, second] = conflict.claimants.as_ref();
+    if first.name != second.name {
+        return format!(
+            "remove one of them, or switch it off in plugins.toml: [plugin.{}] or [plugin.{}] enabled = false",
+            first.name, second.name
+        );
+    }
+    // What is to be installed has no file yet.
+    let files = conflict.claimants.iter().filter_map(|claimant| claimant.origin.path());
+    let files: Vec<PathBuf> = files.filter(|path| path.exists()).map(Path::to_owned).collect();
+    match files.as_slice() {
+        [] => "give the new one another name in its manifest".into(),
+        files => format!(
+            "remove the file {}, or give one of them another name in its manifest",
+            listed(files, " or ")
+        ),
+    }
+}
+
+fn listed(files: &[PathBuf], between: &str) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(between)
 }
 
 impl From<LockError> for CliError {
@@ -50,7 +87,6 @@ impl From<LockError> for CliError {
 impl From<FetchError> for CliError {
     fn from(error: FetchError) -> Self {
         match error {
-            FetchError::File { path, source } => Self::Input { from: path.display().to_string(), source },
             FetchError::Tls(source) => Self::Certificates(source),
             other => Self::Fetch(other),
         }

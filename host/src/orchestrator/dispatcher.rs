@@ -19,6 +19,11 @@ pub enum Input {
         /// How.
         outcome: Outcome,
     },
+    /// A step that it wanted started was not, since the build was to stop by then; it has been told of that before.
+    NotStarted {
+        /// The step.
+        step: usize,
+    },
     /// The user wants it to stop.
     Cancel,
     /// A hook wants it to stop.
@@ -173,7 +178,13 @@ impl Dispatcher {
                     actions.push(Action::StopRunning);
                 }
             }
-            Input::Ended { step, .. } if self.status.get(step) != Some(&Status::Running) => {}
+            Input::Ended { step, .. } | Input::NotStarted { step }
+                if self.status.get(step) != Some(&Status::Running) => {}
+            Input::NotStarted { step } => {
+                self.status[step] = Status::Ended;
+                self.running -= 1;
+                self.open -= 1;
+            }
             Input::Ended { step, outcome } => self.ended(step, outcome, &mut actions),
         }
         self.advance(&mut actions);
@@ -320,12 +331,13 @@ mod tests {
         words.join(", ")
     }
 
-    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^` cancelled).
+    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^` cancelled,
+    /// `a-` not started).
     fn after(text: &str, jobs: usize, ends: &str) -> Vec<String> {
         let (mut dispatcher, first) = build(text, jobs);
         let mut shown = vec![first];
         for end in ends.split_whitespace() {
-            let key = end.trim_end_matches(['!', '?', '^']);
+            let key = end.trim_end_matches(['!', '?', '^', '-']);
             let step = dispatcher.plan.steps().iter().position(|s| s.step.key == key).unwrap_or(usize::MAX);
             let message = "why".to_owned();
             let input = match &end[key.len()..] {
@@ -334,6 +346,7 @@ mod tests {
                 "?" => Input::Ended { step, outcome: Outcome::PluginFailed { message } },
                 "^" if key.is_empty() => Input::Cancel,
                 "^" => Input::Ended { step, outcome: Outcome::Cancelled },
+                "-" => Input::NotStarted { step },
                 _ => Input::Ended {
                     step,
                     outcome: Outcome::Succeeded { snapshot: Some(SnapshotRef(format!("[{key}]"))) },
@@ -429,8 +442,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_started_has_no_end() {
+        assert_eq!(after("a b |! c", 2, "! a- b-"), ["start a, start b", "stop", "", "finish 1"]);
+        assert_eq!(after("a b c", 2, "a ^ c- b^"), ["start a, start b", "start c", "stop", "", "finish 130"]);
+        let (mut dispatcher, _) = build("a", 1);
+        dispatcher.handle(Input::Abort);
+        let finish = Action::Finish { exit_code: exit::FAILED };
+        assert_eq!(dispatcher.handle(Input::NotStarted { step: 0 }), [finish]);
+    }
+
+    #[test]
     fn inputs_about_steps_that_do_not_run_change_nothing() {
         assert_eq!(after("a b<a", 1, "b a a b"), ["start a", "", "start b in [a]", "", "finish 0"]);
+        assert_eq!(after("a b<a", 1, "b- a a- b b-"), ["start a", "", "start b in [a]", "", "finish 0", ""]);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! formatter, those of phase `after` behind it. A hook that breaks is switched off, and the build goes on without it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use hm_abi::CallError;
 use hm_plugin_protocol::{BuildEvent, HookEvent, HookEventKind, HookOutcome, HookPhase, LifecycleHookSpec};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
@@ -11,6 +13,12 @@ use tokio::task::JoinSet;
 use super::exit;
 use crate::plugin::{Live, PluginFailure, Plugins, Start, hook_call};
 use crate::sandbox::{EventSender, Role};
+
+/// How long a hook that hears of an event may take once the build was told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the build was told to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A hook wants the build to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +78,7 @@ struct Hook {
     specs: Vec<LifecycleHookSpec>,
     /// None once it is switched off.
     live: Option<Live>,
+    cancelled: Arc<AtomicBool>,
     was_too_late: bool,
 }
 
@@ -95,7 +104,8 @@ impl Hooks {
                     let start = Start { cancelled: cancelled.clone(), ..Start::of(Role::Hook) };
                     let live = Some(plugin.instance(start));
                     let (plugin, specs) = (plugin.name.clone(), vec![spec.clone()]);
-                    hooks.push(Hook { plugin, specs, live, was_too_late: false });
+                    let cancelled = cancelled.clone();
+                    hooks.push(Hook { plugin, specs, live, cancelled, was_too_late: false });
                 }
             }
         }
@@ -190,7 +200,15 @@ impl Hook {
         let Some(live) = &mut self.live else { return Answer::Continue };
         let (plugin, limits) = (self.plugin.clone(), hook_call(spec.timeout_ms));
         let input = HookEvent { event: event.clone(), phase };
-        match live.ask("hm_hook_on_event", &input, &limits).await {
+        let answer = tokio::select! {
+            answer = live.ask("hm_hook_on_event", &input, &limits) => answer,
+            () = out_of_patience(&self.cancelled) => Err(PluginFailure::Call {
+                plugin: plugin.clone(),
+                export: "hm_hook_on_event",
+                source: CallError::Cancelled { message: None },
+            }),
+        };
+        match answer {
             Ok(HookOutcome::Continue) => Answer::Continue,
             Ok(HookOutcome::Abort { reason }) => Answer::Stop(HookStop { plugin, reason }),
             Err(source) => match source.own_words() {
@@ -202,6 +220,14 @@ impl Hook {
             },
         }
     }
+}
+
+/// Ends when a build that was told to stop has waited long enough for a hook.
+async fn out_of_patience(cancelled: &AtomicBool) {
+    while !cancelled.load(Ordering::Relaxed) {
+        tokio::time::sleep(LOOK).await;
+    }
+    tokio::time::sleep(GRACE).await;
 }
 
 /// What hooks call an event; none for those that they do not hear of.

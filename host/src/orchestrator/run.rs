@@ -201,18 +201,26 @@ impl Run {
         let mut actions = VecDeque::from(actions);
         let mut told = false;
         loop {
-            while let Some(action) = actions.pop_front() {
-                if let Action::Finish { exit_code } = action {
+            // What was performed last may be what the build is stopped for: the dispatcher has to know before it goes on.
+            if let (Some(input), false) = (&self.stop.requested, told) {
+                told = true;
+                actions.extend(dispatcher.handle(input.clone()));
+            }
+            match actions.pop_front() {
+                Some(Action::Finish { exit_code }) => {
                     let duration_ms = millis(self.started);
                     self.emit(BuildEvent::BuildEnd { exit_code, duration_ms }).await;
                     return exit_code;
                 }
-                self.perform(action).await;
-            }
-            if let (Some(input), false) = (&self.stop.requested, told) {
-                told = true;
-                actions.extend(dispatcher.handle(input.clone()));
-                continue;
+                Some(Action::Start { step, .. }) if told => {
+                    actions.extend(dispatcher.handle(Input::NotStarted { step }));
+                    continue;
+                }
+                Some(action) => {
+                    self.perform(action).await;
+                    continue;
+                }
+                None => {}
             }
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id() => {

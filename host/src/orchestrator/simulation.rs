@@ -142,6 +142,13 @@ impl Model {
         Input::Ended { step, outcome }
     }
 
+    /// It was to stop before the step could start.
+    fn not_started(&mut self, step: usize) -> Input {
+        self.running.remove(&step);
+        self.started.remove(&step);
+        Input::NotStarted { step }
+    }
+
     fn check_end(&self) {
         assert_eq!(self.queued.len(), self.plan.steps().len(), "every step was announced");
         assert!(self.running.is_empty() && self.ended == self.started, "each start has one end");
@@ -203,13 +210,21 @@ fn simulate(seed: u64) {
                 if model.running.contains(&step) {
                     continue;
                 }
-                Input::Ended { step, outcome: Outcome::Failed { exit_code: 9, message: String::new() } }
+                if dice.one_in(2) {
+                    Input::NotStarted { step }
+                } else {
+                    Input::Ended { step, outcome: Outcome::Failed { exit_code: 9, message: String::new() } }
+                }
             }
             _ => {
                 assert!(!model.running.is_empty(), "a build that is not over has something to wait for");
                 let pick = dice.below(model.running.len());
                 let step = model.running.iter().copied().nth(pick).expect("one of them");
-                model.end(step, &mut dice)
+                if model.stopped && dice.one_in(4) {
+                    model.not_started(step)
+                } else {
+                    model.end(step, &mut dice)
+                }
             }
         };
         model.see(&dispatcher.handle(input));

@@ -174,7 +174,16 @@ pub enum PluginFailure {
 
 impl PluginFailure {
     /// The failure of a call: plugins of our SDK put a [`PluginError`] into the message.
-    pub(crate) fn from_call(plugin: Arc<str>, export: &'static str, source: CallError) -> Self {
+    /// `mask` takes secrets out of what the plugin says.
+    pub(crate) fn from_call(
+        plugin: Arc<str>,
+        export: &'static str,
+        mut source: CallError,
+        mask: impl Fn(&str) -> String,
+    ) -> Self {
+        if let Some(message) = source.message_mut() {
+            *message = mask(message);
+        }
         if let CallError::Guest { message: Some(message), .. } = &source
             && let Ok(error) = serde_json::from_str::<PluginError>(message)
         {

@@ -39,7 +39,7 @@ pub enum FetchError {
         reason: String,
     },
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read the plugin {}", path.display())]
     File {
         /// The file.
         path: PathBuf,

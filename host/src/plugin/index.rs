@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -25,16 +26,31 @@ pub(crate) const MAX_FILE: usize = 64 << 20;
 
 /// Two plugins that claim the same thing.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} `{name}` is claimed by two plugins: {first} and {second}")]
+#[error("{what} `{name}` is claimed by two plugins: {} and {}", claimants[0], claimants[1])]
 pub struct Conflict {
     /// `plugin name`, `runner`, `format`, `verb`, `default runner`.
     pub what: &'static str,
     /// What both claim.
     pub name: String,
-    /// One plugin, with origin and digest.
-    pub first: String,
-    /// The other.
-    pub second: String,
+    /// Both plugins.
+    pub claimants: Box<[Claimant; 2]>,
+}
+
+/// One of two plugins that claim the same thing: shown with origin and digest.
+#[derive(Debug)]
+pub struct Claimant {
+    /// The plugin.
+    pub name: Arc<str>,
+    /// Where it comes from, or would be put.
+    pub origin: Origin,
+    digest: String,
+}
+
+impl fmt::Display for Claimant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest: String = self.digest.chars().take(12).collect();
+        write!(f, "{} ({}, sha256 {digest})", self.name, self.origin)
+    }
 }
 
 /// Why nothing can be done with plugins.
@@ -307,8 +323,7 @@ fn claim(
         Entry::Occupied(first) => Some(Conflict {
             what,
             name: name.into(),
-            first: described(first.get()),
-            second: described(plugin),
+            claimants: Box::new([claimant(first.get()), claimant(plugin)]),
         }),
     }
 }
@@ -336,7 +351,6 @@ async fn load(
     loaded.map_err(|why| Absent { name, origin, digest: Some(digest), why })
 }
 
-fn described(plugin: &Plugin) -> String {
-    let digest: String = plugin.digest.chars().take(12).collect();
-    format!("{} ({}, sha256 {digest})", plugin.name, plugin.origin)
+fn claimant(plugin: &Plugin) -> Claimant {
+    Claimant { name: plugin.name.clone(), origin: plugin.origin.clone(), digest: plugin.digest.clone() }
 }

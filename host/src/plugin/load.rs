@@ -103,6 +103,9 @@ struct Surroundings {
     diagnostics: Diagnostics,
 }
 
+/// Most bytes of a manifest: as values, they take a hundred times as much memory.
+const MAX_MANIFEST: usize = 1 << 20;
+
 impl Loader {
     /// A loader of what `compiler` compiles, into this world.
     #[must_use]
@@ -130,6 +133,10 @@ impl Loader {
         let mut instance = self.surroundings.instance(&module, &label, &nothing, &usual, start);
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
+        if answer.len() > MAX_MANIFEST {
+            let reason = format!("it has {} bytes, of at most {MAX_MANIFEST}", answer.len());
+            return Err(LoadError::Manifest { plugin: label, reason });
+        }
         let manifest: PluginManifest = serde_json::from_slice(&answer)
             .map_err(|source| LoadError::ManifestJson { plugin: label.clone(), source })?;
         manifest::check(&manifest, |name| module.has_function(name))
@@ -153,7 +160,8 @@ impl Loader {
         for (key, given) in &setting.config {
             let text = given.text();
             // A short word is said for other reasons, too.
-            if settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
+            // A project's own are in the project for all to see, and could hide what others say.
+            if given.of_user && settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
                 self.surroundings.world.secrets.add(&text).map_err(|e| LoadError::Config {
                     plugin: manifest.name.as_str().into(),
                     file: given.file.clone(),
@@ -305,6 +313,8 @@ impl Live {
         limits: &CallLimits,
     ) -> Result<A, PluginFailure> {
         let answer = self.call(export, input, limits).await?;
+        // Answers hold messages that are shown.
+        let answer = self.instance.data().world.secrets.mask_bytes(answer);
         serde_json::from_slice(&answer).map_err(|source| PluginFailure::Answer {
             plugin: self.plugin.clone(),
             export,
@@ -323,7 +333,10 @@ impl Live {
         limits: &CallLimits,
     ) -> Result<Vec<u8>, PluginFailure> {
         let result = self.instance.call(export, input, &self.limits.call(limits)).await;
-        result.map_err(|source| PluginFailure::from_call(self.plugin.clone(), export, source))
+        result.map_err(|source| {
+            let secrets = &self.instance.data().world.secrets;
+            PluginFailure::from_call(self.plugin.clone(), export, source, |text| secrets.mask(text))
+        })
     }
 
     /// What the instance acts on.

@@ -9,7 +9,7 @@ use hm_plugin_protocol::PluginManifest;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
-use crate::files::{read_regular, write_atomically};
+use crate::files::{read_regular, read_regular_below, write_atomically};
 use crate::sandbox::Grants;
 
 /// The name of the file.
@@ -105,7 +105,22 @@ impl Lock {
     /// # Errors
     /// [`LockError`], which names the file.
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        let text = match read_regular(path, MAX_BYTES) {
+        Self::parse(path, read_regular(path, MAX_BYTES))
+    }
+
+    /// Reads the one of a project, in a folder of it.
+    ///
+    /// # Errors
+    /// [`LockError`], which names the file.
+    pub fn read_in(project: &Path, folder: &str) -> Result<(PathBuf, Self), LockError> {
+        let below = Path::new(folder).join(LOCK_FILE);
+        let path = project.join(&below);
+        let lock = Self::parse(&path, read_regular_below(project, &below, MAX_BYTES))?;
+        Ok((path, lock))
+    }
+
+    fn parse(path: &Path, read: io::Result<Vec<u8>>) -> Result<Self, LockError> {
+        let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(LockError::Read { path: path.into(), source }),

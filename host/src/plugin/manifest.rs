@@ -42,6 +42,10 @@ pub fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Re
         ));
     }
     name("name", &manifest.name)?;
+    // Modules without a name are called so, with what they keep.
+    if manifest.name.starts_with("call-") {
+        return Err(format!("its name {:?} begins with `call-`", manifest.name));
+    }
     if let Some(unknown) = required_but_unknown(&manifest.required_host_fns) {
         return Err(format!("it asks for host function {unknown:?}, which this hm does not have"));
     }

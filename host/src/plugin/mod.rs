@@ -25,7 +25,7 @@ pub use embedded::EMBEDDED;
 pub use error::{LoadError, PluginFailure, one_line};
 pub use fetch::{FetchError, Location};
 pub(crate) use index::MAX_FILE;
-pub use index::{Absent, Conflict, Obstacle, Plugins};
+pub use index::{Absent, Claimant, Conflict, Obstacle, Plugins};
 pub use limits::{
     EVENT_CALL, LimitSettings, Limits, MANIFEST_CALL, SUBCOMMAND_CALL, executor_call, hook_call,
 };

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
-use crate::files::read_regular;
+use crate::files::{read_regular, read_regular_below};
 use crate::pipeline::Checker;
 use crate::sandbox::{Reach, TABLE};
 
@@ -85,6 +85,8 @@ pub struct Given {
     pub value: Value,
     /// The file it is from.
     pub file: PathBuf,
+    /// Whether that is the user's.
+    pub of_user: bool,
 }
 
 /// What keys of a configuration contain whose values may be secret.
@@ -140,11 +142,14 @@ impl Settings {
     /// [`SettingsError`], which names the file.
     pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, SettingsError> {
         let mut this = Self::default();
-        this.add(&config.join(FILE), Whose::User)?;
+        let path = config.join(FILE);
+        this.add(&path, read_regular(&path, MAX_BYTES), Whose::User)?;
         // Of two values for a key the later one counts.
         for folder in [".harmont", ".hm"] {
             if let Some(project) = project {
-                this.add(&project.join(folder).join(FILE), Whose::Project)?;
+                let below = Path::new(folder).join(FILE);
+                let read = read_regular_below(project, &below, MAX_BYTES);
+                this.add(&project.join(below), read, Whose::Project)?;
             }
         }
         Ok(this)
@@ -163,8 +168,8 @@ impl Settings {
             .filter_map(|(name, setting)| Some((name.as_str(), setting.files.first()?.as_path())))
     }
 
-    fn add(&mut self, path: &Path, whose: Whose) -> Result<(), SettingsError> {
-        let text = match read_regular(path, MAX_BYTES) {
+    fn add(&mut self, path: &Path, read: io::Result<Vec<u8>>, whose: Whose) -> Result<(), SettingsError> {
+        let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(SettingsError::Read { path: path.into(), source }),
@@ -197,7 +202,7 @@ impl Setting {
         }
         for (key, value) in config {
             let value = json(value).map_err(|reason| format!("config.{key}: {reason}"))?;
-            self.config.insert(key, Given { value, file: path.into() });
+            self.config.insert(key, Given { value, file: path.into(), of_user: whose == Whose::User });
         }
         for entry in &deny {
             subject(entry).map_err(|reason| format!("deny: {reason}"))?;

@@ -8,6 +8,9 @@ use super::settings::{Setting, Settings, SettingsError};
 use super::{LoadError, Origin};
 use crate::sandbox::Grants;
 
+/// The folders of a project, of which the first counts most.
+const FOLDERS: [&str; 2] = [".hm", ".harmont"];
+
 /// The folder of plugins, below those of the user and of the project.
 pub(super) const FOLDER: &str = "plugins";
 
@@ -43,10 +46,11 @@ impl Terms {
     /// # Errors
     /// [`TermsError`], which names the file.
     pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, TermsError> {
-        let folders = |project: &Path| [".hm", ".harmont"].map(|folder| project.join(folder)).to_vec();
+        let folders = |project: &Path| FOLDERS.map(|folder| project.join(folder)).to_vec();
         let folders = project.map(folders).unwrap_or_default();
-        let pins = folders.iter().map(|folder| folder.join(LOCK_FILE));
-        let pins = pins.map(|path| Lock::read(&path).map(|lock| (path, lock))).collect::<Result<_, _>>()?;
+        let pins =
+            project.into_iter().flat_map(|project| FOLDERS.map(|folder| Lock::read_in(project, folder)));
+        let pins = pins.collect::<Result<_, _>>()?;
         Ok(Self {
             config: config.into(),
             project: folders,
@@ -92,6 +96,7 @@ impl Terms {
             },
             Origin::Project(_) => {
                 let pin = self.check_pins(origin, name, digest)?;
+                let entry = entry.filter(|entry| entry.trusted);
                 match (entry, pin) {
                     (None, _) => Err(LoadError::NotTrusted { plugin: name.into() }),
                     (Some(entry), Some(pin)) => Ok(Some(entry.grants_within(pin))),
@@ -167,7 +172,7 @@ mod tests {
     fn lock(entries: &[(&str, &str, &str)]) -> String {
         let entries = entries.iter().map(|(name, digit, functions)| {
             let digest = digit.repeat(64);
-            format!("[[plugin]]\nname = '{name}'\nsha256 = '{digest}'\ninstalled = true\nfunctions = [{functions}]\n")
+            format!("[[plugin]]\nname = '{name}'\nsha256 = '{digest}'\ninstalled = true\ntrusted = true\nfunctions = [{functions}]\n")
         });
         entries.collect()
     }
@@ -218,6 +223,14 @@ mod tests {
         ] {
             assert_eq!(granted(&terms, origin, name, digit), expected, "{origin:?} {name} {digit}");
         }
+    }
+
+    #[test]
+    fn what_is_only_installed_is_not_trusted_in_projects() {
+        let installed = lock(&[("x", "1", "'hm_log'")]).replace("trusted = true", "trusted = false");
+        let terms = terms(&installed, "", "");
+        assert_eq!(granted(&terms, &Origin::Project("p.wasm".into()), "x", "1"), "not trusted");
+        assert_eq!(granted(&terms, &Origin::User("u.wasm".into()), "x", "1"), "hm_log");
     }
 
     #[test]

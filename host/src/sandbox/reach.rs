@@ -1,23 +1,26 @@
 //! What an instance reaches besides its host functions: from the entries of `allowed_hosts` that are in force to directories of WASI
 //! and an HTTP client. The rules of either are `hm_abi`'s; sockets are a host function's.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use hm_abi::{
     AllowedHosts, AllowedHostsClient, Directories, Directory, HostError, HttpClient, HttpFuture, HttpLimits,
     HttpRequest, TlsError, TlsRoots,
 };
 use hm_plugin_protocol::Level;
+use rustix::fs::{Mode, OFlags, mkdirat};
+use rustix::io::Errno;
 use url::Url;
 use uuid::Uuid;
 
 use super::audit::{Audit, AuditLine, Audited};
 use super::policy::Reach;
 use super::{PluginState, Role, Who};
+use crate::files::open_below;
 
 /// What the ABI says before the place to which a request was denied.
 const REQUEST_TO: &str = "http_request to ";
@@ -103,13 +106,21 @@ fn directories(state: &PluginState, granted: &[(&str, Reach)]) -> Directories {
     })
 }
 
-/// Opens a directory below the project, through which no link leads out.
+/// Opens a directory below the project. No part of its path may be a link: one within the project could still make another
+/// directory, such as git's, of the one that was granted.
 fn open(project: &Path, path: &Path, make: bool) -> io::Result<Dir> {
-    let project = Dir::open_ambient_dir(project, ambient_authority())?;
-    if make {
-        project.create_dir_all(path)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut dir = File::open(project)?;
+    for part in path {
+        if make
+            && let Err(error) = mkdirat(&dir, part, Mode::from(0o777))
+            && error != Errno::EXIST
+        {
+            return Err(error.into());
+        }
+        dir = open_below(&dir, Path::new(part), flags)?.into();
     }
-    project.open_dir(path)
+    Ok(Dir::from_std_file(dir))
 }
 
 /// The client for the hosts that are granted. Without any there is none, unless requests are to be written down.

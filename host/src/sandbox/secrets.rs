@@ -84,10 +84,19 @@ impl Secrets {
     /// A text without secrets.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.mask_bytes(text.as_bytes().to_vec())).into_owned()
+    }
+
+    /// Bytes without secrets.
+    #[must_use]
+    pub fn mask_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.forms().finder.is_none() {
+            return bytes;
+        }
         let (mut masker, mut out) = (Masker::default(), Vec::new());
-        masker.push(self, text.as_bytes(), &mut out);
+        masker.push(self, &bytes, &mut out);
         masker.finish(self, &mut out);
-        String::from_utf8_lossy(&out).into_owned()
+        out
     }
 
     fn forms(&self) -> Arc<Forms> {

@@ -1,6 +1,9 @@
 //! Host functions that ask the person at the terminal. The host draws the question, so that nobody can take it for one of `hm` or of
 //! another plugin.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use hm_abi::HostFuture;
 use hm_plugin_protocol::{TtyConfirmArgs, TtyPromptArgs};
 
@@ -12,11 +15,19 @@ use crate::sys::printable;
 /// Most characters of a question.
 const MAX_QUESTION: usize = 500;
 
+/// How long whoever handles a signal may take to cancel what asks.
+const AFTER_SIGNAL: Duration = Duration::from_secs(2);
+
+/// How often a question looks whether it is cancelled.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// `hm_tty_prompt`: a line that the person types.
 pub(super) fn prompt(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let TtyPromptArgs { msg, mask } = json("hm_tty_prompt", &args[0])?;
-        let answer = state.world.terminal.ask(&question(&state.plugin, &msg), mask).await.map_err(failed)?;
+        let question = question(&state.plugin, &msg);
+        let answer = unless(&state.cancelled, state.world.terminal.ask(&question, mask)).await;
+        let answer = answer.map_err(failed)?;
         if mask {
             state.world.secrets.add(&answer).map_err(failed)?;
         }
@@ -28,11 +39,37 @@ pub(super) fn prompt(state: &mut PluginState, args: Args) -> HostFuture<'_> {
 pub(super) fn confirm(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let TtyConfirmArgs { msg, default } = json("hm_tty_confirm", &args[0])?;
-        match state.world.terminal.confirm(&question(&state.plugin, &msg), default).await {
+        let question = question(&state.plugin, &msg);
+        match unless(&state.cancelled, state.world.terminal.confirm(&question, default)).await {
             Err(TerminalError::None) => Ok(truth(default)),
             answer => Ok(truth(answer.map_err(failed)?)),
         }
     })
+}
+
+/// The answer to a question, which fails at once when what asks is cancelled.
+async fn unless<T>(
+    cancelled: &AtomicBool,
+    asked: impl Future<Output = Result<T, TerminalError>>,
+) -> Result<T, TerminalError> {
+    let is_cancelled = async {
+        while !cancelled.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let answered = async {
+        let answer = asked.await;
+        if matches!(answer, Err(TerminalError::Interrupted)) {
+            // Before whoever handles the signal has cancelled the call, its end would look like a failure of the plugin.
+            tokio::time::sleep(AFTER_SIGNAL).await;
+        }
+        answer
+    };
+    tokio::select! {
+        biased;
+        () = is_cancelled => Err(TerminalError::Interrupted),
+        answer = answered => answer,
+    }
 }
 
 /// A question as it is shown: one line without colours, that begins with who asks.
@@ -56,6 +93,25 @@ fn question(plugin: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_question_ends_when_what_asks_is_cancelled_and_none_is_asked_after_that() {
+        let cancelled = AtomicBool::new(false);
+        let person = std::future::pending::<Result<bool, TerminalError>>();
+        let (answer, ()) = tokio::join!(unless(&cancelled, person), async {
+            tokio::task::yield_now().await;
+            cancelled.store(true, Ordering::Relaxed);
+        });
+        assert!(matches!(answer, Err(TerminalError::Interrupted)));
+        let asked = AtomicBool::new(false);
+        let answer = unless(&cancelled, async {
+            asked.store(true, Ordering::Relaxed);
+            Ok(true)
+        });
+        assert!(matches!(answer.await, Err(TerminalError::Interrupted)));
+        assert!(!asked.into_inner());
+        assert!(matches!(unless(&AtomicBool::new(false), async { Ok(true) }).await, Ok(true)));
+    }
 
     #[test]
     fn a_question_is_one_line_of_words_that_names_the_plugin() {
