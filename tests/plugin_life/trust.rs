@@ -192,3 +192,23 @@ fn the_same_bytes_twice_are_one_plugin() {
     assert_eq!(super::info(&project, "greet")["origin"], "user");
     project.run(&["build"]).expect_code(0);
 }
+
+#[test]
+fn a_plugin_from_elsewhere_does_not_take_over_what_another_of_its_name_was_granted() {
+    let project = greet::project();
+    let first = wasm(json!({"required_host_fns": ["hm_kv_get"]}));
+    project.install(&first, &["--yes", "--grant", "keyring:shared"]).expect_code(0);
+    let lock = project.lock();
+    let other = wasm(json!({"required_host_fns": ["hm_kv_get"], "version": "0.0.1"}));
+    let file = project.file("elsewhere.wasm", &other);
+    let refused = project.run(&["plugin", "install", &file]).expect_code(2);
+    assert!(refused.stdout.contains("It comes from elsewhere: "), "{}", refused.stdout);
+    assert_eq!((project.installed("greet"), project.lock()), (Some(first), lock));
+    project.run(&["plugin", "install", &file, "--yes"]).expect_code(0);
+    assert!(!project.lock().contains("keyring:shared"), "{}", project.lock());
+    // A new version in the same place goes on with what was granted.
+    project.install(&wasm(json!({"required_host_fns": ["hm_kv_get"]})), &["--yes"]).expect_code(0);
+    project
+        .install(&wasm(json!({"required_host_fns": ["hm_kv_get"], "version": "0.1.1"})), &[])
+        .expect_code(0);
+}

@@ -156,7 +156,7 @@ pub(super) struct LetInArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// Its name
+    /// Its name, or that of its file
     pub(super) name: String,
 
     /// Remove what it has stored, too

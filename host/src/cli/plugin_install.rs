@@ -38,7 +38,9 @@ pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
     let (mut new, words) = inspect(&system, &terms, &origin, &wasm, &let_in, place).await?;
     print(&words)?;
     let former = terms.lock.installed(&new.name);
-    if let Some(former) = former {
+    // A name is anybody's to take. What was granted to one plugin passes on to another only where that comes from the same place.
+    let same_place = former.is_some_and(|former| former.origin == new.origin);
+    if let Some(former) = former.filter(|_| same_place) {
         new.by_name.extend(former.by_name.iter().cloned());
     }
     let agreed = match former {
@@ -47,7 +49,11 @@ pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
             let (words, wider) = difference(former, &new);
             let Locked { name, version, sha256, .. } = former;
             print(&format!("It takes the place of {name} {version}, sha256 {sha256}.\n{words}"))?;
-            !wider || let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?
+            if !same_place {
+                print(&format!("It comes from elsewhere: {}, and not {}.\n", new.origin, former.origin))?;
+            }
+            (same_place && !wider)
+                || let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?
         }
         None => let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?,
     };
@@ -94,7 +100,7 @@ async fn trust_one(path: &Path, let_in: &LetIn, terms: &Terms, system: &System) 
     let digest = digest(&wasm);
     terms.check_pins(&Origin::Project(path.into()), &file_name(path), &digest)?;
     let former = terms.lock.of(&digest);
-    if let Some(former) = former
+    if let Some(former) = former.filter(|former| former.trusted)
         && let_in.by_name.is_subset(&former.by_name)
     {
         print(&format!("{} {} is trusted already\n", former.name, former.version))?;
