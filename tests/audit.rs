@@ -1,6 +1,7 @@
 //! `hm build --audit`: every line of it, that nothing private is in it, and what becomes of a build whose audit cannot be written.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, mknodat};
@@ -133,10 +134,13 @@ fn a_full_disk_does_not_end_the_build_but_is_said() {
 fn what_is_no_file_is_refused_before_anything_runs() {
     let project = Project::with_steps(&json!([step("one", "echo done")]));
     mknodat(CWD, project.path().join("pipe"), FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-    for path in ["pipe", ".", "missing/audit"] {
+    fs::write(project.home().join("canary"), "mine").expect("a file");
+    symlink(project.home().join("canary"), project.path().join("link")).expect("a link");
+    for path in ["pipe", ".", "missing/audit", "link"] {
         let ran = project.run(&["build", "--audit", path]).expect_code(2);
         assert_eq!(ran.stdout, "");
         let start = format!("error: cannot write the audit to {path}\n  1: ");
         assert!(ran.stderr.starts_with(&start), "{}", ran.stderr);
     }
+    assert_eq!(fs::read_to_string(project.home().join("canary")).expect("a file"), "mine");
 }

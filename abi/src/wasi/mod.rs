@@ -25,11 +25,11 @@ const MAX_DESCRIPTORS: usize = 64;
 /// Most bytes that one call makes the host hold.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Links functions, each with its wasm type, its price, which argument says how many bytes it makes, whether it waits, and behind
+/// Links functions, each with its wasm type, its price, which argument says how many bytes it makes, or how large a file gets, whether it waits, and behind
 /// which pointer it says how many bytes it has moved, and when it gives a descriptor back. The ones that `unless` names are looked at before.
 macro_rules! link {
     ($linker:ident $price:ident $($name:ident($($arg:ident: $ty:ty),*)
-        $(makes $bytes:ident)? $(-> .$wait:ident)? $(moves $moved:ident)? $(writes $written:ident)?
+        $(makes $bytes:ident)? $(grows $size:ident)? $(-> .$wait:ident)? $(moves $moved:ident)? $(writes $written:ident)?
         $(closes $closes:tt)? $(unless |$wasi:ident, $memory:ident| $refusal:expr)?;)*) => {$(
         $linker.func_wrap_async(
             MODULE,
@@ -38,6 +38,7 @@ macro_rules! link {
                 Box::new(async move {
                     let bytes = 0_u64 $(+ u64::from($bytes.cast_unsigned()))?;
                     begin(&mut caller, stringify!($name), fuel::$price.saturating_add(bytes)).await?;
+                    $(caller.data_mut().book_written($size.cast_unsigned())?;)?
                     let memory = memory(&mut caller)?;
                     let (bytes, state) = memory.data_and_store_mut(&mut caller);
                     state.wasi.set_hostcall_fuel(MAX_BYTES);
@@ -107,7 +108,7 @@ pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<State<T>>) -> wasmtime
     }
     link! { linker WASI_FILES
         fd_datasync(a: i32) -> .await;
-        fd_filestat_set_size(a: i32, b: i64) -> .await;
+        fd_filestat_set_size(a: i32, size: i64) grows size -> .await;
         fd_filestat_set_times(a: i32, b: i64, c: i64, d: i32) -> .await;
         fd_readdir(a: i32, b: i32, c: i32, d: i64, at: i32) -> .await moves at;
         fd_sync(a: i32) -> .await;

@@ -365,6 +365,13 @@ async fn what_is_written_has_a_ceiling() {
     // Also in the next wasm instance.
     let file = files.open(3, "file", 0, WRITE).await.unwrap();
     assert!(matches!(files.try_write(file, b"x").await, Err(CallError::Limit { .. })));
+    // A size that is given to a file is as good as written.
+    let mut files = Files::with([directory("/in", &place.path().join("in"), true)], limits.clone());
+    let file = files.open(3, "file", TRUNCATE, WRITE).await.unwrap();
+    assert_eq!(files.call("fd_filestat_set_size", &[file, 600], b"").await.0, 0);
+    let error = files.try_call("fd_filestat_set_size", &[file, 401], b"").await.unwrap_err();
+    assert!(matches!(error, CallError::Limit { asked: 1001, .. }), "{error}");
+    assert_eq!(fs::metadata(place.path().join("in/file")).unwrap().len(), 600);
     let mut none = Files::with([], limits);
     assert_eq!(none.write(1, &[b'x'; 2000]).await, 0);
 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -87,10 +89,15 @@ impl Audit {
     /// # Errors
     /// What the system says; also for what is no file, such as a pipe, whose reader could hold up every call.
     pub fn create(path: &Path) -> io::Result<Self> {
-        // Opening a pipe would wait for its reader.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
+        // Opening a pipe would wait for its reader; and a link that came with the project could lead to a file of the user's.
+        let follow = if path.starts_with("/dev") { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = (OFlags::NONBLOCK | follow).bits().cast_signed();
+        let opened =
+            OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path);
+        let file = opened.map_err(|error| match error.raw_os_error() {
+            Some(code) if code == Errno::LOOP.raw_os_error() => io::Error::other("it is a symbolic link"),
+            _ => error,
+        })?;
         let kind = file.metadata()?.file_type();
         if kind.is_file() {
             file.set_len(0)?;
