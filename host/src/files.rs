@@ -18,10 +18,7 @@ pub fn read_regular(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     // Opening a pipe for reading would wait for a writer.
     let flags = OFlags::NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    read_bounded(file, max)
+    read_if_regular(file, max)
 }
 
 /// Reads a whole regular file of a folder that somebody else has filled: no part of the path below may be a link, or errors about
@@ -32,10 +29,7 @@ pub fn read_regular(path: &Path, max: usize) -> io::Result<Vec<u8>> {
 pub fn read_regular_below(folder: &Path, path: &Path, max: usize) -> io::Result<Vec<u8>> {
     let folder = File::open(folder)?;
     let file = File::from(open_below(&folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    read_bounded(file, max)
+    read_if_regular(file, max)
 }
 
 /// Opens what is at a relative path below a folder; no part of that path may be a link, or lead out.
@@ -50,6 +44,17 @@ pub fn open_below(folder: impl AsFd, path: &Path, flags: OFlags) -> io::Result<O
         }
         opened => Ok(opened?),
     }
+}
+
+/// Reads an open file whole; it was opened so that a pipe did not wait for a writer.
+///
+/// # Errors
+/// As [`read_regular`].
+pub fn read_if_regular(file: File, max: usize) -> io::Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    read_bounded(file, max)
 }
 
 /// Reads to the end of a stream.

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 
-use crate::files::{open_below, read_bounded};
+use crate::files::{open_below, read_if_regular};
 
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
@@ -66,10 +66,7 @@ fn read_below(project: &Path, folder: &str, path: &str) -> io::Result<Vec<u8>> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file =
         folder.open_with(path, OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()))?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    read_bounded(file, MAX)
+    read_if_regular(file.into_std(), MAX)
 }
 
 #[cfg(test)]

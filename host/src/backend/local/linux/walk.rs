@@ -219,6 +219,12 @@ mod tests {
             .collect()
     }
 
+    /// Whether git did it.
+    fn git(project: &Path, arguments: &[&str]) -> bool {
+        let ran = std::process::Command::new("git").args(arguments).current_dir(project).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    }
+
     fn fill(project: &Path, files: &[(&str, &str)]) {
         for (path, text) in files {
             let path = project.join(path);
@@ -284,15 +290,11 @@ mod tests {
         );
         let expected = [".gitignore", ".hmignore", "sub", "sub/.hmignore", "sub/public.key"];
         assert_eq!(listing(scratch.path()), expected);
-        let git = |arguments: &[&str]| {
-            let ran = std::process::Command::new("git").args(arguments).current_dir(scratch.path()).output();
-            ran.is_ok_and(|ran| ran.status.success())
-        };
-        if !git(&["init", "--quiet"]) {
+        if !git(scratch.path(), &["init", "--quiet"]) {
             println!("SKIPPED: no git");
             return;
         }
-        assert!(git(&["add", "--force", "."]));
+        assert!(git(scratch.path(), &["add", "--force", "."]));
         let with_tracked = [".gitignore", ".hmignore", "a.log", "sub", "sub/.hmignore", "sub/public.key"];
         assert_eq!(listing(scratch.path()), with_tracked);
     }
@@ -308,15 +310,11 @@ mod tests {
             ("sub/out/d", ""),
         ];
         fill(scratch.path(), &files);
-        let git = |arguments: &[&str]| {
-            let ran = std::process::Command::new("git").args(arguments).current_dir(scratch.path()).output();
-            ran.is_ok_and(|ran| ran.status.success())
-        };
-        if !git(&["init", "--quiet"]) {
+        if !git(scratch.path(), &["init", "--quiet"]) {
             println!("SKIPPED: no git");
             return;
         }
-        assert!(git(&["add", "--force", "a.log", "sub/out/c"]));
+        assert!(git(scratch.path(), &["add", "--force", "a.log", "sub/out/c"]));
         let without_git = |project: &Path| -> Vec<String> {
             listing(project).into_iter().filter(|path| !path.starts_with(".git/") && path != ".git").collect()
         };
