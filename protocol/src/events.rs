@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::executor::SnapshotRef;
+use crate::executor::{ArtifactRef, SnapshotRef};
 
 /// Which of a command's two output streams a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +80,9 @@ pub enum BuildEvent {
         duration_ms: u64,
         /// What its children build in.
         snapshot: Option<SnapshotRef>,
+        /// The files that it has produced.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<ArtifactRef>,
     },
     /// A step failed, and with it the chain that it is in.
     ChainFailed {

@@ -12,10 +12,10 @@ use hm_host::backend::kv::KeptValues;
 use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
 use hm_host::backend::terminal::Terminal;
 use hm_host::sandbox::{
-    Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext, Stream,
-    World,
+    Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext,
+    StepTerms, Stream, World,
 };
-use hm_plugin_protocol::{ArchiveId, BuildEvent, Level, PluginManifest};
+use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, Level, PluginManifest};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -138,16 +138,14 @@ impl Bench {
     /// A step, and its events.
     pub(super) fn step(&self) -> (StepContext, mpsc::Receiver<BuildEvent>) {
         let (sender, events) = mpsc::channel(100);
-        (
-            StepContext::new(
-                self.step_id,
-                self.archive,
-                self.backend.clone(),
-                sender,
-                self.world.secrets.clone(),
-            ),
-            events,
-        )
+        let terms = StepTerms {
+            step_id: self.step_id,
+            archive: self.archive,
+            parent: None,
+            cache: CacheDecision::MissNoCommit,
+            artifacts: None,
+        };
+        (StepContext::new(terms, self.backend.clone(), sender, self.world.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.

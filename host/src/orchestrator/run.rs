@@ -20,7 +20,7 @@ use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
 use crate::backend::local::{LocalBackend, WORKSPACE};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugin, PluginFailure, Plugins, Start, executor_call, one_line};
-use crate::sandbox::{EventSender, Role, StepContext, World};
+use crate::sandbox::{EventSender, Role, StepContext, StepTerms, World};
 
 /// How many events may wait for the formatter before the steps have to.
 const EVENTS: usize = 1024;
@@ -255,7 +255,14 @@ impl Run {
             Action::End { step, exit_code, snapshot } => {
                 let StepRun { id: step_id, started } = self.steps[step];
                 let duration_ms = millis(started);
-                self.emit(BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot }).await;
+                self.emit(BuildEvent::StepEnd {
+                    step_id,
+                    exit_code,
+                    duration_ms,
+                    snapshot,
+                    artifacts: Vec::new(),
+                })
+                .await;
             }
             Action::Fail { step, exit_code, message } => {
                 let planned = &self.plan.steps()[step];
@@ -334,13 +341,16 @@ impl Run {
         let plugin = self.plugins.runner(&planned.runner).cloned();
         let step_id = self.steps[index].id;
         let (archive, backend) = (self.archive, self.backend.clone());
-        let role = Role::Executor(Box::new(StepContext::new(
+        let cache = CacheDecision::MissNoCommit;
+        let terms = StepTerms {
             step_id,
             archive,
-            backend,
-            self.events.clone(),
-            self.world.secrets.clone(),
-        )));
+            parent: parent_snapshot.clone(),
+            cache: cache.clone(),
+            artifacts: None,
+        };
+        let (events, secrets) = (self.events.clone(), self.world.secrets.clone());
+        let role = Role::Executor(Box::new(StepContext::new(terms, backend, events, secrets)));
         let start = Start { cancelled: self.cancelled.clone(), ..Start::of(role) };
         let input = ExecutorInput {
             step: planned.step.clone(),
@@ -349,7 +359,7 @@ impl Run {
             workdir: WORKSPACE.into(),
             run_id: self.run_id,
             step_id,
-            cache_lookup: CacheDecision::MissNoCommit,
+            cache_lookup: cache,
             parent_snapshot,
         };
         let (runner, timeout) = (planned.runner.clone(), planned.timeout);

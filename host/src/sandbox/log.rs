@@ -31,7 +31,7 @@ pub(super) fn emit_event(state: &mut PluginState, args: Args) -> HostFuture<'_> 
         let event: BuildEvent = steps::json("hm_emit_event", &args[0])?;
         let step = steps::step(state)?;
         match event {
-            BuildEvent::StepLog { step_id, stream, line, .. } if step_id == step.step_id => {
+            BuildEvent::StepLog { step_id, stream, line, .. } if step_id == step.terms.step_id => {
                 step.lines(stream, &line).await;
                 Ok(Vec::new())
             }

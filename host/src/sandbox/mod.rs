@@ -35,7 +35,7 @@ pub use output::{Output, Stream};
 pub use policy::{Decision, Grants, Policy, Reach};
 pub use reach::{Authorities, Outside};
 pub use secrets::{Masker, Secrets, TooManySecrets};
-pub use step::{EventSender, StepContext};
+pub use step::{EventSender, StepContext, StepTerms};
 pub use table::{Grant, HostFn, TABLE, host_functions, reference, required_but_unknown};
 pub use world::World;
 
@@ -141,7 +141,7 @@ impl Role {
     #[must_use]
     pub fn step_id(&self) -> Option<Uuid> {
         match self {
-            Self::Executor(step) => Some(step.step_id),
+            Self::Executor(step) => Some(step.terms.step_id),
             _ => None,
         }
     }

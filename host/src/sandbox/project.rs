@@ -31,7 +31,7 @@ pub(super) fn archive_read(state: &mut PluginState, args: Args) -> HostFuture<'_
 /// The archive of the step, which knows no other.
 async fn archive(state: &mut PluginState, id: ArchiveId) -> Result<std::sync::Arc<Archive>, HostError> {
     let step = step(state)?;
-    if id != step.archive {
+    if id != step.terms.archive {
         return Err(failed(Misuse::NotItsArchive));
     }
     step.backend.archive().await.map_err(failed)

@@ -1,10 +1,11 @@
 //! What an executor's instance acts on: its own step, and nothing of any other. Log lines become events here.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
-use hm_plugin_protocol::{ArchiveId, BuildEvent, StdStream};
+use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -14,12 +15,25 @@ use crate::backend::local::LocalBackend;
 /// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
 pub type EventSender = mpsc::Sender<BuildEvent>;
 
-/// The step that an executor's instance was made for.
-pub struct StepContext {
+/// What the host has decided about a step, before its plugin hears of it.
+#[derive(Debug, Clone)]
+pub struct StepTerms {
     /// The step within the run.
     pub step_id: Uuid,
     /// The source tree that this step may start from.
     pub archive: ArchiveId,
+    /// The state that it may start from instead.
+    pub parent: Option<SnapshotRef>,
+    /// What it may take from the cache, or keep there.
+    pub cache: CacheDecision,
+    /// The directory for what it produces; none where nobody wants that.
+    pub artifacts: Option<PathBuf>,
+}
+
+/// The step that an executor's instance was made for.
+pub struct StepContext {
+    /// What it may do.
+    pub terms: StepTerms,
     /// What runs commands.
     pub backend: Arc<LocalBackend>,
     /// The sandboxes that this instance has started; it can act on no others.
@@ -41,14 +55,13 @@ impl StepContext {
     /// A step whose output goes to `events`.
     #[must_use]
     pub fn new(
-        step_id: Uuid,
-        archive: ArchiveId,
+        terms: StepTerms,
         backend: Arc<LocalBackend>,
         events: EventSender,
         secrets: Arc<Secrets>,
     ) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        Self { step_id, archive, backend, sandboxes: BTreeSet::new(), events, secrets, stdout, stderr }
+        Self { terms, backend, sandboxes: BTreeSet::new(), events, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
@@ -78,7 +91,7 @@ impl StepContext {
 
     async fn send(&self, stream: StdStream, lines: Vec<String>) {
         for line in lines {
-            let event = BuildEvent::StepLog { step_id: self.step_id, stream, line, ts: Utc::now() };
+            let event = BuildEvent::StepLog { step_id: self.terms.step_id, stream, line, ts: Utc::now() };
             // A closed channel means that the build is over and nobody listens: there is no one to tell.
             let _ = self.events.send(event).await;
         }

@@ -81,7 +81,7 @@ pub(super) fn sandbox_start(state: &mut PluginState, args: Args) -> HostFuture<'
     Box::pin(async move {
         let start: SandboxStartArgs = json("hm_sandbox_start", &args[0])?;
         let step = step(state)?;
-        if start.archive_id != step.archive {
+        if start.archive_id != step.terms.archive {
             return Err(failed(Misuse::NotItsArchive));
         }
         let id = step.backend.start(start.parent.as_ref()).await.map_err(failed)?;

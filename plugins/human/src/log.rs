@@ -76,7 +76,7 @@ impl Log {
             BuildEvent::StepStart { step_id, runner, image } => self.step_start(step_id, &runner, image),
             BuildEvent::StepLog { step_id, line, .. } => self.step_log(step_id, &line),
             BuildEvent::StepCacheHit { step_id, key, tag } => self.step_cache_hit(step_id, key, &tag),
-            BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot } => {
+            BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot, .. } => {
                 self.step_end(step_id, exit_code, duration_ms, snapshot)
             }
             BuildEvent::ChainFailed { failed_step_id, failed_step_key, exit_code, message, .. } => {

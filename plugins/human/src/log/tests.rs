@@ -31,7 +31,7 @@ fn line(key: char, line: &str) -> BuildEvent {
 
 fn end(key: char, exit_code: i32, duration_ms: u64) -> BuildEvent {
     let snapshot = (exit_code == 0).then(|| SnapshotRef("layer".into()));
-    BuildEvent::StepEnd { step_id: id(key), exit_code, duration_ms, snapshot }
+    BuildEvent::StepEnd { step_id: id(key), exit_code, duration_ms, snapshot, artifacts: Vec::new() }
 }
 
 fn hit(key: char) -> BuildEvent {
