@@ -143,7 +143,7 @@ fn files_and_arguments_that_are_not_there() {
     let none = Project::new().run(&["build"]).expect_code(2);
     assert!(
         none.stderr.contains("no pipeline found")
-            && none.stderr.contains("hint: put a pipeline into .hm/ci.json"),
+            && none.stderr.contains("hint: put a pipeline into .hm/ci.py or .hm/ci.json"),
         "{}",
         none.stderr
     );

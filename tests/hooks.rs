@@ -26,15 +26,15 @@ const WORDS: &str = r#"(data (i32.const 8192) "\"warn\"") (data (i32.const 8200)
     (func $abort (call $give (i32.const 8300) (i64.const 34)))
     (func $fail (call $error (call $block (i32.const 8400) (i64.const 47))))"#;
 
-struct Hook {
-    name: &'static str,
-    phase: &'static str,
-    events: &'static [&'static str],
-    timeout_ms: u32,
-    run: &'static str,
+pub(crate) struct Hook {
+    pub(crate) name: &'static str,
+    pub(crate) phase: &'static str,
+    pub(crate) events: &'static [&'static str],
+    pub(crate) timeout_ms: u32,
+    pub(crate) run: &'static str,
 }
 
-const DEFAULT: Hook = Hook {
+pub(crate) const DEFAULT: Hook = Hook {
     name: "hook",
     phase: "before",
     events: &[],
@@ -42,7 +42,7 @@ const DEFAULT: Hook = Hook {
     run: "(call $say) (call $continue) (i32.const 0)",
 };
 
-fn project(hooks: &[Hook], steps: &Value) -> Project {
+pub(crate) fn project(hooks: &[Hook], steps: &Value) -> Project {
     let project = Project::with_steps(steps);
     fs::create_dir_all(project.config().join("plugins")).expect("a directory");
     for Hook { name, phase, events, timeout_ms, run } in hooks {
@@ -59,7 +59,7 @@ fn project(hooks: &[Hook], steps: &Value) -> Project {
 }
 
 /// What the hooks were told, in order: plugin, phase and kind.
-fn heard(ran: &Ran) -> Vec<String> {
+pub(crate) fn heard(ran: &Ran) -> Vec<String> {
     let told = ran.stderr.lines().filter_map(|line| line.strip_prefix("warning: plugin ")?.split_once(": {"));
     told.map(|(plugin, rest)| {
         let call: Value = serde_json::from_str(&format!("{{{rest}")).expect("an event");

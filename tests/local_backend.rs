@@ -3,7 +3,9 @@
 #![cfg(target_os = "linux")]
 
 mod archive;
+mod artifacts;
 mod attacks;
+mod kept;
 mod lab;
 mod processes;
 

@@ -2,11 +2,15 @@
 //! Unit tests are beside the code they test.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when something is wrong")]
 
+mod artifacts;
 mod attack;
 mod audit;
 mod bad_input;
 mod builds;
+mod cache_command;
+mod caching;
 mod corpora;
+mod crashes;
 mod events;
 mod foreign_plugins;
 mod grants;
@@ -19,8 +23,10 @@ mod plugin_call;
 mod plugin_call_grants;
 mod plugin_life;
 mod published;
+mod python;
 mod reach;
 mod real_pipelines;
+mod runs;
 mod subcommands;
 mod support;
 mod surface;

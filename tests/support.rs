@@ -2,8 +2,9 @@
 //! Compiled plugins are shared between tests; everything else is fresh.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 /// A project in a temporary directory, and a home to go with it.
 pub(crate) struct Project {
     dir: tempfile::TempDir,
+    /// Where `cache` and `state` are.
+    places: PathBuf,
 }
 
 /// What a run of `hm` gave.
@@ -30,7 +33,7 @@ impl Project {
         for part in ["project", "home", "config/harmont"] {
             fs::create_dir_all(dir.path().join(part)).expect("a directory");
         }
-        Self { dir }
+        Self { dir, places: PathBuf::from(env!("CARGO_TARGET_TMPDIR")) }
     }
 
     /// A project whose only pipeline has these steps.
@@ -40,8 +43,34 @@ impl Project {
         project
     }
 
+    /// The same, with a cache and records that are nobody else's. They begin with the compiled plugins alone.
+    pub(crate) fn alone(mut self) -> Self {
+        self.run(&["plugin", "list"]).expect_code(0);
+        let shared = std::mem::replace(&mut self.places, self.dir.path().to_owned());
+        let (modules, key) = ("cache/harmont/modules", "state/harmont/modules.key");
+        DirBuilder::new().recursive(true).mode(0o700).create(self.places.join(modules)).expect("a directory");
+        for entry in fs::read_dir(shared.join(modules)).expect("modules").flatten() {
+            let place = self.places.join(modules).join(entry.file_name());
+            // One that is missing is merely compiled again.
+            let _ = fs::hard_link(entry.path(), &place).or_else(|_| fs::copy(entry.path(), &place).map(drop));
+        }
+        fs::create_dir_all(self.state()).expect("a directory");
+        fs::copy(shared.join(key), self.places.join(key)).expect("a copy");
+        self
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("project")
+    }
+
+    /// `$XDG_CACHE_HOME/harmont`
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.places.join("cache/harmont")
+    }
+
+    /// `$XDG_STATE_HOME/harmont`
+    pub(crate) fn state(&self) -> PathBuf {
+        self.places.join("state/harmont")
     }
 
     /// The home directory.
@@ -62,13 +91,14 @@ impl Project {
 
     /// A command that is not started yet.
     pub(crate) fn hm(&self, args: &[&str]) -> Command {
-        let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_hm"));
         command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").expect("PATH"));
         command.env("HOME", self.home());
         command.env("XDG_CONFIG_HOME", self.dir.path().join("config"));
-        command.env("XDG_CACHE_HOME", shared.join("cache")).env("XDG_STATE_HOME", shared.join("state"));
+        command
+            .env("XDG_CACHE_HOME", self.places.join("cache"))
+            .env("XDG_STATE_HOME", self.places.join("state"));
         command
     }
 

@@ -41,9 +41,9 @@ fn every_file_says_what_it_is_for_and_fits_in_a_head() {
 #[test]
 fn imports_point_down() {
     // Each module of the host, with the modules that it must not know.
-    let below: [(&str, &[&str]); 10] = [
+    let below: [(&str, &[&str]); 11] = [
         ("orchestrator", &["cli", "attack", "sys"]),
-        ("plugin", &["cli", "attack", "orchestrator", "sys", "cache"]),
+        ("plugin", &["cli", "attack", "orchestrator", "sys", "cache", "render"]),
         ("sandbox", &["cli", "attack", "orchestrator", "plugin", "pipeline", "cache"]),
         (
             "pipeline",
@@ -62,12 +62,17 @@ fn imports_point_down() {
             &["cli", "attack", "orchestrator", "plugin", "sandbox", "pipeline", "backend", "sys", "record"],
         ),
         ("record", &["cli", "attack", "orchestrator", "plugin", "sandbox", "pipeline", "backend", "sys"]),
+        ("render", &["cli", "attack", "orchestrator", "plugin", "sandbox", "sys", "cache", "record"]),
         ("attack", &["cli", "orchestrator", "pipeline", "backend", "sandbox", "sys"]),
         ("cli", &[]),
     ];
     let host = repository().join("host/src");
     for path in rust_files() {
         let Ok(inside) = path.strip_prefix(&host) else { continue };
+        // Only there for tests.
+        if inside.ends_with("tests.rs") {
+            continue;
+        }
         let module = inside
             .components()
             .next()

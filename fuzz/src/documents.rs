@@ -8,7 +8,7 @@ use hm_host::sys::{Sanitizer, printable};
 use hm_plugin_protocol::serde_json;
 use hm_plugin_protocol::{
     BuildEvent, CallbackData, Capability, ExecutorInput, HookEvent, HookOutcome, Pipeline, PluginError,
-    PluginManifest, SandboxExecArgs, SandboxStartArgs, StepResult, SubcommandInput,
+    PluginManifest, SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, StepResult, SubcommandInput,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +70,7 @@ pub fn event(data: &[u8]) {
     same_again::<CallbackData>(data);
     same_again::<SandboxStartArgs>(data);
     same_again::<SandboxExecArgs>(data);
+    same_again::<SandboxCommitArgs>(data);
 }
 
 fn same_again<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) {

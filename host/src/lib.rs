@@ -1,14 +1,18 @@
 //! `hm` runs CI pipelines on the developer's own machine; everything that acts in it is a sandboxed plugin.
 //!
 //! This library is the program without its `main`: `cli` on top, then `orchestrator`, `attack`, `plugin`, `sandbox`; `pipeline`, `backend`,
-//! `files` and `sys` are leaves. `ARCHITECTURE.md` has the map.
+//! `files`, `globs` and `sys` are leaves. `ARCHITECTURE.md` has the map.
 
 pub mod attack;
 pub mod backend;
+pub mod cache;
 pub mod cli;
 pub mod files;
+pub mod globs;
 pub mod orchestrator;
 pub mod pipeline;
 pub mod plugin;
+pub mod record;
+pub mod render;
 pub mod sandbox;
 pub mod sys;

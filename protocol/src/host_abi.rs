@@ -182,4 +182,20 @@ args! {
         /// Whether it asks for the network; the user's policy may still say no.
         network: bool,
     }
+    /// For `hm_sandbox_artifacts`, which answers with what it has brought out, or with nothing where that does not work; why, is
+    /// then in the step's logs.
+    SandboxArtifactsArgs {
+        /// The sandbox.
+        sandbox_id: String,
+        /// What to bring out: patterns of paths in the workspace, relative to it. A directory means all that is below it.
+        paths: Vec<String>,
+    }
+    /// For `hm_sandbox_commit`, which answers with the snapshot.
+    SandboxCommitArgs {
+        /// The sandbox.
+        sandbox_id: String,
+        /// The name to keep it under beyond this run: the one of the step's `CacheDecision::MissBuildAs`. The snapshot
+        /// has another name where keeping it does not work.
+        keep_as: Option<SnapshotRef>,
+    }
 }

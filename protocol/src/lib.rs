@@ -26,8 +26,9 @@ pub use executor::{ArchiveId, ArtifactRef, CacheDecision, ExecutorInput, Snapsho
 pub use hook::{HookEvent, HookEventKind, HookOutcome, HookPhase};
 pub use host_abi::{
     ArchiveReadArgs, CallbackData, DockerCommitArgs, DockerExecArgs, DockerExtractArgs, DockerStartArgs,
-    KeyringArgs, KeyringSetArgs, KvScope, Level, LoopbackHandle, LoopbackRecvArgs, SandboxExecArgs,
-    SandboxStartArgs, SocketHandle, SocketReadArgs, SocketWriteArgs, TtyConfirmArgs, TtyPromptArgs,
+    KeyringArgs, KeyringSetArgs, KvScope, Level, LoopbackHandle, LoopbackRecvArgs, SandboxArtifactsArgs,
+    SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SocketHandle, SocketReadArgs, SocketWriteArgs,
+    TtyConfirmArgs, TtyPromptArgs,
 };
 pub use ir::{Cache, CommandStep, Pipeline, Step, WaitStep};
 pub use manifest::{

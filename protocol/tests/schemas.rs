@@ -34,6 +34,8 @@ schemas! {
     "pipeline": Pipeline,
     "plugin_error": PluginError,
     "plugin_manifest": PluginManifest,
+    "sandbox_artifacts_args": SandboxArtifactsArgs,
+    "sandbox_commit_args": SandboxCommitArgs,
     "sandbox_exec_args": SandboxExecArgs,
     "sandbox_start_args": SandboxStartArgs,
     "socket_read_args": SocketReadArgs,

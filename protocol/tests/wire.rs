@@ -189,6 +189,9 @@ fn sandboxes() {
     }
     unchanged::<ours::SandboxStartArgs>(r#"{"archive_id":"ID","parent":null}"#);
     unchanged::<ours::SandboxStartArgs>(r#"{"archive_id":"ID","parent":"p"}"#);
+    unchanged::<ours::SandboxArtifactsArgs>(r#"{"sandbox_id":"s","paths":["dist/*.whl"]}"#);
+    unchanged::<ours::SandboxCommitArgs>(r#"{"sandbox_id":"s","keep_as":null}"#);
+    unchanged::<ours::SandboxCommitArgs>(r#"{"sandbox_id":"s","keep_as":"t"}"#);
     unchanged::<ours::SandboxExecArgs>(
         r#"{"sandbox_id":"s","cmd":["sh","-c","x"],"env":{"A":"1"},"workdir":"/w","network":true}"#,
     );

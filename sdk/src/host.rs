@@ -7,7 +7,7 @@
 
 use extism_pdk::Json;
 use hm_plugin_protocol::BuildEvent;
-pub use hm_plugin_protocol::executor::{ArchiveId, SnapshotRef};
+pub use hm_plugin_protocol::executor::{ArchiveId, ArtifactRef, SnapshotRef};
 pub use hm_plugin_protocol::host_abi::*;
 
 use hm_plugin_protocol::StdStream;
@@ -212,10 +212,18 @@ pub fn sandbox_exec(args: SandboxExecArgs) -> i32 {
     sys::hm_sandbox_exec(Json(args))
 }
 
-/// Ends a sandbox and keeps the state of its workspace.
+/// Brings files out of a sandbox, those that the patterns name, to where the user wants what steps produce, in place of what was
+/// brought out before. None if that does not work: then the step has failed, and its output says why.
 #[must_use]
-pub fn sandbox_commit(sandbox_id: &str) -> SnapshotRef {
-    sys::hm_sandbox_commit(sandbox_id.to_owned()).0
+pub fn sandbox_artifacts(args: SandboxArtifactsArgs) -> Option<Vec<ArtifactRef>> {
+    sys::hm_sandbox_artifacts(Json(args)).0
+}
+
+/// Ends a sandbox and saves the state of its workspace: beyond this run if the arguments give it a name and that works,
+/// in which case the answer is that name.
+#[must_use]
+pub fn sandbox_commit(args: SandboxCommitArgs) -> SnapshotRef {
+    sys::hm_sandbox_commit(Json(args)).0
 }
 
 /// Ends a sandbox and forgets the state of its workspace.

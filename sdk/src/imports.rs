@@ -93,7 +93,8 @@ imports! {
 
     fn hm_sandbox_start(args: Json<SandboxStartArgs>) -> String;
     fn hm_sandbox_exec(args: Json<SandboxExecArgs>) -> i32;
-    fn hm_sandbox_commit(sandbox_id: String) -> Json<SnapshotRef>;
+    fn hm_sandbox_artifacts(args: Json<SandboxArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>>;
+    fn hm_sandbox_commit(args: Json<SandboxCommitArgs>) -> Json<SnapshotRef>;
     fn hm_sandbox_discard(sandbox_id: String);
     fn hm_sandbox_exists(snapshot: Json<SnapshotRef>) -> u32;
 }

@@ -68,9 +68,15 @@ pub struct Host {
     pub sandboxes: Vec<SandboxStartArgs>,
     /// Recorded: arguments of `sandbox_exec`.
     pub sandbox_execs: Vec<SandboxExecArgs>,
+    /// Recorded: arguments of `sandbox_artifacts`.
+    pub artifact_calls: Vec<SandboxArtifactsArgs>,
+    /// What `sandbox_artifacts` brings out.
+    pub artifacts: Vec<ArtifactRef>,
+    /// Whether `sandbox_artifacts` does not work.
+    pub artifacts_fail: bool,
     /// Recorded: sandboxes that were discarded.
     pub discarded: Vec<String>,
-    /// What `sandbox_exists` finds; `sandbox_commit` adds `layer-of-ID`.
+    /// What `sandbox_exists` finds; `sandbox_commit` adds the name it was given, or else `layer-of-ID`.
     pub snapshots: Vec<SnapshotRef>,
     /// The answer of `docker_ping`.
     pub docker_answers: bool,
@@ -238,8 +244,13 @@ functions! {
         host.sandbox_execs.push(args);
         host.exit_codes.pop_front().unwrap_or(0)
     }
-    fn hm_sandbox_commit(host, sandbox_id => String) -> Json<SnapshotRef> {
-        let snapshot = SnapshotRef(format!("layer-of-{sandbox_id}"));
+    fn hm_sandbox_artifacts(host, Json(args) => Json<SandboxArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>> {
+        host.artifact_calls.push(args);
+        Json((!host.artifacts_fail).then(|| host.artifacts.clone()))
+    }
+    fn hm_sandbox_commit(host, Json(args) => Json<SandboxCommitArgs>) -> Json<SnapshotRef> {
+        let unnamed = || SnapshotRef(format!("layer-of-{}", args.sandbox_id));
+        let snapshot = args.keep_as.clone().unwrap_or_else(unnamed);
         host.snapshots.push(snapshot.clone());
         Json(snapshot)
     }

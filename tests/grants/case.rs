@@ -62,7 +62,11 @@ pub(super) async fn of(name: &str, bench: &Bench) -> Case {
     match name {
         "hm_log" | "hm_emit_step_log" | "hm_emit_event" | "hm_should_cancel" | "hm_write_stdout"
         | "hm_write_stderr" => words::case(name, bench),
-        "hm_sandbox_start" | "hm_sandbox_exec" | "hm_sandbox_commit" | "hm_sandbox_discard"
+        "hm_sandbox_start"
+        | "hm_sandbox_exec"
+        | "hm_sandbox_artifacts"
+        | "hm_sandbox_commit"
+        | "hm_sandbox_discard"
         | "hm_sandbox_exists" => steps::case(name, bench).await,
         "hm_unix_socket_connect"
         | "hm_socket_write"
@@ -145,7 +149,7 @@ impl Bench {
             cache: CacheDecision::MissNoCommit,
             artifacts: None,
         };
-        (StepContext::new(terms, self.backend.clone(), sender, self.world.secrets.clone()), events)
+        (StepContext::new(terms, self.backend.clone(), sender, None, self.world.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.

@@ -1,7 +1,12 @@
 //! Cases of the functions on sandboxes.
 
-use hm_host::sandbox::Role;
-use hm_plugin_protocol::{BuildEvent, SandboxExecArgs, SandboxStartArgs, SnapshotRef};
+use hm_host::backend::local::{ExecSpec, KEPT};
+use hm_host::sandbox::{Policy, Role, StepTerms, TABLE};
+use hm_plugin_protocol::{
+    ArtifactRef, BuildEvent, CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs,
+    SandboxStartArgs, SnapshotRef,
+};
+use tokio::sync::mpsc;
 
 use super::case::{Bench, Case, Done, Happened, json};
 
@@ -19,7 +24,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
     }
     let id = bench.backend.start(None).await.expect("a sandbox");
     if name == "hm_sandbox_exists" {
-        let snapshot = bench.backend.commit(&id).await.expect("a snapshot");
+        let snapshot = bench.backend.commit(&id, None).await.expect("a snapshot");
         return Case {
             role: Role::Executor(Box::new(step)),
             args: vec![json(snapshot)],
@@ -42,8 +47,31 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
             };
             (json(args), Box::new(done))
         }
+        "hm_sandbox_artifacts" => {
+            let (sender, _unread) = mpsc::channel(1);
+            let made = ExecSpec {
+                argv: ["sh", "-c", "echo made > file"].map(str::to_owned).to_vec(),
+                env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+                workdir: "/workspace".into(),
+                network: false,
+            };
+            assert_eq!(bench.backend.exec(&id, made, sender).await.expect("a command"), 0);
+            let out = bench.directory.path().canonicalize().expect("a directory").join("out/step");
+            step.terms.artifacts = Some(out.clone());
+            let done = move |happened: &Happened<'_>| {
+                let expected = [ArtifactRef {
+                    key: "file".into(),
+                    mime: "application/octet-stream".into(),
+                    size_bytes: 5,
+                }];
+                let answered: Option<Vec<ArtifactRef>> = serde_json::from_slice(happened.answer).ok();
+                let noted = matches!(&happened.state.role, Role::Executor(step) if step.produced == expected);
+                answered.as_deref() == Some(&expected[..]) && noted && out.join("file").exists()
+            };
+            (json(SandboxArtifactsArgs { sandbox_id: id, paths: vec!["*".into()] }), Box::new(done))
+        }
         "hm_sandbox_commit" => (
-            id.clone().into_bytes(),
+            json(SandboxCommitArgs { sandbox_id: id.clone(), keep_as: None }),
             Box::new(move |happened| {
                 let snapshot: Option<SnapshotRef> = serde_json::from_slice(happened.answer).ok();
                 snapshot.is_some() && own(happened).is_some_and(|sandboxes| !sandboxes.contains(&id))
@@ -64,4 +92,81 @@ fn own(happened: &Happened<'_>) -> Option<std::collections::BTreeSet<String>> {
         Role::Executor(step) => Some(step.sandboxes.clone()),
         _ => None,
     }
+}
+
+/// What becomes of one call of an executor whose step has these terms.
+async fn call(
+    name: &str,
+    args: impl serde::Serialize,
+    terms: StepTerms,
+    bench: &Bench,
+) -> Result<Vec<u8>, String> {
+    let engine = hm_abi::Engine::new().expect("an engine");
+    let function = TABLE.iter().find(|function| function.name == name).expect("a function");
+    let mut step = bench.step().0;
+    step.terms = terms;
+    // All that the bench's backend has.
+    if let Ok(args) = serde_json::to_value(&args)
+        && let Some(id) = args.get("sandbox_id").and_then(|id| id.as_str())
+    {
+        step.sandboxes.insert(id.to_owned());
+    }
+    let policy = Policy::by_name([name.to_owned()].into());
+    let state = bench.state(policy, Role::Executor(Box::new(step))).0;
+    let mut instance = super::instance(&engine, function, &[json(args)], state);
+    instance.call("go", b"", &super::LIMITS).await.map_err(|error| {
+        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .map(|error| format!("{error} "))
+            .collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bench = Bench::new(&super::case::backend(directory.path()).await);
+    if !bench.backend.keeps() {
+        return crate::support::skipped("without namespaces nothing is kept");
+    }
+    let tag = || SnapshotRef(format!("{KEPT}{}", uuid::Uuid::new_v4().simple()));
+    let id = bench.backend.start(None).await.expect("a sandbox");
+    let kept = bench.backend.commit(&id, Some(&tag())).await.expect("kept");
+    let terms = |cache: CacheDecision, parent: Option<&SnapshotRef>| StepTerms {
+        cache,
+        parent: parent.cloned(),
+        ..bench.step().0.terms
+    };
+    let hit = || CacheDecision::Hit { tag: kept.clone() };
+    let build_as = |tag: &SnapshotRef| CacheDecision::MissBuildAs { tag: tag.clone() };
+    let nothing = CacheDecision::MissNoCommit;
+    let start = || SandboxStartArgs { archive_id: bench.archive, parent: Some(kept.clone()) };
+
+    // Neither its own nor its parent's: it is not even told whether that is there.
+    for other in [terms(nothing.clone(), None), terms(build_as(&tag()), Some(&tag()))] {
+        let error = call("hm_sandbox_exists", &kept, other.clone(), &bench).await.expect_err("a refusal");
+        assert!(error.contains("is neither this step's nor its parent's"), "{error}");
+        let error = call("hm_sandbox_start", start(), other, &bench).await.expect_err("a refusal");
+        assert!(error.contains("is neither this step's nor its parent's"), "{error}");
+    }
+    for own in [terms(hit(), None), terms(nothing.clone(), Some(&kept))] {
+        assert_eq!(call("hm_sandbox_exists", &kept, own.clone(), &bench).await, Ok(vec![1, 0, 0, 0]));
+        call("hm_sandbox_start", start(), own, &bench).await.expect("a sandbox");
+    }
+
+    let own = tag();
+    let id = bench.backend.start(None).await.expect("a sandbox");
+    let commit =
+        |keep_as: &SnapshotRef| SandboxCommitArgs { sandbox_id: id.clone(), keep_as: Some(keep_as.clone()) };
+    for (name, terms) in [
+        (&own, terms(nothing, Some(&own))),
+        (&kept, terms(hit(), None)),
+        (&tag(), terms(build_as(&own), None)),
+    ] {
+        let error = call("hm_sandbox_commit", commit(name), terms, &bench).await.expect_err("a refusal");
+        assert!(error.contains("this step is not to keep its files as"), "{error}");
+    }
+    assert!(!bench.backend.exists(&own).await);
+    let answer = call("hm_sandbox_commit", commit(&own), terms(build_as(&own), None), &bench).await;
+    assert_eq!(answer, Ok(json(&own)));
+    assert!(bench.backend.exists(&own).await);
 }

@@ -129,7 +129,7 @@ pub(super) async fn step(
     let id = backend.start(parent).await.unwrap();
     let outcome = run(backend, &id, script).await;
     assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
-    (backend.commit(&id).await.unwrap(), outcome.text())
+    (backend.commit(&id, None).await.unwrap(), outcome.text())
 }
 
 /// Processes whose command line contains the marker.

@@ -1,4 +1,5 @@
 //! `cargo xtask bench`: what a step costs. `hm build` on 1, 10 and 100 steps of `true` beside a plain shell loop, in one run.
+//! How that grows with thousands of steps is `scale`'s.
 
 use std::fs;
 use std::path::Path;
@@ -8,21 +9,31 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, run};
+use crate::scale::{pipeline, scale};
 use crate::setup;
 
 /// Measured runs of each command; the median is what is shown.
 const RUNS: usize = 15;
 
-/// Builds `hm` optimised, runs it and the loop in turn, and prints a table.
+/// Builds `hm` optimised and measures what a step costs, or with `scale` how that grows.
 ///
 /// # Errors
 /// When something cannot be built, or a measured command fails.
-pub(crate) fn bench(root: &Path) -> Result<()> {
+pub(crate) fn bench(root: &Path, args: &[String]) -> Result<()> {
+    let measured = match args {
+        [] => steps,
+        [only] if only == "scale" => scale,
+        _ => bail!("`bench` takes `scale` or nothing"),
+    };
     eprintln!("setup: {}", setup::run()?);
     run(cargo().current_dir(root).args(["build", "--release", "--locked", "--package", "hm"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let hm = target.join("release/hm");
-    let project = target.join("bench-project");
+    measured(&target.join("release/hm"), &target)
+}
+
+/// Runs this `hm` and the loop in turn, and prints a table.
+fn steps(hm: &Path, folder: &Path) -> Result<()> {
+    let project = folder.join("bench-project");
     fs::create_dir_all(project.join(".hm"))?;
 
     println!("`hm build` of N steps of `true`, medians of {RUNS} runs in turn, -j1\n");
@@ -33,10 +44,11 @@ pub(crate) fn bench(root: &Path) -> Result<()> {
     let mut one = None;
     for steps in [1, 10, 100] {
         for (name, parent) in [("chain", true), ("forks", false)] {
-            fs::write(project.join(format!(".hm/{name}.json")), pipeline(steps, parent))?;
+            let text = pipeline(steps, "", |n| parent.then(|| n - 1));
+            fs::write(project.join(format!(".hm/{name}.json")), text)?;
         }
         let build = |pipeline: &str| {
-            let mut command = Command::new(&hm);
+            let mut command = Command::new(hm);
             command.args(["build", "-j1", "--dir"]).arg(&project).arg(pipeline);
             command
         };
@@ -74,16 +86,6 @@ pub(crate) fn bench(root: &Path) -> Result<()> {
     }
     println!("\n\"a step\" is the cost of each step after the first.");
     Ok(())
-}
-
-fn pipeline(steps: u32, chain: bool) -> String {
-    let steps: Vec<String> = (0..steps)
-        .map(|n| {
-            let parent = if chain && n > 0 { format!(r#","builds_in":"s{}""#, n - 1) } else { String::new() };
-            format!(r#"{{"type":"command","key":"s{n}","cmd":"true"{parent}}}"#)
-        })
-        .collect();
-    format!(r#"{{"version":"0","steps":[{}]}}"#, steps.join(","))
 }
 
 fn time(mut command: Command) -> Result<Duration> {

@@ -8,6 +8,7 @@ mod fuzz;
 mod guests;
 mod plugins;
 mod run;
+mod scale;
 mod setup;
 mod test;
 mod wasm;
@@ -53,9 +54,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "",
-        about: "measure what a step costs, beside a plain shell loop",
-        run: |root, _| bench::bench(root),
+        arguments: "[scale]",
+        about: "measure what a step costs, beside a plain shell loop, or how plans and builds grow",
+        run: bench::bench,
     },
     Command {
         name: "plugins",

@@ -2,6 +2,7 @@
 //! What a plugin may ask of them is the policy's business, which lies above.
 
 pub mod archive;
+pub mod artifacts;
 pub mod browser;
 pub mod callback;
 pub mod config_files;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::measures::{Size, Span};
+
 /// Run CI pipelines on your own machine, each step by a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
 #[command(name = "hm", version, max_term_width = 100, arg_required_else_help = true)]
@@ -17,6 +19,13 @@ pub(super) enum Command {
     /// Run a pipeline
     #[command(alias = "run")]
     Build(BuildArgs),
+    /// Show what a build would do and take from the cache, without running a step
+    Plan(PlanArgs),
+    /// Tell why the last build ran a step, or took it from the cache
+    Why(WhyArgs),
+    /// The cache: what is kept of former builds, and removing it
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Plugins: which there are, what they may do, calling them, attacking the sandbox
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -37,8 +46,9 @@ pub(super) enum Command {
     OfPlugin(Vec<String>),
 }
 
+/// Which pipeline, of which project, with what set for its steps.
 #[derive(Debug, Args)]
-pub(super) struct BuildArgs {
+pub(super) struct PipelineArgs {
     /// Name of the pipeline, where there are several
     pub(super) pipeline: Option<String>,
 
@@ -54,6 +64,20 @@ pub(super) struct BuildArgs {
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<String>,
 
+    /// Run steps that name no runner with this one
+    #[arg(long, value_name = "RUNNER")]
+    pub(super) runner: Option<String>,
+
+    /// Give steps no network
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    #[command(flatten)]
+    pub(super) of: PipelineArgs,
+
     /// How the build is shown: `human`, `json`, or the format of another plugin
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) format: String,
@@ -62,13 +86,21 @@ pub(super) struct BuildArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
 
-    /// Run steps that name no runner with this one
-    #[arg(long, value_name = "RUNNER")]
-    pub(super) runner: Option<String>,
+    /// After a failure, go on with what needs nothing of the step that failed
+    #[arg(short, long)]
+    pub(super) keep_going: bool,
 
-    /// Give steps no network
+    /// Run every step anew, whatever the cache has; new results are kept
     #[arg(long)]
-    pub(super) offline: bool,
+    pub(super) no_cache: bool,
+
+    /// Run only what failed or did not run in the last build of this pipeline, and what it builds in
+    #[arg(long)]
+    pub(super) failed: bool,
+
+    /// Where files that steps produce go, a folder for each step [default: .hm/out in the project]
+    #[arg(long, value_name = "DIR")]
+    pub(super) artifacts: Option<PathBuf>,
 
     /// Write down what plugins do and are denied in this file, a line of JSON for each
     #[arg(long, value_name = "FILE")]
@@ -77,6 +109,56 @@ pub(super) struct BuildArgs {
     /// Show more: diagnostics of plugins, runners, snapshots
     #[arg(short, long)]
     pub(super) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) of: PipelineArgs,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyArgs {
+    /// The step's key
+    pub(super) step: String,
+
+    /// The pipeline, where steps of several have that key [default: the one that was built last]
+    #[arg(short, long, value_name = "PIPELINE")]
+    pub(super) pipeline: Option<String>,
+
+    /// The project [default: here, or the nearest folder above with .hm/]
+    #[arg(short, long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// List the results that are kept: how large and old they are, when they were last used, and of which step
+    List {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove results that can never be used again, and those beyond the limits
+    Prune(PruneArgs),
+    /// Remove all results, but those that running builds use
+    Clear,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// Remove what was not used for so long, such as 90s, 30m, 12h or 7d [default: as configured, or 30d]
+    #[arg(long, value_name = "TIME")]
+    pub(super) older_than: Option<Span>,
+
+    /// Remove what was not used for the longest time, until no more is left than this, such as 500MB or 5GB [default: as
+    /// configured, or 20GB]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_size: Option<Size>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,66 +1,68 @@
 //! `hm build`: from its arguments to a finished build.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
+use chrono::Utc;
 use hm_plugin_protocol::Capability;
-use uuid::Uuid;
 
 use super::args::BuildArgs;
-use super::config::Config;
+use super::cache::sweep;
 use super::error::{CliError, to_u8};
+use super::history::{last_build, steps_on_record, unfinished};
+use super::prepare::{Prepared, close};
 use super::signals::interrupts;
-use super::{Loaded, audit, heard, load_plugins, to_stderr, warn, warn_of_gaps, world};
-use crate::backend::local::{LocalBackend, LocalConfig, Mode};
-use crate::orchestrator::{Build, Ended, exit, run};
-use crate::pipeline::{Overrides, Plan, Source, choose, find_project, read};
+use super::{audit, heard, to_stderr, warn, warn_of_gaps};
+use crate::backend::artifacts;
+use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
+use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugins, Start, one_line};
-use crate::sandbox::{Output, Role, World};
+use crate::record::{About, Recorder};
+use crate::sandbox::{Output, Role};
 use crate::sys::{System, cores};
-
-/// How many of the same kind of warning are shown.
-const WARNINGS: usize = 10;
 
 /// Runs the command and returns the exit code.
 pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let system = System::read()?;
-    let (source, project) = places(&args, &system)?;
-    let config = Config::read(&system.config, &project)?;
-    let pipelines = read(&source, std::io::stdin().lock())?;
-    let (_, pipeline) = choose(pipelines, args.pipeline.as_deref())?;
-
     let audit = audit(args.audit.as_deref())?;
-    let world = World { audit: audit.clone(), ..world(&system, Some(&project)) };
-    let Loaded { plugins, world, listener } = load_plugins(&system, world, args.verbose).await?;
-    let runners = plugins.runners();
-    let overrides = Overrides { env: environment(&args.env, &system)?, runner: args.runner.clone() };
-    let plan = Plan::new(pipeline, &overrides, &runners)?;
-    plan.check_runners(&runners)?;
-    plan.check_arguments(|runner| plugins.step_schema(runner))?;
-    warn_of_unknown_fields(&plan);
-    let formatter = formatter(&args, &plugins, &system)?;
-
-    let run_id = Uuid::new_v4();
-    let backend = LocalBackend::open(LocalConfig {
-        helper: system.program.clone(),
-        project,
-        cache: system.cache.clone(),
-        run_id,
-        host_env: system.env.clone(),
-        home: system.home.clone(),
-        network: !(args.offline || config.offline),
-        mode: Mode::Auto,
-    });
-    let backend = Arc::new(backend.await.map_err(CliError::Sandbox)?);
-    if let Some(notice) = backend.notice() {
-        warn(notice);
+    let mut interrupts = interrupts()?;
+    let mut prepared = tokio::select! {
+        prepared = Prepared::new(&args.of, &system, audit.clone(), args.verbose) => prepared?,
+        _ = interrupts.recv() => return Err(CliError::Interrupted),
+    };
+    let runs = system.state.join("runs");
+    let whole = prepared.plan.clone();
+    if args.failed {
+        let last = last_build(&runs, &prepared.project, &prepared.pipeline)?;
+        let left = unfinished(&last, &whole);
+        if left.is_empty() {
+            to_stderr("nothing to do: every step succeeded in the last build\n");
+            return prepared.close().await.map(|()| 0);
+        }
+        prepared.plan = whole.only(&left);
     }
+    let chosen = args.artifacts.as_ref().map(|dir| system.current_dir.join(dir));
+    let artifacts = artifacts::root(&prepared.project, chosen.as_deref()).map_err(CliError::Artifacts)?;
+    let formatter = formatter(&args, &prepared.plugins, &system)?;
+    let record = record(&prepared, &runs, &whole);
+    let keeping = prepared.keeping(&system, !args.no_cache);
+    let Prepared { plan, plugins, world, listener, backend, config, run_id, .. } = prepared;
     let jobs = args.jobs.map_or_else(cores, usize::from);
-    let build =
-        Build { plan: Arc::new(plan), plugins, backend: backend.clone(), jobs, run_id, world, formatter };
-    let Ended { exit_code, shown, stopped, troubles } = run(build, interrupts()?).await;
+    let limits = keeping.as_ref().map(|_| config.limits());
+    let build = Build {
+        plan: Arc::new(plan),
+        plugins,
+        backend: backend.clone(),
+        manner: Manner { jobs, keep_going: args.keep_going },
+        keeping,
+        record,
+        artifacts,
+        run_id,
+        world,
+        formatter,
+    };
+    let Ended { exit_code, shown, stopped, troubles, kept, not_recorded } = run(build, interrupts).await;
     heard(listener).await;
     for trouble in &troubles {
         warn(&one_line(trouble));
@@ -68,10 +70,14 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     if let Some(stop) = stopped {
         to_stderr(&CliError::Stopped(stop).report());
     }
-    let closed = match Arc::into_inner(backend) {
-        Some(backend) => backend.close().await.map_err(CliError::CleanUp),
-        None => Ok(()),
-    };
+    let limits = limits.filter(|_| kept.results > 0 && kept.trouble.is_none());
+    warn_of_what_was_not_kept(kept, not_recorded);
+    let closed = close(backend).await;
+    if let Some(limits) = limits
+        && let Err(error) = sweep(&system.cache, limits, Utc::now())
+    {
+        warn(&format!("the cache was not kept within its limits: {}", one_line(&error)));
+    }
     warn_of_gaps(audit.as_ref());
     // The build's own result says more than what went wrong around it.
     for trouble in [shown.map_err(CliError::from), closed].into_iter().filter_map(Result::err) {
@@ -83,59 +89,38 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     Ok(to_u8(exit_code))
 }
 
-/// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo.
-fn warn_of_unknown_fields(plan: &Plan) {
-    for (at, field) in plan.unknown_fields().take(WARNINGS) {
-        warn(&format!("{at}: this hm does not know the field `{field}`"));
+fn warn_of_what_was_not_kept(kept: Kept, not_recorded: Option<String>) {
+    for pattern in kept.unmatched {
+        warn(&format!("a cache policy names `{pattern}`, and there is no such file"));
+    }
+    if let Some(trouble) = kept.trouble {
+        warn(&format!("not everything was kept in the cache: {trouble}"));
+    }
+    if let Some(trouble) = not_recorded {
+        warn(&format!("the record of this build is not complete: {trouble}"));
     }
 }
 
-/// Where the pipeline comes from and which project it works on.
-fn places(args: &BuildArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
-    let here = &system.current_dir;
-    if let Some(dir) = &args.dir {
-        let dir = here.join(dir);
-        if !dir.is_dir() {
-            return Err(CliError::Usage(format!("--dir {} is not a directory", dir.display())));
-        }
-    }
-    let given = args.dir.as_ref().map(|d| here.join(d));
-    let source = match &args.file {
-        Some(file) if file.as_os_str() == "-" => Source::Stdin,
-        Some(file) => Source::File(here.join(file)),
-        None => {
-            let found = match given {
-                Some(dir) => Some(dir),
-                None => find_project(here, system.user)?,
-            };
-            let project = found.unwrap_or_else(|| here.clone());
-            return Ok((Source::Project(project.clone()), project));
-        }
+/// The record of a build that runs a part of a plan, or all of it. Without one, the build goes on.
+fn record(prepared: &Prepared, runs: &Path, whole: &Plan) -> Option<Recorder> {
+    let about = About {
+        run_id: prepared.run_id,
+        project: prepared.project.clone(),
+        pipeline: prepared.pipeline.clone(),
+        started_at: Utc::now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        steps: steps_on_record(whole, &prepared.plan),
     };
-    Ok((source, given.unwrap_or_else(|| here.clone())))
-}
-
-/// The variables of `--env`.
-fn environment(typed: &[String], system: &System) -> Result<BTreeMap<String, String>, CliError> {
-    let mut env = BTreeMap::new();
-    for entry in typed {
-        if entry.is_empty() || entry.starts_with('=') {
-            return Err(CliError::Usage(format!("--env {entry:?}: the name is empty")));
+    match Recorder::create(runs, about) {
+        Ok(recorder) => Some(recorder),
+        Err(error) => {
+            warn(&format!(
+                "this build leaves no record, and keeps nothing in the cache: {}",
+                one_line(&error)
+            ));
+            None
         }
-        let (name, value) = match entry.split_once('=') {
-            Some((name, value)) => (name, value.to_owned()),
-            None => match system.env.get(entry) {
-                Some(value) => (entry.as_str(), value.clone()),
-                None => {
-                    return Err(CliError::Usage(format!(
-                        "--env {entry}: no such variable in your environment"
-                    )));
-                }
-            },
-        };
-        env.insert(name.to_owned(), value);
     }
-    Ok(env)
 }
 
 /// A live instance of the formatter, connected to our own streams.

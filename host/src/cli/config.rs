@@ -1,15 +1,22 @@
 //! The configuration files: `config.toml` in the user's configuration folder and in the project's `.hm/`.
-//! A project can take away, never give: whatever either file forbids is forbidden.
+//! A project can take away, never give: whatever either file forbids is forbidden. What is for all projects is the user's.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::error::CliError;
+use super::measures::Size;
+use crate::cache::Limits;
 use crate::files::read_regular;
 
 /// A configuration larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
+/// How much the cache may hold, in bytes.
+const MAX_CACHE_BYTES: u64 = 20_000_000_000;
+/// How many days a result is kept that nobody uses.
+const MAX_AGE_DAYS: u32 = 30;
 
 /// What the configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -17,19 +24,47 @@ const MAX_BYTES: usize = 1 << 20;
 pub(super) struct Config {
     /// Steps get no network.
     pub(super) offline: bool,
+    /// How much is kept of what steps have made.
+    cache: Option<CacheConfig>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CacheConfig {
+    /// Such as `20GB`.
+    max_size: Option<Size>,
+    max_age_days: Option<u32>,
 }
 
 impl Config {
     /// Reads both files, as far as they exist.
     pub(super) fn read(user: &Path, project: &Path) -> Result<Self, CliError> {
-        let files =
-            [user.join("config.toml"), project.join(".hm/config.toml"), project.join(".harmont/config.toml")];
-        let mut merged = Self::default();
-        for path in files {
+        let mut merged = Self::of_user(user)?;
+        for path in [project.join(".hm/config.toml"), project.join(".harmont/config.toml")] {
             let config = read(&path)?;
             merged.offline |= config.offline;
+            if config.cache.is_some() {
+                let source =
+                    "the cache is for all projects, so [cache] belongs in the user's own configuration";
+                return Err(CliError::Config { path, source: source.into() });
+            }
         }
         Ok(merged)
+    }
+
+    /// Reads the user's file, if there is one.
+    pub(super) fn of_user(user: &Path) -> Result<Self, CliError> {
+        read(&user.join("config.toml"))
+    }
+
+    /// How much the cache may hold.
+    pub(super) fn limits(&self) -> Limits {
+        let CacheConfig { max_size, max_age_days } = self.cache.unwrap_or_default();
+        let days = max_age_days.unwrap_or(MAX_AGE_DAYS);
+        Limits {
+            max_bytes: max_size.map_or(MAX_CACHE_BYTES, |size| size.0),
+            max_age: Duration::from_secs(u64::from(days) * 86_400),
+        }
     }
 }
 
@@ -59,5 +94,35 @@ mod tests {
         assert_eq!(read(), Ok(true));
         std::fs::write(project.join(".hm/config.toml"), "ofline = true\n").expect("file");
         assert!(read().expect_err("a typo").contains(".hm/config.toml"));
+    }
+
+    #[test]
+    fn the_limits_of_the_cache_are_the_users() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (user, project) = (dir.path().join("user"), dir.path().join("project"));
+        std::fs::create_dir_all(project.join(".hm")).expect("directory");
+        std::fs::create_dir_all(&user).expect("directory");
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let read = || Config::read(&user, &project).map(|config| config.limits());
+        let error =
+            || std::error::Error::source(&read().expect_err("refused")).expect("a source").to_string();
+        let expected = Limits { max_bytes: 20_000_000_000, max_age: days(30) };
+        assert_eq!(read().expect("nothing is set"), expected);
+        std::fs::write(user.join("config.toml"), "[cache]\nmax_size = \"500MB\"\n").expect("file");
+        assert_eq!(read().expect("fine"), Limits { max_bytes: 500_000_000, ..expected });
+        std::fs::write(user.join("config.toml"), "cache = { max_age_days = 7 }").expect("file");
+        assert_eq!(read().expect("fine"), Limits { max_age: days(7), ..expected });
+        for (text, reason) in [
+            ("[cache]\nmax_size = \"5 GB\"\n", "500MB or 5GB"),
+            ("[cache]\nmax_size = 5\n", "a string"),
+            ("[cache]\nmax_age_days = -1\n", "u32"),
+            ("[cache]\nmaxsize = \"5GB\"\n", "maxsize"),
+        ] {
+            std::fs::write(user.join("config.toml"), text).expect("file");
+            assert!(error().contains(reason), "{}", error());
+        }
+        std::fs::remove_file(user.join("config.toml")).expect("removed");
+        std::fs::write(project.join(".hm/config.toml"), "[cache]\n").expect("file");
+        assert!(error().contains("belongs in the user's own configuration"));
     }
 }

@@ -8,11 +8,15 @@ use hm_abi::CallError;
 
 use super::indented;
 use super::refusal::{Refusal, against};
+use super::why::names;
 use crate::attack::Failure;
+use crate::backend::artifacts::ArtifactError;
 use crate::backend::local::SandboxError;
+use crate::cache::CacheError;
 use crate::orchestrator::{FormatterError, HookStop, exit};
 use crate::pipeline::PipelineError;
 use crate::plugin::{CompileError, FetchError, LoadError, Obstacle, PluginFailure, TermsError};
+use crate::render::RenderError;
 use crate::sys::SystemError;
 
 /// Most bytes of a text that an error shows: the words of a plugin may be many.
@@ -38,6 +42,8 @@ pub(super) enum CliError {
     System(#[from] SystemError),
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    #[error(transparent)]
+    Render(Box<RenderError>),
     #[error(transparent)]
     Plugins(#[from] Obstacle),
     #[error(transparent)]
@@ -70,14 +76,24 @@ pub(super) enum CliError {
     Interrupted,
     #[error("there is no output format `{format}`; there is: {}", known.join(", "))]
     NoSuchFormat { format: String, known: Vec<String> },
+    #[error("there is no build{} on record for this project", pipeline.as_ref().map(|of| format!(" of `{of}`")).unwrap_or_default())]
+    NoBuild { pipeline: Option<String> },
+    #[error("no build on record has a step `{step}`")]
+    NoSuchStep { step: String, near: Vec<String> },
     #[error("there is no attack `{name}`")]
     NoSuchAttack { name: String, groups: Vec<String> },
     #[error("cannot start the WebAssembly engine")]
     Engine(#[from] hm_abi::EngineError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("cannot work on the layers that are kept")]
+    Layers(#[source] SandboxError),
     #[error("cannot prepare the sandbox for steps")]
     Sandbox(#[source] SandboxError),
+    #[error("cannot tell where artifacts go")]
+    Artifacts(#[source] ArtifactError),
     #[error("the build left something behind")]
     CleanUp(#[source] SandboxError),
     #[error(transparent)]
@@ -112,24 +128,32 @@ impl FailedCall {
     }
 }
 
+impl From<RenderError> for CliError {
+    fn from(error: RenderError) -> Self {
+        Self::Render(Box::new(error))
+    }
+}
+
 impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_)
             | Self::NoSuchAttack { .. }
             | Self::Config { .. }
+            | Self::Cache(_)
+            | Self::Layers(_)
             | Self::System(_)
+            | Self::Artifacts(_)
+            | Self::NoBuild { .. }
+            | Self::NoSuchStep { .. }
             | Self::NoSuchFormat { .. } => USAGE,
             Self::Pipeline(
                 PipelineError::NoProject { .. }
                 | PipelineError::Ambiguous { .. }
                 | PipelineError::UnknownPipeline { .. },
             ) => USAGE,
-            Self::Pipeline(
-                PipelineError::Read { .. }
-                | PipelineError::OnlyPython { .. }
-                | PipelineError::ForeignProject { .. },
-            ) => USAGE,
+            Self::Pipeline(PipelineError::Read { .. } | PipelineError::ForeignProject { .. }) => USAGE,
+            Self::Render(error) => render_code(error),
             Self::Pipeline(PipelineError::NoImageRunner { .. } | PipelineError::BadSchema { .. }) => {
                 PLUGIN_LOAD
             }
@@ -171,6 +195,10 @@ impl CliError {
                 };
                 return Some(format!("{near}the commands are: {}", known.join(", ")).into());
             }
+            Self::NoSuchStep { near, .. } if !near.is_empty() => {
+                return Some(format!("its steps are, for example: {}", names(near)).into());
+            }
+            Self::NoBuild { .. } => Some("hm build makes one"),
             Self::NoSuchAttack { groups, .. } => {
                 return Some(format!("the groups of attacks: {}", groups.join(", ")).into());
             }
@@ -197,11 +225,9 @@ impl CliError {
             Self::Refused(refusal) => return refusal.hint(),
             Self::Plugins(Obstacle::Conflict(conflict)) => return Some(against(conflict).into()),
             Self::Pipeline(PipelineError::NoProject { .. }) => {
-                Some("put a pipeline into .hm/ci.json, or name one: hm build --file FILE")
+                Some("put a pipeline into .hm/ci.py or .hm/ci.json, or name one: hm build --file FILE")
             }
-            Self::Pipeline(PipelineError::OnlyPython { .. }) => {
-                Some("render it with harmont and pipe the JSON in: … | hm build --file -")
-            }
+            Self::Render(error) => return render_hint(error),
             Self::Pipeline(PipelineError::ForeignProject { .. }) => {
                 Some("if you trust it, name the project: hm build --dir DIR")
             }
@@ -265,6 +291,47 @@ impl CliError {
         }
         text
     }
+}
+
+fn render_code(error: &RenderError) -> u8 {
+    match error {
+        RenderError::NotThere { .. }
+        | RenderError::NoPython
+        | RenderError::NoHarmont { .. }
+        | RenderError::BrokenHarmont { .. }
+        | RenderError::LeftOut { .. }
+        | RenderError::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
+        RenderError::Sandbox(_) => ENVIRONMENT,
+        _ => PIPELINE,
+    }
+}
+
+/// How pipelines in Python can be rendered after all.
+fn render_hint(error: &RenderError) -> Option<Cow<'static, str>> {
+    let hint = match error {
+        RenderError::NoHarmont { python, .. } => {
+            let command = format!("{} -m pip install harmont", python.display());
+            return Some(format!("install it: {command}; or name another Python in HARMONT_PYTHON").into());
+        }
+        RenderError::NotThere { .. } => {
+            "it has to be a program, or a directory with bin/python3 for VIRTUAL_ENV"
+        }
+        RenderError::NoPython => {
+            "install python3 and the package harmont, or name a Python in HARMONT_PYTHON"
+        }
+        RenderError::BrokenHarmont { .. } => "another Python can be named in HARMONT_PYTHON",
+        RenderError::LeftOut { .. } => {
+            "take it out of .gitignore or .hmignore, or add it with git add --force"
+        }
+        RenderError::TooLong { .. } => {
+            "files of pipelines only say what steps do; there is no network while they are read"
+        }
+        RenderError::NoPipeline { .. } => {
+            "a function registers one: @hm.pipeline(\"ci\"), after import harmont as hm"
+        }
+        _ => return None,
+    };
+    Some(hint.into())
 }
 
 /// How what a module was denied is granted to it.

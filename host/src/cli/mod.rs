@@ -4,17 +4,26 @@ mod answer;
 mod args;
 mod attack;
 mod build;
+mod cache;
 mod call;
 mod completions;
 mod config;
+mod drawing;
 mod error;
+mod history;
+mod measures;
+mod paragraph;
+mod pipelines;
+mod plan;
 mod plugin_install;
 mod plugin_known;
 mod plugin_words;
 mod plugins;
+mod prepare;
 mod refusal;
 mod signals;
 mod subcommand;
+mod why;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -81,6 +90,9 @@ async fn command(command: Command) -> Result<u8, CliError> {
         Command::Plugin(PluginCommand::Call(args)) => call::call(args).await,
         Command::Plugin(PluginCommand::Attack(args)) => attack::attack(args).await,
         Command::Act(args) => attack::carry_out(args).await,
+        Command::Plan(args) => plan::plan(args).await,
+        Command::Why(args) => why::why(&args),
+        Command::Cache(command) => cache::cache(&command),
         Command::Completions { shell } => completions::completions(shell).await,
         Command::OfPlugin(words) => subcommand::run(words).await,
         Command::Version => print(&format!(

@@ -160,7 +160,8 @@ fn reason(absent: &Absent) -> String {
     one_line(&absent.why).replace(char::is_control, " ")
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<u8, CliError> {
+/// Prints a value as JSON, for programs.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<u8, CliError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| CliError::Write(error.into()))?;
     text.push(b'\n');
     print_data(&text)

@@ -108,11 +108,20 @@ enum Status {
     Ended,
 }
 
+/// How a build goes about its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// How many steps run at once.
+    pub jobs: usize,
+    /// Whether steps that need nothing of a step that failed are still started. A wait holds back what follows all the same.
+    pub keep_going: bool,
+}
+
 /// The state of a build. See the module's documentation.
 #[derive(Debug)]
 pub struct Dispatcher {
     plan: Arc<Plan>,
-    jobs: usize,
+    manner: Manner,
     status: Vec<Status>,
     /// For each step, how much of what it needs has not succeeded.
     missing: Vec<usize>,
@@ -133,9 +142,9 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A build of this plan with at most `jobs` steps at once, and its first actions.
+    /// A build of this plan, and its first actions.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, jobs: usize) -> (Self, Vec<Action>) {
+    pub fn new(plan: Arc<Plan>, manner: Manner) -> (Self, Vec<Action>) {
         let mut segments = vec![Vec::new(); plan.waits().len() + 1];
         for (index, step) in plan.steps().iter().enumerate() {
             segments[step.segment].push(index);
@@ -144,7 +153,7 @@ impl Dispatcher {
         let mut this = Self {
             status: vec![Status::Pending; plan.steps().len()],
             missing: plan.steps().iter().map(|step| step.needs().count()).collect(),
-            jobs: jobs.max(1),
+            manner: Manner { jobs: manner.jobs.max(1), ..manner },
             ready: BTreeSet::new(),
             running: 0,
             open: 0,
@@ -231,7 +240,11 @@ impl Dispatcher {
         if self.exit_code == exit::OK {
             self.exit_code = code;
         }
-        self.halt();
+        if self.manner.keep_going {
+            self.never(self.plan.steps()[step].followers().collect());
+        } else {
+            self.halt();
+        }
     }
 
     /// Starts nothing more in this segment.
@@ -265,7 +278,7 @@ impl Dispatcher {
                 actions.push(Action::Finish { exit_code: self.exit_code });
             }
         }
-        while self.running < self.jobs {
+        while self.running < self.manner.jobs {
             let Some(step) = self.ready.pop_first() else { break };
             self.status[step] = Status::Running;
             self.running += 1;
@@ -291,11 +304,17 @@ impl Dispatcher {
                 never.push(step);
             }
         }
-        while let Some(step) = never.pop() {
-            if self.status[step] == Status::Pending && planned[step].segment == self.segment {
+        self.never(never);
+    }
+
+    /// Gives up these steps of the current segment, and those that need them.
+    fn never(&mut self, mut steps: Vec<usize>) {
+        while let Some(step) = steps.pop() {
+            let planned = &self.plan.steps()[step];
+            if self.status[step] == Status::Pending && planned.segment == self.segment {
                 self.status[step] = Status::Ended;
                 self.open -= 1;
-                never.extend(planned[step].followers());
+                steps.extend(planned.followers());
             }
         }
     }
@@ -306,9 +325,9 @@ mod tests {
     use super::*;
     use crate::pipeline::sketch;
 
-    fn build(text: &str, jobs: usize) -> (Dispatcher, String) {
+    fn build(text: &str, manner: Manner) -> (Dispatcher, String) {
         let plan = sketch::plan(text).expect("a plan");
-        let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), jobs);
+        let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), manner);
         let shown = show(&dispatcher, &actions);
         (dispatcher, shown)
     }
@@ -334,7 +353,11 @@ mod tests {
     /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^` cancelled,
     /// `a-` not started).
     fn after(text: &str, jobs: usize, ends: &str) -> Vec<String> {
-        let (mut dispatcher, first) = build(text, jobs);
+        after_in(text, Manner { jobs, keep_going: false }, ends)
+    }
+
+    fn after_in(text: &str, manner: Manner, ends: &str) -> Vec<String> {
+        let (mut dispatcher, first) = build(text, manner);
         let mut shown = vec![first];
         for end in ends.split_whitespace() {
             let key = end.trim_end_matches(['!', '?', '^', '-']);
@@ -442,10 +465,25 @@ mod tests {
     }
 
     #[test]
+    fn who_keeps_going_runs_what_needs_nothing_that_failed() {
+        let going = |text, ends| after_in(text, Manner { jobs: 1, keep_going: true }, ends);
+        assert_eq!(
+            going("a b<a c+b d e<d", "a! d e"),
+            ["start a", "fail a 3, start d", "start e in [d]", "finish 1"]
+        );
+        assert_eq!(going("a b | c", "a! b"), ["start a", "fail a 3, start b", "finish 1"], "a wait waits");
+        assert_eq!(
+            going("a b |! c<a d<b", "a? b d"),
+            ["start a", "fail a 70, start b", "start d in [b]", "finish 6"]
+        );
+        assert_eq!(going("a b", "a! ^ b^"), ["start a", "fail a 3, start b", "stop", "finish 130"]);
+    }
+
+    #[test]
     fn what_was_not_started_has_no_end() {
         assert_eq!(after("a b |! c", 2, "! a- b-"), ["start a, start b", "stop", "", "finish 1"]);
         assert_eq!(after("a b c", 2, "a ^ c- b^"), ["start a, start b", "start c", "stop", "", "finish 130"]);
-        let (mut dispatcher, _) = build("a", 1);
+        let (mut dispatcher, _) = build("a", Manner { jobs: 1, keep_going: false });
         dispatcher.handle(Input::Abort);
         let finish = Action::Finish { exit_code: exit::FAILED };
         assert_eq!(dispatcher.handle(Input::NotStarted { step: 0 }), [finish]);
@@ -461,7 +499,7 @@ mod tests {
     fn a_fork_of_10_000_is_dispatched_in_order() {
         let text: Vec<String> =
             (0..10_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s0") }).collect();
-        let (mut dispatcher, _) = build(&text.join(" "), 1);
+        let (mut dispatcher, _) = build(&text.join(" "), Manner { jobs: 1, keep_going: false });
         let mut last = 0;
         for step in 0..10_000 {
             let done = Outcome::Succeeded { snapshot: None };

@@ -4,13 +4,18 @@
 mod dispatcher;
 mod formatter;
 mod hooks;
+mod keeping;
+mod predict;
 mod run;
 #[cfg(test)]
 mod simulation;
+mod step;
 
-pub use dispatcher::{Action, Dispatcher, Input, Outcome};
+pub use dispatcher::{Action, Dispatcher, Input, Manner, Outcome};
 pub use formatter::FormatterError;
 pub use hooks::{HookStop, HookTrouble};
+pub use keeping::{Keeping, Kept, Terms};
+pub use predict::predict;
 pub use run::{Build, Ended, Interrupt, run};
 
 /// Exit codes of a build; the command line's contract (`docs/exit-codes.md`) holds the whole list.

@@ -2,31 +2,32 @@
 //! the tasks and the channels; decides nothing itself.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use chrono::Utc;
-use hm_abi::CallError;
-use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, ExecutorInput, SnapshotRef, StepResult};
+use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, SnapshotRef};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use uuid::Uuid;
 
-use super::dispatcher::{Action, Dispatcher, Input, Outcome};
+use super::dispatcher::{Action, Dispatcher, Input, Manner, Outcome};
 use super::exit;
 use super::formatter::{FormatterError, show};
 use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
-use crate::backend::local::{LocalBackend, WORKSPACE};
+use super::keeping::{Keeping, Kept, Parent};
+use super::step::{Done, Job, Settled};
+use crate::backend::artifacts;
+use crate::backend::local::LocalBackend;
 use crate::pipeline::Plan;
-use crate::plugin::{Live, Plugin, PluginFailure, Plugins, Start, executor_call, one_line};
-use crate::sandbox::{EventSender, Role, StepContext, StepTerms, World};
+use crate::plugin::{Live, Plugins};
+use crate::record::Recorder;
+use crate::sandbox::{EventSender, World};
 
 /// How many events may wait for the formatter before the steps have to.
 const EVENTS: usize = 1024;
-
-/// What a step exits with when its time is over, as with `timeout(1)`.
-const TIMED_OUT: i32 = 124;
 
 /// What a build needs.
 pub struct Build {
@@ -36,8 +37,14 @@ pub struct Build {
     pub plugins: Plugins,
     /// Where commands run.
     pub backend: Arc<LocalBackend>,
-    /// How many steps run at once.
-    pub jobs: usize,
+    /// How many steps run at once, and what a failure stops.
+    pub manner: Manner,
+    /// What it takes from the cache and keeps there; none if there is no cache.
+    pub keeping: Option<Keeping>,
+    /// What it writes down.
+    pub record: Option<Recorder>,
+    /// Where what steps produce goes.
+    pub artifacts: PathBuf,
     /// Names this run.
     pub run_id: Uuid,
     /// What is outside of the plugins.
@@ -61,6 +68,10 @@ pub struct Ended {
     pub stopped: Option<HookStop>,
     /// What went wrong with hooks.
     pub troubles: Vec<HookTrouble>,
+    /// What there is to tell of the cache.
+    pub kept: Kept,
+    /// Why the record is not complete.
+    pub not_recorded: Option<String>,
 }
 
 /// Runs a build to its end, whatever end that is. When this returns, no step is running any more.
@@ -70,15 +81,18 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
     let cancelled = Arc::new(AtomicBool::new(false));
     let Hooks { verdict, to_formatter, shown, tasks } = Hooks::new(&build.plugins, &cancelled, receiver);
     let formatter = tokio::spawn(show(build.formatter, to_formatter, shown, unheard));
+    let keeping = build.keeping.map(Arc::new);
+    let record = build.record.map(Arc::new);
     let run = Run {
-        steps: (0..build.plan.steps().len())
-            .map(|_| StepRun { id: Uuid::new_v4(), started: Instant::now() })
-            .collect(),
+        steps: (0..build.plan.steps().len()).map(|_| StepRun::new()).collect(),
         archive: ArchiveId(Uuid::new_v4()),
         started: Instant::now(),
         plan: build.plan,
         plugins: build.plugins,
         backend: build.backend,
+        keeping: keeping.clone(),
+        record: record.clone(),
+        artifacts: build.artifacts,
         run_id: build.run_id,
         world: build.world,
         cancelled,
@@ -93,7 +107,7 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
         gate: verdict.clone().map(|verdict| Gate { verdict, sent: 0 }),
         events,
     };
-    let exit_code = run.finish(build.jobs).await;
+    let exit_code = run.finish(build.manner).await;
     let shown = match formatter.await {
         Ok(shown) => shown,
         Err(e) => Err(FormatterError::Write(std::io::Error::other(e))),
@@ -101,20 +115,28 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
     let troubles = tasks.join_all().await.into_iter().flatten().collect();
     let stopped = verdict.and_then(|verdict| verdict.borrow().stop.clone());
     let exit_code = if exit_code == exit::OK && stopped.is_some() { exit::FAILED } else { exit_code };
-    Ended { exit_code, shown, stopped, troubles }
+    let kept = match keeping {
+        Some(keeping) => keeping.close().await,
+        None => Kept::default(),
+    };
+    let not_recorded = record.and_then(|record| record.trouble());
+    Ended { exit_code, shown, stopped, troubles, kept, not_recorded }
 }
 
 struct Run {
     plan: Arc<Plan>,
     plugins: Plugins,
     backend: Arc<LocalBackend>,
+    keeping: Option<Arc<Keeping>>,
+    record: Option<Arc<Recorder>>,
+    artifacts: PathBuf,
     run_id: Uuid,
     world: Arc<World>,
     archive: ArchiveId,
     started: Instant,
     steps: Vec<StepRun>,
     cancelled: Arc<AtomicBool>,
-    tasks: JoinSet<Outcome>,
+    tasks: JoinSet<Progress>,
     running: HashMap<Id, usize>,
     stop: Stop,
     gate: Option<Gate>,
@@ -130,7 +152,25 @@ struct Gate {
 
 struct StepRun {
     id: Uuid,
-    started: Instant,
+    /// Set once its start, or what the cache has of it, was announced.
+    started: Option<Instant>,
+    /// What its result is called in the cache, if it is there.
+    kept: Option<SnapshotRef>,
+    artifacts: Vec<ArtifactRef>,
+}
+
+impl StepRun {
+    fn new() -> Self {
+        Self { id: Uuid::new_v4(), started: None, kept: None, artifacts: Vec::new() }
+    }
+}
+
+/// How far the task of a step has come.
+enum Progress {
+    /// It is decided whether it has to run.
+    Settled(Box<Settled>),
+    /// It is over.
+    Done(Done),
 }
 
 /// Everything that ends a build early.
@@ -188,7 +228,7 @@ impl Stop {
 }
 
 impl Run {
-    async fn finish(mut self, jobs: usize) -> i32 {
+    async fn finish(mut self, manner: Manner) -> i32 {
         let start =
             BuildEvent::BuildStart { run_id: self.run_id, plan: self.plan.summary(), started_at: Utc::now() };
         self.emit(start).await;
@@ -197,7 +237,7 @@ impl Run {
             self.emit(BuildEvent::BuildEnd { exit_code, duration_ms }).await;
             return exit_code;
         }
-        let (mut dispatcher, actions) = Dispatcher::new(self.plan.clone(), jobs);
+        let (mut dispatcher, actions) = Dispatcher::new(self.plan.clone(), manner);
         let mut actions = VecDeque::from(actions);
         let mut told = false;
         loop {
@@ -224,7 +264,7 @@ impl Run {
             }
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id() => {
-                    if let Some(input) = self.ended(ended) {
+                    if let Some(input) = self.progress(ended).await {
                         actions.extend(dispatcher.handle(input));
                     }
                 }
@@ -240,29 +280,12 @@ impl Run {
                 let (key, chain_idx) = (planned.step.key.clone(), planned.chain);
                 self.emit(BuildEvent::StepQueued { step_id: self.steps[step].id, key, chain_idx }).await;
             }
-            Action::Start { step, parent } => {
-                let planned = &self.plan.steps()[step];
-                let (runner, image) = (planned.runner.clone(), planned.image.clone());
-                self.steps[step].started = Instant::now();
-                self.emit(BuildEvent::StepStart { step_id: self.steps[step].id, runner, image }).await;
-                let task = if self.stop.requested.is_some() {
-                    self.tasks.spawn(async { Outcome::Cancelled })
-                } else {
-                    self.tasks.spawn(self.step(step, parent))
-                };
-                self.running.insert(task.id(), step);
-            }
+            Action::Start { step, parent } => self.start(step, parent).await,
             Action::End { step, exit_code, snapshot } => {
-                let StepRun { id: step_id, started } = self.steps[step];
-                let duration_ms = millis(started);
-                self.emit(BuildEvent::StepEnd {
-                    step_id,
-                    exit_code,
-                    duration_ms,
-                    snapshot,
-                    artifacts: Vec::new(),
-                })
-                .await;
+                let StepRun { id: step_id, started, artifacts, .. } = &mut self.steps[step];
+                let duration_ms = started.map_or(0, millis);
+                let (step_id, artifacts) = (*step_id, std::mem::take(artifacts));
+                self.emit(BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot, artifacts }).await;
             }
             Action::Fail { step, exit_code, message } => {
                 let planned = &self.plan.steps()[step];
@@ -286,6 +309,9 @@ impl Run {
     /// Sends an event, and waits until the hooks that may stop the build have heard of it. Whoever reads the output may be slow, and
     /// the user may want to stop meanwhile: then the steps are stopped at once and the event still goes its way.
     async fn emit(&mut self, event: BuildEvent) {
+        if let Some(record) = &self.record {
+            record.event(&event);
+        }
         loop {
             tokio::select! {
                 // A closed channel means that nobody listens any more.
@@ -321,94 +347,103 @@ impl Run {
         self.tasks.abort_all();
     }
 
-    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<Input> {
-        let (id, outcome) = match ended {
+    /// Starts a step, or has it looked up in the cache first.
+    async fn start(&mut self, step: usize, parent: Option<SnapshotRef>) {
+        let planned = &self.plan.steps()[step];
+        let job = self.job(step, parent);
+        let keeping = match (&self.keeping, Keeping::never(planned)) {
+            (Some(keeping), None) => keeping.clone(),
+            (keeping, never) => {
+                let never = never.filter(|_| keeping.is_some());
+                return self.begin(step, Settled::without_cache(job, never)).await;
+            }
+        };
+        let parent = planned.parent.map(|parent| Parent {
+            key: self.plan.steps()[parent].step.key.clone(),
+            kept: self.steps[parent].kept.clone(),
+        });
+        let settle = async move { Progress::Settled(Box::new(job.settle(keeping, parent).await)) };
+        let task = self.tasks.spawn(settle);
+        self.running.insert(task.id(), step);
+    }
+
+    /// Announces what was decided about a step, and acts on it.
+    async fn begin(&mut self, step: usize, settled: Settled) {
+        if let (Some(record), Some(decision)) = (&self.record, &settled.decision) {
+            record.decision(decision);
+        }
+        let planned = &self.plan.steps()[step];
+        self.steps[step].started = Some(Instant::now());
+        let step_id = self.steps[step].id;
+        let event = match settled.hit() {
+            Some(tag) => {
+                BuildEvent::StepCacheHit { step_id, key: planned.step.key.clone(), tag: tag.0.clone() }
+            }
+            None => {
+                let (runner, image) = (planned.runner.clone(), planned.image.clone());
+                BuildEvent::StepStart { step_id, runner, image }
+            }
+        };
+        self.emit(event).await;
+        let task = if self.stop.requested.is_some() {
+            self.tasks.spawn(async { Progress::Done(Outcome::Cancelled.into()) })
+        } else {
+            self.tasks.spawn(async { Progress::Done(settled.carry_out().await) })
+        };
+        self.running.insert(task.id(), step);
+    }
+
+    /// What a task has come to. A step that was to start and has not, because of a stop, has no end either.
+    async fn progress(&mut self, ended: Result<(Id, Progress), JoinError>) -> Option<Input> {
+        let (id, progress) = match ended {
             Ok(ended) => ended,
-            Err(e) if e.is_cancelled() => (e.id(), Outcome::Cancelled),
-            Err(e) => (e.id(), Outcome::PluginFailed { message: format!("hm itself failed: {e}") }),
+            Err(e) if e.is_cancelled() => (e.id(), Progress::Done(Outcome::Cancelled.into())),
+            Err(e) => {
+                let message = format!("hm itself failed: {e}");
+                (e.id(), Progress::Done(Outcome::PluginFailed { message }.into()))
+            }
         };
         let step = self.running.remove(&id)?;
-        Some(Input::Ended { step, outcome })
+        match progress {
+            Progress::Settled(_) if self.stop.requested.is_some() => Some(Input::NotStarted { step }),
+            Progress::Settled(settled) => {
+                self.begin(step, *settled).await;
+                None
+            }
+            Progress::Done(Done { outcome: Outcome::Cancelled, .. })
+                if self.steps[step].started.is_none() =>
+            {
+                Some(Input::NotStarted { step })
+            }
+            Progress::Done(Done { outcome, kept, artifacts }) => {
+                let run = &mut self.steps[step];
+                (run.kept, run.artifacts) = (kept, artifacts);
+                Some(Input::Ended { step, outcome })
+            }
+        }
     }
 
-    /// The task that runs one step.
-    fn step(
-        &self,
-        index: usize,
-        parent_snapshot: Option<SnapshotRef>,
-    ) -> impl Future<Output = Outcome> + Send + 'static {
-        let planned = &self.plan.steps()[index];
-        let plugin = self.plugins.runner(&planned.runner).cloned();
-        let step_id = self.steps[index].id;
-        let (archive, backend) = (self.archive, self.backend.clone());
-        let cache = CacheDecision::MissNoCommit;
-        let terms = StepTerms {
-            step_id,
-            archive,
-            parent: parent_snapshot.clone(),
-            cache: cache.clone(),
-            artifacts: None,
-        };
-        let (events, secrets) = (self.events.clone(), self.world.secrets.clone());
-        let role = Role::Executor(Box::new(StepContext::new(terms, backend, events, secrets)));
-        let start = Start { cancelled: self.cancelled.clone(), ..Start::of(role) };
-        let input = ExecutorInput {
-            step: planned.step.clone(),
-            workspace_archive_id: archive,
+    fn job(&self, step: usize, parent: Option<SnapshotRef>) -> Job {
+        let planned = &self.plan.steps()[step];
+        Job {
+            number: step,
+            plugin: self.plugins.runner(&planned.runner).cloned(),
             env: self.plan.env(planned),
-            workdir: WORKSPACE.into(),
+            planned: planned.clone(),
+            parent,
+            step_id: self.steps[step].id,
             run_id: self.run_id,
-            step_id,
-            cache_lookup: cache,
-            parent_snapshot,
-        };
-        let (runner, timeout) = (planned.runner.clone(), planned.timeout);
-        async move {
-            match plugin {
-                Some(plugin) => execute(&plugin, start, input, timeout).await,
-                None => Outcome::PluginFailed { message: format!("no plugin provides runner `{runner}`") },
-            }
+            archive: self.archive,
+            backend: self.backend.clone(),
+            events: self.events.clone(),
+            secrets: self.world.secrets.clone(),
+            record: self.record.clone(),
+            artifacts: artifacts::directory(&self.artifacts, &planned.step.key),
+            cancelled: self.cancelled.clone(),
         }
     }
 }
 
-async fn execute(
-    plugin: &Plugin,
-    start: Start,
-    input: ExecutorInput,
-    timeout: Option<std::time::Duration>,
-) -> Outcome {
-    let mut live = plugin.instance(start);
-    let result: Result<StepResult, PluginFailure> =
-        live.ask("hm_executor_run", &input, &executor_call(timeout)).await;
-    if let Role::Executor(step) = live.role() {
-        step.end_of_output().await;
-    }
-    match (result, timeout) {
-        (Ok(result), _) if result.exit_code == 0 => {
-            Outcome::Succeeded { snapshot: result.committed_snapshot }
-        }
-        (Ok(StepResult { exit_code, .. }), _) => {
-            Outcome::Failed { exit_code, message: how_it_exited(exit_code) }
-        }
-        (Err(PluginFailure::Call { source: CallError::TimedOut { .. }, .. }), Some(limit)) => {
-            Outcome::Failed {
-                exit_code: TIMED_OUT,
-                message: format!("timed out after {} s", limit.as_secs()),
-            }
-        }
-        (Err(failure), _) => Outcome::PluginFailed { message: one_line(&failure) },
-    }
-}
-
-/// Shells and our own process 1 say 128 + n of a command that died of signal n.
-fn how_it_exited(exit_code: i32) -> String {
-    match exit_code {
-        129..=192 => format!("exited with code {exit_code} (signal {})", exit_code - 128),
-        _ => format!("exited with code {exit_code}"),
-    }
-}
-
-fn millis(since: Instant) -> u64 {
+pub(super) fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hm_plugin_protocol::SnapshotRef;
 
-use super::dispatcher::{Action, Dispatcher, Input, Outcome};
+use super::dispatcher::{Action, Dispatcher, Input, Manner, Outcome};
 use super::exit;
 use crate::pipeline::{Plan, sketch};
 
@@ -56,7 +56,7 @@ fn random_plan(dice: &mut Dice) -> Plan {
 /// What the rules allow, from what was seen so far.
 struct Model {
     plan: Arc<Plan>,
-    jobs: usize,
+    manner: Manner,
     queued: BTreeSet<usize>,
     started: BTreeSet<usize>,
     running: BTreeSet<usize>,
@@ -97,8 +97,9 @@ impl Model {
         assert!(!self.stopped, "nothing starts after a cancel");
         assert!(self.started.insert(step), "a step starts once");
         self.running.insert(step);
-        assert!(self.running.len() <= self.jobs, "no more at once than allowed");
-        assert!(!self.failed_in.contains(&planned.segment), "nothing starts after a failure beside it");
+        assert!(self.running.len() <= self.manner.jobs, "no more at once than allowed");
+        let beside = self.failed_in.contains(&planned.segment);
+        assert!(self.manner.keep_going || !beside, "nothing starts after a failure beside it");
         match planned.parent {
             Some(parent) => assert!(self.succeeded.contains(&parent) && snapshot == Some(&saved(parent))),
             None => assert_eq!(snapshot, None),
@@ -157,7 +158,7 @@ impl Model {
         assert_eq!(self.finished, Some(expected));
         for (step, planned) in self.plan.steps().iter().enumerate() {
             let kept = self.stopped
-                || self.failed_in.contains(&planned.segment)
+                || (self.failed_in.contains(&planned.segment) && !self.manner.keep_going)
                 || self.is_stopped_by_a_wait(step)
                 || planned.needs().any(|needed| !self.succeeded.contains(&needed));
             assert!(kept || self.started.contains(&step), "what could run has run");
@@ -172,13 +173,13 @@ fn saved(step: usize) -> SnapshotRef {
 fn simulate(seed: u64) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let plan = Arc::new(random_plan(&mut dice));
-    let jobs = 1 + dice.below(4);
+    let manner = Manner { jobs: 1 + dice.below(4), keep_going: dice.one_in(3) };
     let may_cancel = dice.one_in(4);
-    let (mut dispatcher, actions) = Dispatcher::new(plan.clone(), jobs);
+    let (mut dispatcher, actions) = Dispatcher::new(plan.clone(), manner);
     let none = BTreeSet::new;
     let mut model = Model {
         plan,
-        jobs,
+        manner,
         queued: none(),
         started: none(),
         running: none(),

@@ -2,6 +2,7 @@
 //! Nothing here runs anything, touches a plugin or prints; finding files on disk is all the I/O there is.
 
 mod arguments;
+mod caching;
 mod document;
 mod graph;
 mod order;
@@ -11,9 +12,11 @@ pub(crate) mod sketch;
 mod source;
 
 pub use arguments::Checker;
+pub use caching::Caching;
 pub use document::{Definition, NamedPipeline, parse};
 pub use plan::{Overrides, Plan, PlannedStep, Runners};
-pub use source::{Source, find_project, read};
+pub(crate) use source::DOCUMENT_MAX;
+pub use source::{Found, Scripts, Source, find_project, read};
 
 use std::path::PathBuf;
 
@@ -37,15 +40,9 @@ pub enum PipelineError {
         owner: u32,
     },
     /// Neither `.hm/` nor `.harmont/` is there.
-    #[error("no pipeline found: there is no .hm/ or .harmont/ folder with a .json file in {}", dir.display())]
+    #[error("no pipeline found: there is no .hm/ or .harmont/ folder with a .py or .json file in {}", dir.display())]
     NoProject {
         /// Where the search began.
-        dir: PathBuf,
-    },
-    /// There are only pipelines in Python.
-    #[error("{} holds only pipelines in Python, which have to be rendered to JSON first", dir.display())]
-    OnlyPython {
-        /// The folder.
         dir: PathBuf,
     },
     /// The bytes are not text.

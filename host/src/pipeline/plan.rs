@@ -1,11 +1,14 @@
 //! A [`Plan`]: the steps of a pipeline as a graph that cannot be invalid. Keys are unique, parents exist, nothing
 //! waits for itself, every runner that a step names is there. Running it is the orchestrator's affair.
 
+mod part;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use hm_plugin_protocol::{CommandStep, PlanSummary, Step};
 
+use super::caching::Caching;
 use super::document::Unknown;
 use super::order::in_order;
 use super::{Definition, PipelineError};
@@ -56,6 +59,8 @@ pub struct PlannedStep {
     pub image: Option<String>,
     /// How long it may take.
     pub timeout: Option<Duration>,
+    /// Whether its result is kept.
+    pub caching: Caching,
 }
 
 impl PlannedStep {
@@ -117,6 +122,8 @@ impl Plan {
                 Step::Command(step) => *step,
             };
             check(&step, pipeline.list, position)?;
+            let caching = Caching::of(step.cache.as_ref())
+                .map_err(|reason| PipelineError::BadStep { key: step.key.clone(), reason })?;
             if let Some((_, first)) = by_key.insert(step.key.clone(), (steps.len(), position)) {
                 let (key, list) = (step.key, pipeline.list);
                 return Err(PipelineError::DuplicateKey { key, list, first, second: position });
@@ -135,6 +142,7 @@ impl Plan {
                 runner,
                 image,
                 timeout,
+                caching,
             });
         }
         if steps.is_empty() {

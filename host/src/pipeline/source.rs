@@ -12,7 +12,7 @@ use super::document::{NamedPipeline, parse};
 use crate::files::{read_bounded, read_regular};
 
 /// A document larger than this is not a pipeline: 100,000 steps of real size take about 30 MB.
-const MAX_BYTES: usize = 128 << 20;
+pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
 
 /// Names of the folder that makes a directory a project, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
@@ -50,52 +50,97 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
     }
 }
 
-/// Reads all pipelines of a source. `stdin` is read for [`Source::Stdin`] only.
-///
-/// # Errors
-/// What cannot be read, and what [`parse`] refuses.
-pub fn read(source: &Source, stdin: impl Read) -> Result<Vec<NamedPipeline>, PipelineError> {
-    match source {
-        Source::Stdin => document(Path::new("standard input"), "pipeline", read_bounded(stdin, MAX_BYTES)),
-        Source::File(path) => {
-            named_after(path, File::open(path).and_then(|file| read_bounded(file, MAX_BYTES)))
+/// What a source holds.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The pipelines in JSON.
+    pub pipelines: Vec<NamedPipeline>,
+    /// Those in Python, if there are any, which have to be rendered.
+    pub scripts: Option<Scripts>,
+}
+
+/// Files of pipelines in Python.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scripts {
+    /// The folder that they are in.
+    pub folder: PathBuf,
+    /// Its name in the project.
+    pub name: &'static str,
+    /// Their names, sorted.
+    pub files: Vec<String>,
+}
+
+impl Found {
+    /// All pipelines, with those that were rendered.
+    ///
+    /// # Errors
+    /// [`PipelineError::DuplicatePipeline`]
+    pub fn with(mut self, rendered: Vec<NamedPipeline>) -> Result<Vec<NamedPipeline>, PipelineError> {
+        self.pipelines.extend(rendered);
+        let mut origins: BTreeMap<&str, &str> = BTreeMap::new();
+        for NamedPipeline { slug, origin, .. } in &self.pipelines {
+            if let Some(first) = origins.insert(slug, origin) {
+                return Err(PipelineError::DuplicatePipeline {
+                    slug: slug.clone(),
+                    first: first.to_owned(),
+                    second: origin.clone(),
+                });
+            }
         }
-        Source::Project(dir) => read_project(dir),
+        Ok(self.pipelines)
     }
 }
 
-fn read_project(dir: &Path) -> Result<Vec<NamedPipeline>, PipelineError> {
-    let mut only_python = None;
-    for folder in FOLDERS.map(|f| dir.join(f)) {
+/// Reads what a source holds. `stdin` is read for [`Source::Stdin`] only.
+///
+/// # Errors
+/// What cannot be read, and what [`parse`] refuses.
+pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
+    let pipelines = match source {
+        Source::Stdin => {
+            document(Path::new("standard input"), "pipeline", read_bounded(stdin, DOCUMENT_MAX))?
+        }
+        Source::File(path) => {
+            named_after(path, File::open(path).and_then(|file| read_bounded(file, DOCUMENT_MAX)))?
+        }
+        Source::Project(dir) => return read_project(dir),
+    };
+    Ok(Found { pipelines, scripts: None })
+}
+
+/// Reads the first of the folders in which there are any pipelines.
+fn read_project(dir: &Path) -> Result<Found, PipelineError> {
+    for name in FOLDERS {
+        let folder = dir.join(name);
+        let mut found = Found::default();
         let mut files = list(&folder)?;
         files.sort();
-        let python = files.iter().any(|f| f.extension().is_some_and(|e| e == "py"));
-        files.retain(|f| f.extension().is_some_and(|e| e == "json"));
-        if files.is_empty() {
-            only_python = only_python.or(python.then_some(folder));
-            continue;
-        }
-        let mut all = Vec::new();
-        let mut origins: BTreeMap<String, String> = BTreeMap::new();
+        let mut scripts = Vec::new();
         for file in files {
-            // Whoever made the project may have put anything there.
-            for pipeline in named_after(&file, read_regular(&file, MAX_BYTES))? {
-                if let Some(first) = origins.insert(pipeline.slug.clone(), pipeline.origin.clone()) {
-                    return Err(PipelineError::DuplicatePipeline {
-                        slug: pipeline.slug,
-                        first,
-                        second: pipeline.origin,
-                    });
+            match file.extension().and_then(|extension| extension.to_str()) {
+                // Whoever made the project may have put anything there.
+                Some("json") => {
+                    found.pipelines.extend(named_after(&file, read_regular(&file, DOCUMENT_MAX))?);
                 }
-                all.push(pipeline);
+                Some("py") if !file.is_dir() => scripts.push(script(&file)?),
+                _ => {}
             }
         }
-        return Ok(all);
+        if !scripts.is_empty() {
+            found.scripts = Some(Scripts { folder, name, files: scripts });
+        }
+        if found.scripts.is_some() || !found.pipelines.is_empty() {
+            return Ok(found);
+        }
     }
-    Err(match only_python {
-        Some(dir) => PipelineError::OnlyPython { dir },
-        None => PipelineError::NoProject { dir: dir.into() },
-    })
+    Err(PipelineError::NoProject { dir: dir.into() })
+}
+
+/// The name of a file in Python, as it is told to Python.
+fn script(path: &Path) -> Result<String, PipelineError> {
+    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let not_text = || io::Error::other("its name is not UTF-8");
+    name.ok_or_else(|| PipelineError::Read { path: path.into(), source: not_text() })
 }
 
 /// The entries of a folder; none if there is no such folder.
@@ -130,6 +175,7 @@ mod tests {
 
     fn slugs(dir: &Path) -> Result<Vec<String>, String> {
         read(&Source::Project(dir.into()), std::io::empty())
+            .and_then(|found| found.with(Vec::new()))
             .map(|all| all.into_iter().map(|p| p.slug).collect())
             .map_err(|e| e.to_string())
     }
@@ -142,7 +188,7 @@ mod tests {
         std::fs::write(dir.path().join(".harmont/old.json"), ONE).expect("file");
         assert_eq!(slugs(dir.path()), Ok(vec!["old".to_owned()]));
         std::fs::create_dir(dir.path().join(".hm")).expect("folder");
-        std::fs::write(dir.path().join(".hm/ci.py"), "").expect("file");
+        std::fs::write(dir.path().join(".hm/config.toml"), "").expect("file");
         assert_eq!(slugs(dir.path()), Ok(vec!["old".to_owned()]), "an empty .hm does not hide .harmont");
         for name in ["b", "a"] {
             std::fs::write(dir.path().join(".hm").join(name).with_extension("json"), ONE).expect("file");
@@ -155,11 +201,28 @@ mod tests {
     }
 
     #[test]
-    fn python_only_says_so() {
+    fn files_in_python_are_found_beside_json_and_alone() {
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(dir.path().join(".hm")).expect("folder");
-        std::fs::write(dir.path().join(".hm/ci.py"), "").expect("file");
-        assert!(slugs(dir.path()).expect_err("python").contains("only pipelines in Python"));
+        let folder = dir.path().join(".harmont");
+        std::fs::create_dir_all(folder.join("not.py")).expect("folder");
+        for name in ["b.py", "a.py", "text"] {
+            std::fs::write(folder.join(name), "").expect("file");
+        }
+        let found = || read(&Source::Project(dir.path().into()), std::io::empty()).expect("readable");
+        let scripts = Scripts {
+            folder: folder.clone(),
+            name: ".harmont",
+            files: ["a.py", "b.py"].map(Into::into).into(),
+        };
+        assert_eq!(found().scripts.as_ref(), Some(&scripts));
+        assert!(found().pipelines.is_empty());
+        std::fs::write(folder.join("c.json"), ONE).expect("file");
+        assert_eq!(found().scripts, Some(scripts));
+
+        let rendered = parse(ONE.as_bytes(), ".harmont/a.py:3", "c").expect("a pipeline");
+        let error = found().with(rendered).expect_err("twice").to_string();
+        let json = folder.join("c.json").display().to_string();
+        assert_eq!(error, format!("pipeline `c` is defined twice, in {json} and in .harmont/a.py:3"));
     }
 
     #[test]

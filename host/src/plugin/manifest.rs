@@ -10,7 +10,7 @@ use crate::sandbox::required_but_unknown;
 
 /// The commands of hm itself, which no plugin can take.
 pub const OWN_COMMANDS: &[&str] =
-    &["build", "cache", "completions", "help", "plan", "plugin", "run", "version"];
+    &["build", "cache", "completions", "help", "plan", "plugin", "run", "version", "why"];
 
 /// Most verbs that one plugin may bring.
 const MAX_VERBS: usize = 20;

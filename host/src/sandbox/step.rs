@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
-use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
+use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, CacheDecision, SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{LineSplitter, Masker, Secrets};
 use crate::backend::local::LocalBackend;
+use crate::record::StepLog;
 
 /// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
 pub type EventSender = mpsc::Sender<BuildEvent>;
@@ -38,7 +39,10 @@ pub struct StepContext {
     pub backend: Arc<LocalBackend>,
     /// The sandboxes that this instance has started; it can act on no others.
     pub sandboxes: BTreeSet<String>,
+    /// What was brought out of them.
+    pub produced: Vec<ArtifactRef>,
     events: EventSender,
+    log: Option<StepLog>,
     secrets: Arc<Secrets>,
     stdout: Lines,
     stderr: Lines,
@@ -52,16 +56,18 @@ struct Lines {
 }
 
 impl StepContext {
-    /// A step whose output goes to `events`.
+    /// A step whose output goes to `events`, and into a log if there is one.
     #[must_use]
     pub fn new(
         terms: StepTerms,
         backend: Arc<LocalBackend>,
         events: EventSender,
+        log: Option<StepLog>,
         secrets: Arc<Secrets>,
     ) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        Self { terms, backend, sandboxes: BTreeSet::new(), events, secrets, stdout, stderr }
+        let (sandboxes, produced) = (BTreeSet::new(), Vec::new());
+        Self { terms, backend, sandboxes, produced, events, log, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
@@ -81,17 +87,33 @@ impl StepContext {
         self.send(StdStream::Stderr, lines).await;
     }
 
+    /// Ends the output: where its log is, if there is a whole one, and what was brought out.
+    pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<ArtifactRef>) {
+        self.end_of_output().await;
+        (self.log.take().and_then(StepLog::finish), std::mem::take(&mut self.produced))
+    }
+
     /// Lines that are complete as they are, cut and bounded like all others.
-    pub async fn lines(&self, stream: StdStream, text: &str) {
+    pub async fn lines(&mut self, stream: StdStream, text: &str) {
         let mut whole = Lines::default();
         let mut lines = whole.push(&self.secrets, text.as_bytes());
         lines.append(&mut whole.finish(&self.secrets));
         self.send(stream, lines).await;
     }
 
-    async fn send(&self, stream: StdStream, lines: Vec<String>) {
+    /// Lines that have been through all of this before.
+    pub async fn again(&mut self, stream: StdStream, line: String) {
+        self.send(stream, vec![line]).await;
+    }
+
+    async fn send(&mut self, stream: StdStream, lines: Vec<String>) {
+        let ts = Utc::now();
+        if let Some(log) = &mut self.log {
+            lines.iter().for_each(|line| log.line(stream, ts, line));
+            log.flush();
+        }
         for line in lines {
-            let event = BuildEvent::StepLog { step_id: self.terms.step_id, stream, line, ts: Utc::now() };
+            let event = BuildEvent::StepLog { step_id: self.terms.step_id, stream, line, ts };
             // A closed channel means that the build is over and nobody listens: there is no one to tell.
             let _ = self.events.send(event).await;
         }

@@ -3,12 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use hm_abi::{HostError, HostFuture};
-use hm_plugin_protocol::{SandboxExecArgs, SandboxStartArgs, SnapshotRef, StdStream};
+use hm_plugin_protocol::{
+    CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SnapshotRef,
+    StdStream,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{Args, PluginState, Role, StepContext};
-use crate::backend::local::{ExecSpec, SandboxError};
+use crate::backend::artifacts::Collected;
+use crate::backend::local::{ExecSpec, KEPT, SandboxError};
 
 /// How many chunks of output may wait between the command and the event channel.
 const OUTPUT_CHUNKS: usize = 16;
@@ -30,6 +34,12 @@ pub(super) enum Misuse {
     /// The sandbox is not one that this step has started.
     #[error("`{0}` is not a sandbox of this step")]
     NotItsSandbox(String),
+    /// The snapshot is kept for later builds, and is neither this step's nor its parent's.
+    #[error("the snapshot `{0}` is neither this step's nor its parent's")]
+    NotItsSnapshot(String),
+    /// What is kept has the name that the host gave it.
+    #[error("this step is not to keep its files as `{0}`")]
+    NotItsName(String),
     /// The archive is not the one that this step was given.
     #[error("the archive is not the one that this step was given")]
     NotItsArchive,
@@ -71,6 +81,20 @@ fn own_sandbox(step: &StepContext, id: &[u8]) -> Result<String, HostError> {
     if step.sandboxes.contains(&id) { Ok(id) } else { Err(failed(Misuse::NotItsSandbox(id))) }
 }
 
+/// Checks that a snapshot, if it is one that outlives builds, is one that this step was told of.
+fn own_snapshot(step: &StepContext, snapshot: &SnapshotRef) -> Result<(), HostError> {
+    let told = match &step.terms.cache {
+        CacheDecision::Hit { tag } | CacheDecision::MissBuildAs { tag } => Some(tag),
+        CacheDecision::MissNoCommit => None,
+    };
+    let own = [told, step.terms.parent.as_ref()].contains(&Some(snapshot));
+    if own || !snapshot.0.starts_with(KEPT) {
+        Ok(())
+    } else {
+        Err(failed(Misuse::NotItsSnapshot(snapshot.0.clone())))
+    }
+}
+
 /// `hm_should_cancel`: 1 once the step is to stop.
 pub(super) fn should_cancel(state: &mut PluginState, _: Args) -> HostFuture<'_> {
     Box::pin(async move { Ok(truth(state.cancelled.load(Ordering::Relaxed))) })
@@ -83,6 +107,9 @@ pub(super) fn sandbox_start(state: &mut PluginState, args: Args) -> HostFuture<'
         let step = step(state)?;
         if start.archive_id != step.terms.archive {
             return Err(failed(Misuse::NotItsArchive));
+        }
+        if let Some(parent) = &start.parent {
+            own_snapshot(step, parent)?;
         }
         let id = step.backend.start(start.parent.as_ref()).await.map_err(failed)?;
         step.sandboxes.insert(id.clone());
@@ -118,12 +145,52 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
     })
 }
 
-/// `hm_sandbox_commit`: the sandbox becomes a snapshot.
+/// `hm_sandbox_artifacts`: files of the sandbox go to the user. What is wrong with them is the step's fault and said in its output;
+/// the plugin hears only that it did not work.
+pub(super) fn sandbox_artifacts(state: &mut PluginState, args: Args) -> HostFuture<'_> {
+    Box::pin(async move {
+        let SandboxArtifactsArgs { sandbox_id, paths } = json("hm_sandbox_artifacts", &args[0])?;
+        let step = step(state)?;
+        let id = own_sandbox(step, sandbox_id.as_bytes())?;
+        // Before anything else: each call replaces what the one before has brought out.
+        step.produced.clear();
+        let Some(out) = step.terms.artifacts.clone() else { return Ok(b"[]".to_vec()) };
+        match step.backend.collect(&id, &paths, &out).await {
+            Ok(Collected { artifacts, notes }) => {
+                for note in notes {
+                    step.lines(StdStream::Stderr, &format!("hm: {note}")).await;
+                }
+                let answer = serde_json::to_vec(&artifacts).map_err(failed)?;
+                step.produced = artifacts;
+                Ok(answer)
+            }
+            Err(error @ (SandboxError::Artifacts(_) | SandboxError::Io { .. })) => {
+                step.lines(StdStream::Stderr, &format!("hm: {}", with_causes(&error))).await;
+                Ok(b"null".to_vec())
+            }
+            Err(other) => Err(failed(other)),
+        }
+    })
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// `hm_sandbox_commit`: the sandbox becomes a snapshot, of this run or one that is kept.
 pub(super) fn sandbox_commit(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
+        let SandboxCommitArgs { sandbox_id, keep_as } = json("hm_sandbox_commit", &args[0])?;
         let step = step(state)?;
-        let id = own_sandbox(step, &args[0])?;
-        let snapshot = step.backend.commit(&id).await.map_err(failed)?;
+        let id = own_sandbox(step, sandbox_id.as_bytes())?;
+        if let Some(name) = &keep_as {
+            let own = matches!(&step.terms.cache, CacheDecision::MissBuildAs { tag } if tag == name);
+            if !own {
+                return Err(failed(Misuse::NotItsName(name.0.clone())));
+            }
+        }
+        let snapshot = step.backend.commit(&id, keep_as.as_ref()).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         serde_json::to_vec(&snapshot).map_err(failed)
     })
@@ -144,6 +211,8 @@ pub(super) fn sandbox_discard(state: &mut PluginState, args: Args) -> HostFuture
 pub(super) fn sandbox_exists(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let snapshot: SnapshotRef = json("hm_sandbox_exists", &args[0])?;
-        Ok(truth(step(state)?.backend.exists(&snapshot).await))
+        let step = step(state)?;
+        own_snapshot(step, &snapshot)?;
+        Ok(truth(step.backend.exists(&snapshot).await))
     })
 }

@@ -79,6 +79,14 @@ impl System {
     }
 }
 
+/// What programs find on this machine apart from their files: its kind, its system, where its programs are.
+#[must_use]
+pub fn machine(env: &BTreeMap<String, String>) -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let path = env.get("PATH").map_or("", String::as_str);
+    format!("{}\n{path}\n{release}", std::env::consts::ARCH)
+}
+
 /// This program, to be started again.
 #[must_use]
 pub fn program() -> PathBuf {

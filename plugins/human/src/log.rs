@@ -1,10 +1,14 @@
 //! The lines of the log: what each event of a build adds to it.
 //! Text in, text out; nothing here knows where it is written.
 
+mod produced;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use hm_plugin_sdk::uuid::Uuid;
 use hm_plugin_sdk::*;
+
+use self::produced::Produced;
 
 /// How many of the last lines of a step are kept, to be shown again if it fails.
 const TAIL_LINES: usize = 10;
@@ -26,6 +30,8 @@ pub(crate) struct Style {
 const CANCELLED: i32 = 130;
 /// How many steps that did not run are named.
 const NAMES_SHOWN: usize = 8;
+/// Of how many steps the summary says what they produced.
+const PRODUCED_SHOWN: usize = 20;
 
 /// A colour of the log, as the number of ANSI's "select graphic rendition".
 #[derive(Clone, Copy)]
@@ -42,8 +48,12 @@ pub(crate) struct Log {
     planned: usize,
     finished: usize,
     cancelled: usize,
+    cached: usize,
     steps: BTreeMap<Uuid, Step>,
     failures: Vec<Failure>,
+    produced: Vec<Produced>,
+    /// How many steps produced something that is not in `produced`.
+    more_produced: usize,
 }
 
 /// A step that is not over.
@@ -65,7 +75,17 @@ struct Failure {
 
 impl Log {
     pub(crate) fn new(style: Style) -> Self {
-        Self { style, planned: 0, finished: 0, cancelled: 0, steps: BTreeMap::new(), failures: Vec::new() }
+        Self {
+            style,
+            planned: 0,
+            finished: 0,
+            cancelled: 0,
+            cached: 0,
+            steps: BTreeMap::new(),
+            failures: Vec::new(),
+            produced: Vec::new(),
+            more_produced: 0,
+        }
     }
 
     /// What this event adds to the log: whole lines, or nothing.
@@ -76,7 +96,8 @@ impl Log {
             BuildEvent::StepStart { step_id, runner, image } => self.step_start(step_id, &runner, image),
             BuildEvent::StepLog { step_id, line, .. } => self.step_log(step_id, &line),
             BuildEvent::StepCacheHit { step_id, key, tag } => self.step_cache_hit(step_id, key, &tag),
-            BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot, .. } => {
+            BuildEvent::StepEnd { step_id, exit_code, duration_ms, snapshot, artifacts } => {
+                self.note_artifacts(step_id, &artifacts);
                 self.step_end(step_id, exit_code, duration_ms, snapshot)
             }
             BuildEvent::ChainFailed { failed_step_id, failed_step_key, exit_code, message, .. } => {
@@ -136,9 +157,8 @@ impl Log {
     }
 
     fn step_cache_hit(&mut self, step_id: Uuid, key: String, tag: &str) -> String {
-        self.finished += 1;
         let details = self.details(|| format!("from {tag}"));
-        let line = format!("{} (cached){details}\n", self.paint(Color::Green, &format!("✓ {key}")));
+        let line = format!("{} (cached){details}\n", self.paint(Color::Bold, &format!("▶ {key}")));
         self.steps.insert(step_id, Step { key, started: true, cached: true, tail: VecDeque::new() });
         line
     }
@@ -152,10 +172,11 @@ impl Log {
     ) -> String {
         let key = self.key(step_id).to_owned();
         let step = self.steps.remove(&step_id);
-        if exit_code == 0 && step.as_ref().is_some_and(|step| step.cached) {
-            return String::new();
-        }
         self.finished += 1;
+        if exit_code == 0 && step.as_ref().is_some_and(|step| step.cached) {
+            self.cached += 1;
+            return format!("{} (cached)\n", self.paint(Color::Green, &format!("✓ {key}")));
+        }
         let duration = duration(duration_ms);
         if exit_code == 0 {
             let details = snapshot.map(|SnapshotRef(tag)| self.details(|| format!("saved as {tag}")));
@@ -171,6 +192,15 @@ impl Log {
         let tail = step.map(|step| step.tail).unwrap_or_default();
         self.failures.push(Failure { step_id, key, exit_code, message: None, tail });
         line
+    }
+
+    fn note_artifacts(&mut self, step_id: Uuid, artifacts: &[ArtifactRef]) {
+        if let Some(produced) = Produced::of(self.key(step_id), artifacts) {
+            match self.produced.len() {
+                0..PRODUCED_SHOWN => self.produced.push(produced),
+                _ => self.more_produced += 1,
+            }
+        }
     }
 
     /// The step's end was shown already; what is new is the reason, which the summary gives.
@@ -206,6 +236,13 @@ impl Log {
                 text += &format!("  {} {line}\n", self.paint(Color::Dim, "│"));
             }
         }
+        for produced in &self.produced {
+            text += &produced.line();
+            text += "\n";
+        }
+        if self.more_produced > 0 {
+            text += &format!("{} more steps produced something\n", self.more_produced);
+        }
         let duration = duration(duration_ms);
         let (color, outcome) = match exit_code {
             0 => (Color::Green, format!("Build passed in {duration}")),
@@ -218,7 +255,7 @@ impl Log {
         text
     }
 
-    /// `: 1 of 5 steps failed, 2 did not run (a, b)`, as far as there is something to count.
+    /// `: 1 of 5 steps failed, 2 did not run (a, b), 1 cached` or `: 5 steps, 3 cached`, as far as there is something to count.
     fn counts(&self) -> String {
         let mut counts = Vec::new();
         let mut count = |number: usize, what: &str| match number {
@@ -238,7 +275,15 @@ impl Log {
             names.push("…");
         }
         let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-        if counts.is_empty() { String::new() } else { format!(": {}{names}", counts.join(", ")) }
+        let cached = match self.cached {
+            0 => String::new(),
+            count => format!(", {count} cached"),
+        };
+        match (counts.is_empty(), self.cached) {
+            (true, 0) => String::new(),
+            (true, _) => format!(": {}{cached}", steps(self.planned)),
+            (false, _) => format!(": {}{names}{cached}", counts.join(", ")),
+        }
     }
 
     /// The step's key, or what little is known of a step that was never queued.

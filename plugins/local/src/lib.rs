@@ -13,11 +13,19 @@ struct RunnerArgs {
     shell: String,
     /// Whether the command may use the network.
     network: bool,
+    /// What the step produces: patterns of paths in its workspace.
+    artifacts: Vec<String>,
 }
+
+/// How many patterns of artifacts a step may have.
+const ARTIFACTS_MAX: usize = 100;
+
+/// What a step exits with that did what was asked and could not hand over what it produced.
+const NO_ARTIFACTS: i32 = 73;
 
 impl Default for RunnerArgs {
     fn default() -> Self {
-        Self { shell: "sh".into(), network: true }
+        Self { shell: "sh".into(), network: true, artifacts: Vec::new() }
     }
 }
 
@@ -39,6 +47,13 @@ impl RunnerArgs {
                     "default": defaults.network,
                     "description": "Whether the command may use the network.",
                 },
+                "artifacts": {
+                    "type": "array",
+                    "items": { "type": "string", "minLength": 1 },
+                    "maxItems": ARTIFACTS_MAX,
+                    "default": defaults.artifacts,
+                    "description": "What the step produces: patterns of paths in its workspace, such as dist/*.whl.",
+                },
             },
             "additionalProperties": true,
         })
@@ -47,19 +62,28 @@ impl RunnerArgs {
     /// The names of a step's arguments that mean nothing here: a typo in `network` should not go unnoticed.
     fn unknown(step: &CommandStep) -> impl Iterator<Item = &str> {
         let names = step.runner_args.iter().filter_map(|args| args.as_object()).flat_map(|args| args.keys());
-        names.map(String::as_str).filter(|name| !["shell", "network"].contains(name))
+        names.map(String::as_str).filter(|name| !["shell", "network", "artifacts"].contains(name))
     }
 
     /// Reads a step's arguments; a step without any gets the defaults.
     fn of(step: &CommandStep) -> Result<Self, PluginError> {
-        match &step.runner_args {
-            None | Some(serde_json::Value::Null) => Ok(Self::default()),
-            Some(args) => Self::deserialize(args).map_err(|error| {
-                PluginError::new(
-                    "invalid_runner_args",
-                    format!("runner_args of step `{}`: {error}", step.key),
-                )
-            }),
+        let invalid = |reason: String| {
+            PluginError::new("invalid_runner_args", format!("runner_args of step `{}`: {reason}", step.key))
+        };
+        let args = match &step.runner_args {
+            None | Some(serde_json::Value::Null) => Self::default(),
+            Some(args) => Self::deserialize(args).map_err(|error| invalid(error.to_string()))?,
+        };
+        // Now, and not when the command has run for an hour.
+        match args
+            .artifacts
+            .iter()
+            .find(|path| path.starts_with('/') || path.split('/').any(|part| part == ".."))
+        {
+            Some(path) => Err(invalid(format!(
+                "artifacts: `{path}` leads out of the workspace; paths are relative to it and have no `..`"
+            ))),
+            None => Ok(args),
         }
     }
 }
@@ -70,12 +94,13 @@ struct Local;
 
 impl StepExecutor for Local {
     fn run(&self, input: ExecutorInput) -> Result<StepResult, PluginError> {
-        if let CacheDecision::Hit { tag } = input.cache_lookup {
-            if !host::sandbox_exists(&tag) {
+        if let CacheDecision::Hit { tag } = &input.cache_lookup {
+            if !host::sandbox_exists(tag) {
                 let message = format!("the cached state `{}` of step `{}` is gone", tag.0, input.step.key);
                 return Err(PluginError::new("snapshot_gone", message));
             }
-            return Ok(result(0, Some(tag)));
+            let committed_snapshot = Some(tag.clone());
+            return Ok(StepResult { exit_code: 0, committed_snapshot, artifacts: Vec::new() });
         }
 
         let args = RunnerArgs::of(&input.step)?;
@@ -99,18 +124,25 @@ impl StepExecutor for Local {
             workdir: input.workdir,
             network: args.network,
         });
+        // Also of a command that failed: its reports are what tells why.
+        let produced = match args.artifacts {
+            paths if paths.is_empty() => Some(Vec::new()),
+            paths => host::sandbox_artifacts(SandboxArtifactsArgs { sandbox_id: sandbox_id.clone(), paths }),
+        };
+        let exit_code = if exit_code == 0 && produced.is_none() { NO_ARTIFACTS } else { exit_code };
+        let artifacts = produced.unwrap_or_default();
         if exit_code != 0 {
             host::sandbox_discard(&sandbox_id);
-            return Ok(result(exit_code, None));
+            return Ok(StepResult { exit_code, committed_snapshot: None, artifacts });
         }
-        // Also where the cache does not want it: the steps that build in this one start from it.
-        Ok(result(0, Some(host::sandbox_commit(&sandbox_id))))
+        let keep_as = match input.cache_lookup {
+            CacheDecision::MissBuildAs { tag } => Some(tag),
+            // The steps that build in this one start from it all the same.
+            CacheDecision::Hit { .. } | CacheDecision::MissNoCommit => None,
+        };
+        let committed_snapshot = Some(host::sandbox_commit(SandboxCommitArgs { sandbox_id, keep_as }));
+        Ok(StepResult { exit_code, committed_snapshot, artifacts })
     }
-}
-
-/// The result of a step that ran, or did not have to.
-fn result(exit_code: i32, committed_snapshot: Option<SnapshotRef>) -> StepResult {
-    StepResult { exit_code, committed_snapshot, artifacts: Vec::new() }
 }
 
 register_plugin!(
@@ -123,6 +155,7 @@ register_plugin!(
         })],
         required_host_fns: [
             "hm_log",
+            "hm_sandbox_artifacts",
             "hm_sandbox_commit",
             "hm_sandbox_discard",
             "hm_sandbox_exec",
@@ -188,6 +221,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_cache_wants_is_kept_under_its_name() {
+        let tag = SnapshotRef("hm-cache:0".into());
+        let input = input(CacheDecision::MissBuildAs { tag: tag.clone() });
+        let (result, host) = mock::with(Host::default(), || Local.run(input));
+        assert_eq!(result.unwrap().committed_snapshot, Some(tag.clone()));
+        assert_eq!(host.snapshots, [tag]);
+    }
+
+    #[test]
     fn a_child_starts_from_its_parent() {
         let parent = Some(SnapshotRef("parent".into()));
         let input = ExecutorInput { parent_snapshot: parent.clone(), ..input(CacheDecision::MissNoCommit) };
@@ -250,6 +292,68 @@ mod tests {
         let error = exec_with(serde_json::json!({"network": "no"})).unwrap_err();
         assert_eq!(error.code, "invalid_runner_args");
         assert!(error.message.starts_with("runner_args of step `test`: invalid type"), "{}", error.message);
+    }
+
+    fn producing(exit_code: i32, works: bool) -> (StepResult, Host) {
+        let mut input = input(CacheDecision::MissNoCommit);
+        input.step.runner_args = Some(serde_json::json!({"artifacts": ["dist/*.whl", "report"]}));
+        let prepared = Host {
+            exit_codes: [exit_code].into(),
+            artifacts: vec![wheel()],
+            artifacts_fail: !works,
+            ..Host::default()
+        };
+        let (result, host) = mock::with(prepared, || Local.run(input));
+        (result.unwrap(), host)
+    }
+
+    fn wheel() -> ArtifactRef {
+        ArtifactRef { key: "dist/a.whl".into(), mime: "application/zip".into(), size_bytes: 7 }
+    }
+
+    #[test]
+    fn artifacts_are_brought_out_before_the_sandbox_goes() {
+        let (result, host) = producing(0, true);
+        assert_eq!((result.exit_code, &result.artifacts), (0, &vec![wheel()]));
+        let (sandbox_id, paths) = ("sandbox-0".into(), vec!["dist/*.whl".into(), "report".into()]);
+        assert_eq!(host.artifact_calls, [SandboxArtifactsArgs { sandbox_id, paths }]);
+        let expected = ["start", "exec", "artifacts", "commit"].map(|name| format!("hm_sandbox_{name}"));
+        assert_eq!(host.calls, expected);
+        assert!(host.logs.is_empty(), "{:?}", host.logs);
+    }
+
+    #[test]
+    fn artifacts_of_a_command_that_failed_are_brought_out() {
+        let (result, host) = producing(3, true);
+        assert_eq!(result, StepResult { exit_code: 3, committed_snapshot: None, artifacts: vec![wheel()] });
+        assert_eq!(host.discarded, ["sandbox-0"]);
+    }
+
+    #[test]
+    fn a_step_whose_artifacts_are_lost_has_failed() {
+        let (result, host) = producing(0, false);
+        assert_eq!(
+            result,
+            StepResult { exit_code: NO_ARTIFACTS, committed_snapshot: None, artifacts: vec![] }
+        );
+        assert_eq!(host.discarded, ["sandbox-0"]);
+        assert_eq!(producing(3, false).0.exit_code, 3, "what failed first counts");
+    }
+
+    #[test]
+    fn artifacts_outside_of_the_workspace_are_refused_before_anything_runs() {
+        for path in ["/etc/passwd", "../x", "a/../../x", "a/.."] {
+            let mut input = input(CacheDecision::MissNoCommit);
+            input.step.runner_args = Some(serde_json::json!({ "artifacts": [path] }));
+            let (result, host) = mock::with(Host::default(), || Local.run(input));
+            let error = result.unwrap_err();
+            assert_eq!(error.code, "invalid_runner_args");
+            let expected =
+                format!("runner_args of step `test`: artifacts: `{path}` leads out of the workspace");
+            assert!(error.message.starts_with(&expected), "{}", error.message);
+            assert_eq!(host.calls, Vec::<&str>::new());
+        }
+        exec_with(serde_json::json!({"artifacts": ["a..b/..c", "."]})).unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::backend::archive::ArchiveError;
+use crate::backend::{archive::ArchiveError, artifacts::ArtifactError};
 
 /// Of a longer path, this many characters at either end are said.
 const SHOWN: usize = 100;
@@ -47,6 +47,9 @@ pub enum SandboxError {
     /// The project could not be packed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// What a step produced could not be brought out.
+    #[error("cannot bring out artifacts")]
+    Artifacts(#[from] ArtifactError),
     /// The isolation could not be set up.
     #[error("cannot set up the sandbox: {0}")]
     Setup(String),
@@ -69,9 +72,15 @@ pub enum SandboxError {
     /// There is no such sandbox in this run.
     #[error("there is no sandbox `{0}` in this run")]
     UnknownSandbox(String),
-    /// There is no such snapshot in this run.
-    #[error("there is no snapshot `{0}` in this run")]
+    /// There is no such snapshot, in this run or kept by a former one.
+    #[error("there is no snapshot `{0}`")]
     UnknownSnapshot(String),
+    /// A kept snapshot cannot be called that.
+    #[error("`{0}` is no name for a snapshot that is kept: it takes `hm-cache:` and 32 hexadecimal digits")]
+    NotATag(String),
+    /// What is kept cannot stand on what goes with the run.
+    #[error("nothing can be kept that stands on the snapshot `{0}`, which is not kept itself")]
+    NotKept(String),
     /// One command at a time.
     #[error("the sandbox `{0}` is running a command")]
     Busy(String),

@@ -11,11 +11,12 @@ mod linux;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use hm_plugin_protocol::SnapshotRef;
 use uuid::Uuid;
 
 pub use self::{
     error::SandboxError,
-    linux::{LocalBackend, helper_main},
+    linux::{KeptLayers, LocalBackend, empty_trash, forget_vanished, helper_main},
 };
 
 /// Where a command finds the project. Without namespaces it is elsewhere; a working directory below is translated.
@@ -23,6 +24,29 @@ pub const WORKSPACE: &str = "/workspace";
 
 /// The home directory of every step, kept per project. Without namespaces it is elsewhere; `HOME` always says where.
 pub const HOME: &str = "/step";
+
+/// What the names of snapshots begin with that outlive their run; 32 hexadecimal digits follow.
+pub const KEPT: &str = "hm-cache:";
+
+/// What one step has changed in the workspace, kept for later runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLayer {
+    /// Its name.
+    pub tag: SnapshotRef,
+    /// How much of the disk it takes.
+    pub bytes: u64,
+    /// What it stands on; none: the project.
+    pub below: Option<SnapshotRef>,
+}
+
+/// What was given up in the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many layers, or directories of a project.
+    pub layers: usize,
+    /// How much of the disk they took.
+    pub bytes: u64,
+}
 
 /// What a [`LocalBackend`] has to know.
 #[derive(Clone)]

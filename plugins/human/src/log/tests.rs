@@ -34,6 +34,17 @@ fn end(key: char, exit_code: i32, duration_ms: u64) -> BuildEvent {
     BuildEvent::StepEnd { step_id: id(key), exit_code, duration_ms, snapshot, artifacts: Vec::new() }
 }
 
+/// The end of a step that produced this many files, named after their numbers.
+fn end_with(key: char, files: u64) -> BuildEvent {
+    let artifact = |number| ArtifactRef {
+        key: format!("dist/{number}"),
+        mime: "text/plain".into(),
+        size_bytes: 1000 * number,
+    };
+    let artifacts = (1..=files).map(artifact).collect();
+    BuildEvent::StepEnd { step_id: id(key), exit_code: 0, duration_ms: 0, snapshot: None, artifacts }
+}
+
 fn hit(key: char) -> BuildEvent {
     BuildEvent::StepCacheHit { step_id: id(key), key: key.into(), tag: "layer".into() }
 }
@@ -66,6 +77,7 @@ fn one_step_needs_no_prefix() {
 fn several_steps_are_told_apart_and_failures_come_again_at_the_end() {
     let events = [
         hit('a'),
+        line('a', "as before"),
         end('a', 0, 0),
         start('b'),
         start('c'),
@@ -78,6 +90,8 @@ fn several_steps_are_told_apart_and_failures_come_again_at_the_end() {
     ];
     let expected = "\
 Building 4 steps in 4 chains
+▶ a (cached)
+[a] as before
 ✓ a (cached)
 ▶ b
 ▶ c
@@ -88,7 +102,7 @@ Building 4 steps in 4 chains
 
 ✗ b: the command failed
   │ from b
-Build failed in 1m 01s: 1 of 4 steps failed, 1 did not run (d)
+Build failed in 1m 01s: 1 of 4 steps failed, 1 did not run (d), 1 cached
 ";
     assert_eq!(log(Style::default(), 4, events), expected);
 }
@@ -103,11 +117,50 @@ Building 2 steps in 2 chains
 · b queued in chain 1
 ▶ a (runner docker, image alpine)
 ✓ a (0ms) (saved as layer)
-✓ b (cached) (from layer)
+▶ b (cached) (from layer)
+✓ b (cached)
 
-Build passed in 1m 01s
+Build passed in 1m 01s: 2 steps, 1 cached
 ";
-    assert_eq!(log(style, 2, [start('a'), end('a', 0, 0), hit('b'), build_end(0)]), expected);
+    let events = [start('a'), end('a', 0, 0), hit('b'), end('b', 0, 0), build_end(0)];
+    assert_eq!(log(style, 2, events), expected);
+}
+
+#[test]
+fn the_summary_says_what_steps_produced() {
+    let events = [start('a'), end_with('a', 2), hit('b'), end_with('b', 1), end_with('c', 6), build_end(0)];
+    let text = log(Style::default(), 4, events);
+    let (_, summary) = text.split_once("\n\n").unwrap();
+    let expected = "\
+a produced dist/1 (1.0 kB), dist/2 (2.0 kB)
+b produced dist/1 (1.0 kB)
+c produced dist/1 (1.0 kB), dist/2 (2.0 kB), dist/3 (3.0 kB), dist/4 (4.0 kB) and 2 more (21.0 kB in all)
+Build passed in 1m 01s: 1 of 4 steps did not run (d), 1 cached
+";
+    assert_eq!(summary, expected);
+}
+
+#[test]
+fn a_summary_of_many_steps_is_short() {
+    let events = ('a'..='z').map(|key| end_with(key, 1)).chain([build_end(0)]);
+    let text = log(Style::default(), 26, events);
+    let (_, summary) = text.split_once("\n\n").unwrap();
+    assert_eq!(summary.matches(" produced dist").count(), PRODUCED_SHOWN);
+    assert!(summary.contains("\n6 more steps produced something\n"), "{summary}");
+}
+
+#[test]
+fn a_cached_step_that_cannot_be_had_again_has_failed() {
+    let events = [hit('a'), end('a', 73, 0), chain_failed('a', 73, "cannot write x"), build_end(1)];
+    let expected = "\
+Building 1 step
+▶ a (cached)
+✗ a failed with exit code 73 (0ms)
+
+✗ a: cannot write x
+Build failed in 1m 01s: 1 of 1 step failed
+";
+    assert_eq!(log(Style::default(), 1, events), expected);
 }
 
 #[test]

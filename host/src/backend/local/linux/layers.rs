@@ -2,8 +2,10 @@
 //! What is in a layer, and how layers stack, is not known here.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     thread,
 };
@@ -25,20 +27,20 @@ pub(super) struct RunDirectory {
 const LOCK: &str = ".lock";
 
 impl RunDirectory {
-    /// Makes it below `layers`, and has those of runs that died removed.
+    /// Makes it below `layers`, with a link that says what the run uses from its beginning, and has those of runs that
+    /// died removed.
     ///
     /// # Errors
     /// Something there cannot be made.
-    pub(super) fn create(layers: &Path, run: Uuid) -> Result<Self, SandboxError> {
+    pub(super) fn create(layers: &Path, run: Uuid, uses: &Path) -> Result<Self, SandboxError> {
         tree::make_directory(layers)?;
-        // Held while a run's lock is there but not yet locked.
-        let gate = open_lock(&layers.join("lock"))?;
-        gate.lock().map_err(SandboxError::io("lock", layers))?;
+        let _gate = gate(layers)?;
         remove_dead(layers);
         let path = layers.join(format!("run-{}", run.simple()));
         let lock = open_lock(&lock_of(&path))?;
         lock.lock().map_err(SandboxError::io("lock", &path))?;
         fs::create_dir(&path).map_err(SandboxError::io("create", &path))?;
+        symlink(uses, path.join("project")).map_err(SandboxError::io("write", &path))?;
         Ok(Self { path, removed: false, _lock: lock })
     }
 
@@ -68,6 +70,52 @@ impl Drop for RunDirectory {
             // What this leaves, the next run removes.
             let _ = self.remove_both();
         }
+    }
+}
+
+/// Keeps runs from beginning, until this goes: a run's lock may be there and not locked yet.
+///
+/// # Errors
+/// There is no such directory, or the system says no.
+pub(super) fn gate(layers: &Path) -> Result<File, SandboxError> {
+    let gate = open_lock(&layers.join("lock"))?;
+    gate.lock().map_err(SandboxError::io("lock", layers))?;
+    Ok(gate)
+}
+
+/// What the runs that are going on use: where the links in their directories lead.
+///
+/// # Errors
+/// Something cannot be read.
+pub(super) fn used(layers: &Path) -> Result<BTreeSet<PathBuf>, SandboxError> {
+    let mut used = BTreeSet::new();
+    for run in list(layers)? {
+        if run.extension().is_some() || is_dead(&run) {
+            continue;
+        }
+        for entry in list(&run)? {
+            match fs::read_link(&entry) {
+                Ok(target) => drop(used.insert(target)),
+                // A layer, or gone with its run.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(SandboxError::io("read", entry)(error)),
+            }
+        }
+    }
+    Ok(used)
+}
+
+/// What is in a directory; nothing if that is not there.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, SandboxError> {
+    let entries = fs::read_dir(directory).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+    });
+    match entries {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        entries => entries.map_err(SandboxError::io("read", directory)),
     }
 }
 
@@ -123,19 +171,22 @@ mod tests {
     #[test]
     fn the_dead_are_removed_and_the_living_are_not() {
         let scratch = tempfile::tempdir().unwrap();
-        let living = RunDirectory::create(scratch.path(), Uuid::new_v4()).unwrap();
+        let living = RunDirectory::create(scratch.path(), Uuid::new_v4(), Path::new("one")).unwrap();
         let dead = scratch.path().join("run-dead");
         fs::create_dir(&dead).unwrap();
         let killed = scratch.path().join("run-killed");
         fs::create_dir_all(killed.join("layer")).unwrap();
+        symlink("three", killed.join("project")).unwrap();
         for lock in ["run-killed.lock", "run-killed-while-it-removed.lock"] {
             fs::write(scratch.path().join(lock), "").unwrap();
         }
-        let other = RunDirectory::create(scratch.path(), Uuid::new_v4()).unwrap();
+        let other = RunDirectory::create(scratch.path(), Uuid::new_v4(), Path::new("two")).unwrap();
         assert!(living.path().exists());
         assert!(!dead.exists() && !killed.exists());
+        assert_eq!(used(scratch.path()).unwrap(), ["one", "two"].map(PathBuf::from).into());
         let path = other.path().to_owned();
         drop(other);
+        assert_eq!(used(scratch.path()).unwrap(), [PathBuf::from("one")].into());
         assert!(!path.exists());
         living.remove().unwrap();
         let start = Instant::now();
@@ -154,7 +205,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let run = RunDirectory::create(layers, Uuid::new_v4()).unwrap();
+                        let run = RunDirectory::create(layers, Uuid::new_v4(), Path::new("x")).unwrap();
                         fs::write(run.path().join("file"), "").unwrap();
                         run.remove().unwrap();
                     }

@@ -40,15 +40,18 @@ pub(super) fn merge(layers: &[PathBuf], target: &Path) -> Result<(), SandboxErro
 }
 
 /// Where the visible thing of some name comes from.
-enum Sources {
+pub(super) enum Sources {
     /// Anything but a directory.
     File(PathBuf),
     /// A directory, merged from these, topmost first.
     Directories(Vec<PathBuf>),
 }
 
-/// What is visible in a directory that is merged from `directories`.
-fn entries(directories: &[PathBuf]) -> Result<BTreeMap<OsString, Sources>, SandboxError> {
+/// What is visible in a directory that is merged from `directories`, topmost first.
+///
+/// # Errors
+/// The first thing that cannot be read.
+pub(super) fn entries(directories: &[PathBuf]) -> Result<BTreeMap<OsString, Sources>, SandboxError> {
     let mut seen = BTreeMap::<OsString, Sources>::new();
     // Names that something above hides from the layers below.
     let mut settled = BTreeSet::new();

@@ -1,22 +1,29 @@
 //! The back end on Linux: keeps the books on sandboxes and snapshots of one run, and decides what each command sees.
-//! The work is done by the modules below, most of it in helper processes.
+//! What snapshots are made of is the business of `stacks`, and what outlives the run that of `kept`. The work is done by
+//! these and the other modules below, most of it in helper processes.
 
+mod artifacts;
 mod confine;
 mod exec;
 mod git_index;
 mod hmignore;
 mod init;
+mod kept;
 mod keyring;
 mod layers;
+mod look;
 mod loopback;
 mod manifest;
 mod merge;
 mod place;
 mod process;
+mod projects;
 mod root;
 mod snapshot;
+mod stacks;
 mod supervisor;
 mod tools;
+mod trash;
 mod tree;
 mod view;
 mod walk;
@@ -27,27 +34,25 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use hm_plugin_protocol::{SnapshotRef, StdStream};
-use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 use uuid::Uuid;
 
+pub use self::{kept::KeptLayers, projects::forget_vanished, trash::empty_trash};
 use self::{
     layers::RunDirectory,
     place::{Kind, Place},
+    projects::Project,
     snapshot::Snapshot,
+    stacks::{Borrowed, Stack},
     view::View,
     wire::Spec,
 };
-use super::{ExecSpec, HOME, LocalConfig, Mode, SandboxError, WORKSPACE};
+use super::{ExecSpec, HOME, KEPT, KeptLayer, LocalConfig, Mode, Removed, SandboxError, WORKSPACE};
 use crate::backend::archive::Archive;
-
-/// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
-/// something at every look-up.
-const STACK_MAX: usize = 48;
 
 /// Commands at a time, at the most. It is there to be waited for, not to be reached.
 const COMMANDS_MAX: u32 = 1 << 16;
@@ -65,11 +70,17 @@ pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<Exit
 /// The sandboxes and snapshots of one run.
 pub struct LocalBackend {
     config: LocalConfig,
+    project: Project,
     place: Place,
     notice: Option<String>,
     base: OnceCell<Snapshot>,
     archive: OnceCell<Arc<Archive>>,
     books: Mutex<Books>,
+    borrowed: Arc<Borrowed>,
+    /// Held while a stack is made lower.
+    flattening: tokio::sync::Mutex<()>,
+    /// Why a layer could not be kept, the first time.
+    trouble: OnceLock<String>,
     commands: Arc<Semaphore>,
     run: RunDirectory,
 }
@@ -87,18 +98,11 @@ struct Books {
 struct Sandbox {
     /// Its directory, within the run's.
     layer: String,
+    /// What it was made on, and the layers of that.
+    parent: Option<SnapshotRef>,
     below: Stack,
     /// Held while a command runs.
     busy: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// Layers, topmost first.
-#[derive(Debug, Clone, Default)]
-struct Stack {
-    /// Their directories, within the run's.
-    layers: Vec<String>,
-    /// Whether the project's snapshot is at the bottom.
-    on_base: bool,
 }
 
 impl LocalBackend {
@@ -107,17 +111,23 @@ impl LocalBackend {
     /// # Errors
     /// The cache cannot be used, or no isolation works here.
     pub async fn open(config: LocalConfig) -> Result<Self, SandboxError> {
+        let project = Project::new(&config.project);
         let (run, place) = {
-            let config = config.clone();
-            blocking(move || prepare(&config)).await?
+            let (config, project) = (config.clone(), project.clone());
+            blocking(move || prepare(&config, &project)).await?
         };
+        let borrowed = Borrowed::new(KeptLayers::open(&config.cache), run.path());
         let mut backend = Self {
             config,
+            project,
             place,
             notice: None,
             base: OnceCell::new(),
             archive: OnceCell::new(),
             books: Mutex::default(),
+            borrowed: Arc::new(borrowed),
+            flattening: tokio::sync::Mutex::default(),
+            trouble: OnceLock::new(),
             commands: Arc::new(Semaphore::new(COMMANDS_MAX as usize)),
             run,
         };
@@ -139,17 +149,34 @@ impl LocalBackend {
         self.notice.as_deref()
     }
 
-    /// Makes a sandbox on a snapshot of this run or, without one, on the project as it was when the first was made
-    /// that way. Answers with its id.
+    /// Whether layers can outlive the run: not where each is a copy of the whole workspace.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.place.kind == Kind::Namespaces
+    }
+
+    /// Why a layer that was to be kept is not, if that has happened; for people.
+    #[must_use]
+    pub fn not_kept(&self) -> Option<&str> {
+        self.trouble.get().map(String::as_str)
+    }
+
+    /// The project's files as sandboxes without a parent start with them, for reading. They stay as long as this.
     ///
     /// # Errors
-    /// The snapshot is none of ours, or the project cannot be read.
+    /// The project cannot be read.
+    pub async fn tree(&self) -> Result<PathBuf, SandboxError> {
+        self.base().await.map(|base| base.tree.clone())
+    }
+
+    /// Makes a sandbox on a snapshot, of this run or kept by a former one, or, without one, on the project as it was when
+    /// this run looked first. A kept one stands on the project as it is in this run. Answers with the sandbox's id.
+    ///
+    /// # Errors
+    /// There is no such snapshot, or the project cannot be read.
     pub async fn start(&self, parent: Option<&SnapshotRef>) -> Result<String, SandboxError> {
         let below = match parent {
-            Some(parent) => {
-                let unknown = || SandboxError::UnknownSnapshot(parent.0.clone());
-                self.books().snapshots.get(&parent.0).cloned().ok_or_else(unknown)?
-            }
+            Some(parent) => self.stack(parent).await?,
             None => {
                 self.base().await?;
                 Stack { layers: Vec::new(), on_base: true }
@@ -161,7 +188,7 @@ impl LocalBackend {
             Kind::Namespaces => None,
             Kind::Landlock => self.lower(&below).into_iter().next(),
         };
-        let sandbox = Sandbox { layer, below, busy: Arc::default() };
+        let sandbox = Sandbox { layer, parent: parent.cloned(), below, busy: Arc::default() };
         blocking(move || place::make_layer(&directory, source.as_deref())).await?;
         let id = format!("sandbox-{}", Uuid::new_v4().simple());
         self.books().sandboxes.insert(id.clone(), sandbox);
@@ -198,11 +225,18 @@ impl LocalBackend {
         self.run_helper(Spec { isolation: spec, program: Some(program) }, output, busy).await
     }
 
-    /// Makes the sandbox a snapshot. There is no such sandbox afterwards.
+    /// Makes the sandbox a snapshot. There is no such sandbox afterwards. With `keep_as`, `hm-cache:` and 32 hexadecimal
+    /// digits, the snapshot outlives the run and has that name; where that does not work, it is one of this run and has
+    /// another.
     ///
     /// # Errors
-    /// There is no such sandbox, or its files cannot be put in order.
-    pub async fn commit(&self, id: &str) -> Result<SnapshotRef, SandboxError> {
+    /// There is no such sandbox, or its files cannot be put in order; of one to be kept also that the name has another
+    /// form, or that it stands on a snapshot that is not kept itself. The latter two leave the sandbox as it is.
+    pub async fn commit(&self, id: &str, keep_as: Option<&SnapshotRef>) -> Result<SnapshotRef, SandboxError> {
+        let keep = match keep_as {
+            Some(tag) => self.place_for(&self.sandbox(id)?, tag)?,
+            None => None,
+        };
         let sandbox = self.take(id)?;
         let _idle = sandbox.busy.lock().await;
         let directory = self.run.path().join(&sandbox.layer);
@@ -211,13 +245,10 @@ impl LocalBackend {
             Kind::Namespaces => sandbox.below,
             Kind::Landlock => Stack::default(),
         };
-        stack.layers.insert(0, sandbox.layer);
-        if stack.layers.len() > STACK_MAX {
-            stack = self.flatten(&stack).await?;
-        }
-        let id = format!("local-{}", Uuid::new_v4().simple());
-        self.books().snapshots.insert(id.clone(), stack);
-        Ok(SnapshotRef(id))
+        let (layer, snapshot) = self.settle(sandbox.layer, keep).await;
+        stack.layers.insert(0, layer);
+        self.books().snapshots.insert(snapshot.0.clone(), stack);
+        Ok(snapshot)
     }
 
     /// Removes a sandbox, when nothing runs in it any more.
@@ -229,11 +260,6 @@ impl LocalBackend {
         let _idle = sandbox.busy.lock().await;
         let directory = self.run.path().join(&sandbox.layer);
         blocking(move || tree::remove(&directory)).await
-    }
-
-    /// Whether there is such a snapshot in this run.
-    pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
-        self.books().snapshots.contains_key(&snapshot.0)
     }
 
     /// The project as sandboxes without a parent start with it, packed. Made when it is first asked for.
@@ -279,31 +305,10 @@ impl LocalBackend {
     }
 
     async fn base(&self) -> Result<&Snapshot, SandboxError> {
-        let (project, cache) = (self.config.project.clone(), self.config.cache.clone());
-        let take = move || snapshot::take(&project, &cache.join("base").join(key(&project)), &cache);
+        let (path, cache) = (self.config.project.clone(), self.config.cache.clone());
+        let store = self.project.base(&cache);
+        let take = move || snapshot::take(&path, &store, &cache);
         self.base.get_or_try_init(|| blocking(take)).await
-    }
-
-    /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
-    fn lower_names(&self, stack: &Stack) -> Vec<PathBuf> {
-        let layers = stack.layers.iter().map(|layer| Path::new(layer).join(place::TREE));
-        let base = self.base.get().filter(|_| stack.on_base).map(|base| base.tree.clone());
-        layers.chain(base).collect()
-    }
-
-    fn lower(&self, stack: &Stack) -> Vec<PathBuf> {
-        self.lower_names(stack).into_iter().map(|path| self.run.path().join(path)).collect()
-    }
-
-    async fn flatten(&self, stack: &Stack) -> Result<Stack, SandboxError> {
-        let layer = self.new_layer();
-        let (trees, target) = (self.lower(stack), self.run.path().join(&layer));
-        blocking(move || {
-            tree::make_directory(&target)?;
-            merge::merge(&trees, &target.join(place::TREE))
-        })
-        .await?;
-        Ok(Stack { layers: vec![layer], on_base: false })
     }
 
     async fn run_helper(
@@ -349,26 +354,21 @@ impl LocalBackend {
         self.notice = Some(format!(
             "steps run without namespaces ({why}): on a full copy of the workspace, which is not at {WORKSPACE}, with \
              Landlock in front of your other files; they see other processes, can connect to unix sockets, can change \
-             the modes and times of your files, and offline steps lose TCP only"
+             the modes and times of your files, offline steps lose TCP only, and no step's result is kept for later builds"
         ));
         Ok(())
     }
 }
 
 /// What has to be read and made before the first command.
-fn prepare(config: &LocalConfig) -> Result<(RunDirectory, Place), SandboxError> {
-    let run = RunDirectory::create(&config.cache.join("layers"), config.run_id)?;
-    let view = View::new(&config.host_env, config.home.as_deref());
+fn prepare(config: &LocalConfig, project: &Project) -> Result<(RunDirectory, Place), SandboxError> {
+    let run = RunDirectory::create(&config.cache.join("layers"), config.run_id, &project.link())?;
+    trash::empty_later(&config.cache);
+    project.note(&config.cache)?;
+    let view = View::new(&config.host_env, config.home.as_deref(), &[]);
     let etc = snapshot::take_public(Path::new(place::ETC), &config.cache.join("etc"))?;
-    let place = Place::new(view, run.path(), config.cache.join("home").join(key(&config.project)), etc)?;
+    let place = Place::new(view, run.path(), project.home(&config.cache), etc)?;
     Ok((run, place))
-}
-
-/// Names a project in the cache.
-fn key(project: &Path) -> String {
-    let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());
-    let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// For work that waits for the disk.
@@ -389,7 +389,7 @@ mod tests {
         shared::<LocalBackend>();
         moved(|backend, _| backend.start(None));
         moved(|backend, command| backend.exec("", command, mpsc::channel(1).0));
-        moved(|backend, _| backend.commit(""));
+        moved(|backend, _| backend.commit("", None));
         moved(|backend, _| backend.discard(""));
     }
 

@@ -4,6 +4,7 @@
 use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use uuid::Uuid;
@@ -39,7 +40,7 @@ pub(super) struct Place {
     pub(super) empty: PathBuf,
     home: PathBuf,
     /// What a step sees as `/etc`: the host's may change under us, and then show what nobody looked at.
-    etc: Snapshot,
+    etc: Arc<Snapshot>,
     view: View,
 }
 
@@ -56,7 +57,16 @@ impl Place {
             }
             tree::make_directory(path)?;
         }
-        Ok(Self { kind: Kind::Namespaces, empty, home, etc, view })
+        Ok(Self { kind: Kind::Namespaces, empty, home, etc: Arc::new(etc), view })
+    }
+
+    /// The same place for a command that sees something else of the host, and has another home directory, which is made.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn with(&self, view: View, home: PathBuf) -> Result<Self, SandboxError> {
+        tree::make_directory(&home)?;
+        Ok(Self { kind: self.kind, empty: self.empty.clone(), home, etc: self.etc.clone(), view })
     }
 
     /// How a command is isolated. `lower` are the trees below its layer's; they and `layer` count from `run`.
@@ -77,6 +87,7 @@ impl Place {
                     lower,
                     upper: Path::new(layer).join(TREE),
                     work: scratch.join("work"),
+                    read_only: false,
                 },
                 binds: self.view.binds.iter().filter(|path| *path != Path::new(ETC)).cloned().collect(),
                 etc: self.etc.tree.clone(),

@@ -77,7 +77,12 @@ pub(super) fn enter(place: &Root) -> Result<(), String> {
         hide(path, root).map_err(|error| format!("hide {}: {error}", path.display()))?;
     }
     read_only(root, &place.binds)?;
-    overlay(&place.workspace, &inside(root, Path::new(WORKSPACE)))?;
+    let workspace = inside(root, Path::new(WORKSPACE));
+    overlay(&place.workspace, &workspace)?;
+    if place.workspace.read_only {
+        let unchanging = MountFlags::BIND | MountFlags::RDONLY | harmless;
+        at("make the workspace read-only", mount_remount(&workspace, unchanging, c""))?;
+    }
     at("tidy up", fs::remove_dir(root.join(NOTHING)))?;
     at(
         "make the root read-only",

@@ -2,6 +2,7 @@
 //! Which files, and why, is decided elsewhere.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, Metadata, Permissions},
     io::{self, Read, Seek},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink},
@@ -169,6 +170,26 @@ impl Drop for Opened {
     }
 }
 
+/// How much of the disk a tree takes, in bytes. A file with several names counts once, and what cannot be read not at
+/// all. Nobody else may be in it.
+pub(super) fn size(top: &Path) -> u64 {
+    let mut bytes = 0_u64;
+    let mut linked = BTreeSet::new();
+    let mut open = vec![top.to_owned()];
+    let mut opened = Opened::default();
+    while let Some(path) = open.pop() {
+        let Ok(about) = fs::symlink_metadata(&path) else { continue };
+        if !about.is_dir() && about.nlink() > 1 && !linked.insert((about.dev(), about.ino())) {
+            continue;
+        }
+        bytes = bytes.saturating_add(about.blocks().saturating_mul(BLOCK));
+        if about.is_dir() && opened.open(&path, &about).is_ok() {
+            open.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    }
+    bytes
+}
+
 /// Removes whatever is there, if anything. Nobody else may be writing in it.
 ///
 /// # Errors
@@ -265,6 +286,22 @@ mod tests {
         let removed = tree.clone();
         little_stack.spawn(move || remove(&removed)).unwrap().join().unwrap().unwrap();
         assert!(!tree.exists());
+    }
+
+    #[test]
+    fn the_size_of_a_tree_counts_what_is_closed_and_links_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let tree = scratch.path().join("tree");
+        fs::create_dir_all(tree.join("closed")).unwrap();
+        fs::write(tree.join("closed/file"), vec![1; 1 << 20]).unwrap();
+        fs::hard_link(tree.join("closed/file"), tree.join("again")).unwrap();
+        symlink("/usr", tree.join("elsewhere")).unwrap();
+        fs::set_permissions(tree.join("closed"), Permissions::from_mode(0o000)).unwrap();
+        let bytes = size(&tree);
+        assert!((1 << 20..3 << 19).contains(&bytes), "{bytes}");
+        assert_eq!(fs::metadata(tree.join("closed")).unwrap().mode() & 0o777, 0);
+        assert_eq!(size(&tree.join("nothing")), 0);
+        remove(&tree).unwrap();
     }
 
     #[test]

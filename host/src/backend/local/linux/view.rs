@@ -59,8 +59,9 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Works it out from the developer's environment and home directory.
-    pub(super) fn new(host: &BTreeMap<String, String>, home: Option<&Path>) -> Self {
+    /// Works it out from the developer's environment and home directory; `also` is shown in any case, with what it leads to, as far as that
+    /// may be shown at all.
+    pub(super) fn new(host: &BTreeMap<String, String>, home: Option<&Path>, also: &[PathBuf]) -> Self {
         let home = home.filter(|home| home.is_absolute());
         let real_home = home.and_then(|home| home.canonicalize().ok());
         let mut found = Found { home, real_home, ..Found::default() };
@@ -84,6 +85,9 @@ impl View {
         let path = host.get("PATH").filter(|path| !path.is_empty()).map_or(DEFAULT_PATH, String::as_str);
         for directory in path.split(':') {
             found.commands(Path::new(directory));
+        }
+        for path in also {
+            found.show(path);
         }
         let user = host.get("USER").or_else(|| host.get("LOGNAME")).map_or("user", String::as_str);
         env.extend(
@@ -309,7 +313,7 @@ mod tests {
     fn view(variables: &[(&str, &Path)], home: &Path) -> View {
         let host =
             variables.iter().map(|(name, value)| ((*name).to_owned(), value.display().to_string())).collect();
-        View::new(&host, Some(home))
+        View::new(&host, Some(home), &[])
     }
 
     #[test]
@@ -324,7 +328,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let env = View::new(&host, Some(scratch.path())).env;
+        let env = View::new(&host, Some(scratch.path()), &[]).env;
         let expected = [
             ("CI", "true"),
             ("HOME", HOME),

@@ -63,6 +63,7 @@ pub(super) struct Overlay {
     pub(super) lower: Vec<PathBuf>,
     pub(super) upper: PathBuf,
     pub(super) work: PathBuf,
+    pub(super) read_only: bool,
 }
 
 /// What a command may reach where Landlock is all there is.

@@ -1,0 +1,235 @@
+//! Which layers a snapshot is made of, those that former runs have kept included, and making fewer of them where a mount
+//! cannot take so many. What is in a layer is not known here.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hm_plugin_protocol::SnapshotRef;
+use uuid::Uuid;
+
+use super::{
+    LocalBackend, Sandbox, SandboxError, blocking,
+    kept::{self, KeptLayers, Tag},
+    merge, place, tree,
+};
+
+/// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
+/// something at every look-up.
+const STACK_MAX: usize = 48;
+
+/// Layers, topmost first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stack {
+    /// Their directories, or links to them, within the run's.
+    pub(super) layers: Vec<String>,
+    /// Whether the project's snapshot is at the bottom.
+    pub(super) on_base: bool,
+}
+
+/// The kept layers that one run uses. Each has a link in the run's directory, by which it is mounted, and which keeps
+/// it from being removed.
+#[derive(Debug)]
+pub(super) struct Borrowed {
+    kept: KeptLayers,
+    run: PathBuf,
+    known: Mutex<BTreeMap<Tag, Link>>,
+}
+
+#[derive(Debug, Clone)]
+struct Link {
+    name: String,
+    below: Option<Tag>,
+}
+
+impl Link {
+    /// Short, for the sake of mount options, and none of a layer's own.
+    fn new(known: &BTreeMap<Tag, Self>, more: usize, below: Option<Tag>) -> Self {
+        Self { name: format!("k{:x}", known.len() + more), below }
+    }
+}
+
+impl Borrowed {
+    pub(super) fn new(kept: KeptLayers, run: &Path) -> Self {
+        Self { kept, run: run.to_owned(), known: Mutex::default() }
+    }
+
+    /// Whether a layer is there, with all that it stands on. If so, they all stay as long as the run.
+    fn borrow(&self, tag: Tag) -> Result<bool, SandboxError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains_key(&tag) {
+            return Ok(true);
+        }
+        let Some(_held) = self.kept.hold()? else { return Ok(false) };
+        let mut found = BTreeMap::new();
+        let mut next = Some(tag);
+        while let Some(tag) = next.filter(|tag| !known.contains_key(tag)) {
+            let Some(about) = self.kept.find(tag) else { return Ok(false) };
+            next = about.below;
+            if found.insert(tag, Link::new(&known, found.len(), next)).is_some() {
+                // Only damage makes a layer stand on itself.
+                return Ok(false);
+            }
+        }
+        for (tag, link) in &found {
+            let path = self.run.join(&link.name);
+            // An earlier attempt may have come to nothing halfway.
+            tree::remove(&path)?;
+            self.kept.link(*tag, &path)?;
+        }
+        known.append(&mut found);
+        Ok(true)
+    }
+
+    /// Keeps a layer of the run; answers with the name that it has in the run now.
+    fn keep(&self, layer: &str, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
+        let layer = self.run.join(layer);
+        kept::describe(&layer, below)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = Link::new(&known, 0, below);
+        let path = self.run.join(&link.name);
+        tree::remove(&path)?;
+        self.kept.keep(&layer, tag, &path)?;
+        let name = link.name.clone();
+        known.insert(tag, link);
+        Ok(name)
+    }
+
+    /// The layers from this one on, down to the first of which `settled` knows more.
+    fn stack(&self, tag: Tag, settled: &BTreeMap<String, Stack>) -> Stack {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stack = Stack { layers: Vec::new(), on_base: true };
+        let mut next = Some(tag);
+        while let Some(tag) = next {
+            if let Some(rest) = settled.get(&tag.to_string()) {
+                stack.layers.extend(rest.layers.iter().cloned());
+                stack.on_base = rest.on_base;
+                break;
+            }
+            next = known.get(&tag).and_then(|link| {
+                stack.layers.push(link.name.clone());
+                link.below
+            });
+        }
+        stack
+    }
+}
+
+impl LocalBackend {
+    /// Whether there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on.
+    /// A kept one that is there stays there as long as this run.
+    pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
+        if self.books().snapshots.contains_key(&snapshot.0) {
+            return true;
+        }
+        let Some(tag) = Tag::of(snapshot).filter(|_| self.keeps()) else { return false };
+        let borrowed = Arc::clone(&self.borrowed);
+        // What cannot be read is as good as gone.
+        blocking(move || borrowed.borrow(tag)).await.unwrap_or(false)
+    }
+
+    /// What a sandbox on this snapshot has below it, ready to be mounted.
+    pub(super) async fn stack(&self, snapshot: &SnapshotRef) -> Result<Stack, SandboxError> {
+        let stack = self.layers_of(snapshot).await?;
+        if stack.layers.len() <= STACK_MAX {
+            return Ok(stack);
+        }
+        // Forks of one parent need it flattened once.
+        let _one = self.flattening.lock().await;
+        let mut stack = self.layers_of(snapshot).await?;
+        if stack.layers.len() > STACK_MAX {
+            stack = self.flatten(&stack).await?;
+            self.books().snapshots.insert(snapshot.0.clone(), stack.clone());
+        }
+        Ok(stack)
+    }
+
+    async fn layers_of(&self, snapshot: &SnapshotRef) -> Result<Stack, SandboxError> {
+        if let Some(stack) = self.books().snapshots.get(&snapshot.0) {
+            return Ok(stack.clone());
+        }
+        let tag = Tag::of(snapshot).ok_or_else(|| SandboxError::UnknownSnapshot(snapshot.0.clone()))?;
+        if !self.exists(snapshot).await {
+            return Err(SandboxError::UnknownSnapshot(snapshot.0.clone()));
+        }
+        self.base().await?;
+        let mut books = self.books();
+        let stack = self.borrowed.stack(tag, &books.snapshots);
+        if stack.layers.len() <= STACK_MAX {
+            books.snapshots.insert(snapshot.0.clone(), stack.clone());
+        }
+        Ok(stack)
+    }
+
+    /// Under which name the layer of a sandbox is to be kept, and on top of what; none where nothing is kept.
+    pub(super) fn place_for(
+        &self,
+        sandbox: &Sandbox,
+        keep_as: &SnapshotRef,
+    ) -> Result<Option<(Tag, Option<Tag>)>, SandboxError> {
+        let tag = Tag::of(keep_as).ok_or_else(|| SandboxError::NotATag(keep_as.0.clone()))?;
+        if !self.keeps() {
+            return Ok(None);
+        }
+        let below = sandbox
+            .parent
+            .as_ref()
+            .map(|parent| Tag::of(parent).ok_or_else(|| SandboxError::NotKept(parent.0.clone())));
+        Ok(Some((tag, below.transpose()?)))
+    }
+
+    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what the
+    /// layer is called in the run and with the snapshot's name.
+    pub(super) async fn settle(
+        &self,
+        layer: String,
+        keep: Option<(Tag, Option<Tag>)>,
+    ) -> (String, SnapshotRef) {
+        if let Some((tag, below)) = keep {
+            let (borrowed, name) = (Arc::clone(&self.borrowed), layer.clone());
+            match blocking(move || borrowed.keep(&name, tag, below)).await {
+                Ok(name) => return (name, SnapshotRef(tag.to_string())),
+                Err(error) => drop(self.trouble.set(said(&error))),
+            }
+        }
+        (layer, SnapshotRef(format!("local-{}", Uuid::new_v4().simple())))
+    }
+
+    /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
+    pub(super) fn lower_names(&self, stack: &Stack) -> Vec<PathBuf> {
+        let layers = stack.layers.iter().map(|layer| Path::new(layer).join(place::TREE));
+        let base = self.base.get().filter(|_| stack.on_base).map(|base| base.tree.clone());
+        layers.chain(base).collect()
+    }
+
+    /// The trees of a stack, topmost first.
+    pub(super) fn lower(&self, stack: &Stack) -> Vec<PathBuf> {
+        self.lower_names(stack).into_iter().map(|path| self.run.path().join(path)).collect()
+    }
+
+    async fn flatten(&self, stack: &Stack) -> Result<Stack, SandboxError> {
+        let layer = self.new_layer();
+        let (trees, target) = (self.lower(stack), self.run.path().join(&layer));
+        let kept = self.borrowed.kept.clone();
+        blocking(move || {
+            let _alone = kept.alone();
+            tree::make_directory(&target)?;
+            merge::merge(&trees, &target.join(place::TREE))
+        })
+        .await?;
+        Ok(Stack { layers: vec![layer], on_base: false })
+    }
+}
+
+/// An error with all that it comes from.
+fn said(error: &SandboxError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,244 @@
+//! `hm cache`: shows the results that are kept, removes them, and keeps them within their limits after each build.
+//! Nothing is removed that a running build uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use hm_plugin_protocol::SnapshotRef;
+use serde_json::{Value, json};
+
+use super::args::{CacheCommand, PruneArgs};
+use super::config::Config;
+use super::error::CliError;
+use super::measures::{size, span};
+use super::paragraph::COLUMNS;
+use super::plugins::print_json;
+use super::print;
+use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
+use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
+use crate::sys::System;
+
+/// Columns of a result's step and pipeline, in a list.
+const NAMES: [usize; 2] = [24, 12];
+
+/// What was removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Swept {
+    results: usize,
+    layers: usize,
+    /// Folders of projects that are no longer there.
+    folders: usize,
+    bytes: u64,
+    /// Results that would have been removed, had no build used them.
+    in_use: usize,
+}
+
+/// Runs the command and returns the exit code.
+pub(super) fn cache(command: &CacheCommand) -> Result<u8, CliError> {
+    let system = System::read()?;
+    match command {
+        CacheCommand::List { json } => list(&system.cache, *json, Utc::now()),
+        CacheCommand::Prune(PruneArgs { older_than, max_size }) => {
+            let limits = Config::of_user(&system.config)?.limits();
+            let max_age = older_than.map_or(limits.max_age, |span| span.0);
+            let max_bytes = max_size.map_or(limits.max_bytes, |size| size.0);
+            let swept = sweep(&system.cache, Limits { max_bytes, max_age }, Utc::now())?;
+            empty_trash(&system.cache).map_err(CliError::Layers)?;
+            print(&swept.to_string())
+        }
+        CacheCommand::Clear => print(&clear(&system.cache)?.to_string()),
+    }
+}
+
+/// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
+/// the trash has been emptied, which may take long.
+pub(super) fn sweep(cache: &Path, limits: Limits, now: DateTime<Utc>) -> Result<Swept, CliError> {
+    let store = Store::open(&cache.join("results"))?;
+    let layers = layers(cache)?;
+    let is_there = |project: &Path| {
+        // A project on a disk that is not answering is not gone.
+        !fs::symlink_metadata(project).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let entries = store.entries()?;
+    let keys = worthless(&entries, &layers, limits, is_there, now);
+    let mut swept = remove(cache, &store, &entries, &keys.into_iter().collect())?;
+    let vanished = forget_vanished(cache).map_err(CliError::Layers)?;
+    swept.folders = vanished.layers;
+    swept.bytes = swept.bytes.saturating_add(vanished.bytes);
+    Ok(swept)
+}
+
+fn clear(cache: &Path) -> Result<Swept, CliError> {
+    let store = Store::open(&cache.join("results"))?;
+    let entries = store.entries()?;
+    let swept = remove(cache, &store, &entries, &entries.iter().map(|listed| listed.key.clone()).collect())?;
+    empty_trash(cache).map_err(CliError::Layers)?;
+    Ok(swept)
+}
+
+/// Removes results, and the layers that no other result needs.
+fn remove(cache: &Path, store: &Store, entries: &[Listed], keys: &BTreeSet<Key>) -> Result<Swept, CliError> {
+    let mut swept = Swept::default();
+    for listed in entries.iter().filter(|listed| keys.contains(&listed.key)) {
+        match store.try_lock(&listed.key)? {
+            Some(lock) => {
+                store.forget(lock)?;
+                swept.results += 1;
+                swept.bytes = swept.bytes.saturating_add(listed.bytes);
+            }
+            None => swept.in_use += 1,
+        }
+    }
+    // Anew, for other builds may have made some.
+    let live = store.entries()?.into_iter().filter_map(|listed| Some(listed.entry?.tag.0)).collect();
+    let removed = KeptLayers::open(cache).remove_all_but(&live).map_err(CliError::Layers)?;
+    swept.layers = removed.layers;
+    swept.bytes = swept.bytes.saturating_add(removed.bytes);
+    store.tidy()?;
+    Ok(swept)
+}
+
+/// The layers that are kept, with their sizes.
+fn layers(cache: &Path) -> Result<BTreeMap<SnapshotRef, u64>, CliError> {
+    let layers = KeptLayers::open(cache).list().map_err(CliError::Layers)?;
+    Ok(layers.into_iter().map(|layer| (layer.tag, layer.bytes)).collect())
+}
+
+impl std::fmt::Display for Swept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<String> =
+            [(self.results, "result"), (self.layers, "layer"), (self.folders, "stale folder")]
+                .into_iter()
+                .filter(|(number, _)| *number > 0)
+                .map(|(number, what)| plural(number, what))
+                .collect();
+        match parts.as_slice() {
+            [] => writeln!(f, "nothing to remove")?,
+            parts => writeln!(f, "removed {}: {} freed", parts.join(", "), size(self.bytes))?,
+        }
+        if self.in_use > 0 {
+            writeln!(f, "in use by running builds, and kept: {}", plural(self.in_use, "result"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Shows what is kept.
+fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError> {
+    let store = Store::open(&cache.join("results"))?;
+    let mut layers = layers(cache)?;
+    let mut damaged = (0_usize, 0_u64);
+    let mut results: Vec<Shown> = Vec::new();
+    for Listed { entry, used_at, bytes, .. } in store.entries()? {
+        match entry {
+            Some(entry) => {
+                let bytes = bytes.saturating_add(layers.remove(&entry.tag).unwrap_or_default());
+                results.push(Shown { entry, used_at, bytes });
+            }
+            None => damaged = (damaged.0 + 1, damaged.1.saturating_add(bytes)),
+        }
+    }
+    // The newest first.
+    results.reverse();
+    let unneeded = (layers.len(), layers.values().copied().fold(0, u64::saturating_add));
+    let total =
+        results.iter().map(|shown| shown.bytes).chain([damaged.1, unneeded.1]).fold(0, u64::saturating_add);
+    if as_json {
+        let counted = |(number, bytes): (usize, u64)| json!({"count": number, "bytes": bytes});
+        let results: Vec<Value> = results.iter().map(Shown::json).collect();
+        return print_json(&json!({
+            "results": results,
+            "damaged": counted(damaged),
+            "unneeded_layers": counted(unneeded),
+            "bytes": total,
+        }));
+    }
+    let mut by_project: BTreeMap<&Path, Vec<&Shown>> = BTreeMap::new();
+    for shown in &results {
+        by_project.entry(&shown.entry.project).or_default().push(shown);
+    }
+    let mut text = String::new();
+    for (project, results) in by_project {
+        text.push_str(&format!("{}\n", end(&project.display().to_string(), COLUMNS)));
+        text.push_str(&row(["SIZE", "AGE", "USED"], ["STEP", "PIPELINE"], "RUNNER"));
+        results.iter().for_each(|shown| text.push_str(&shown.row(now)));
+        text.push('\n');
+    }
+    text.push_str(&format!("{}, {}\n", plural(results.len(), "result"), size(total)));
+    for ((number, bytes), what) in [(damaged, "damaged result"), (unneeded, "unneeded layer")] {
+        if number > 0 {
+            text.push_str(&format!(
+                "{}, {}: hm cache prune removes such\n",
+                plural(number, what),
+                size(bytes)
+            ));
+        }
+    }
+    print(&text)
+}
+
+/// A result in a list.
+struct Shown {
+    entry: Entry,
+    used_at: DateTime<Utc>,
+    /// With its layer.
+    bytes: u64,
+}
+
+impl Shown {
+    fn row(&self, now: DateTime<Utc>) -> String {
+        let since = |then: DateTime<Utc>| span(u64::try_from((now - then).num_seconds()).unwrap_or_default());
+        let Entry { step, pipeline, runner, made_at, .. } = &self.entry;
+        let numbers = [size(self.bytes), since(*made_at), since(self.used_at)];
+        row(numbers.each_ref().map(String::as_str), [step, pipeline], runner)
+    }
+
+    fn json(&self) -> Value {
+        let entry = &self.entry;
+        json!({
+            "key": entry.key,
+            "tag": entry.tag,
+            "project": entry.project,
+            "pipeline": entry.pipeline,
+            "step": entry.step,
+            "runner": entry.runner,
+            "bytes": self.bytes,
+            "made_at": entry.made_at,
+            "used_at": self.used_at,
+            "expires_at": entry.expires(entry.longest_secs.map(std::time::Duration::from_secs)),
+            "duration_ms": entry.duration_ms,
+            "artifacts": entry.artifacts,
+        })
+    }
+}
+
+/// A line of a list, which fits.
+fn row(numbers: [&str; 3], names: [&str; 2], last: &str) -> String {
+    let [bytes, age, used] = numbers;
+    let [step, pipeline] = names;
+    let line = format!(
+        "  {bytes:>8}  {age:>6}  {used:>6}  {:<2$}  {:<3$}  {last}",
+        end(step, NAMES[0]),
+        end(pipeline, NAMES[1]),
+        NAMES[0],
+        NAMES[1],
+    );
+    let line: String = line.chars().take(COLUMNS).collect();
+    format!("{}\n", line.trim_end())
+}
+
+/// The end of a text, which says more than the beginning where it is cut.
+fn end(text: &str, width: usize) -> String {
+    let plain: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match plain.len().checked_sub(width).filter(|over| *over > 0) {
+        None => plain.into_iter().collect(),
+        Some(over) => std::iter::once('…').chain(plain[over + 1..].iter().copied()).collect(),
+    }
+}
+
+fn plural(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,230 @@
+//! What earlier builds tell of a step: which of them to compare with, in words why the cache had nothing, and which steps are left to do.
+//! Reading records is below, and so is comparing two decisions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use super::error::CliError;
+use super::measures::span;
+use crate::cache::{Decision, Missing, Verdict, explain};
+use crate::pipeline::Plan;
+use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
+
+/// A step in an earlier build.
+pub(super) struct Earlier {
+    pub(super) decided: Decided,
+    pub(super) outcome: Outcome,
+}
+
+/// Why this was decided, a line for each reason. `earlier` are the builds before, the newest first; no more of them is looked at
+/// than needed.
+pub(super) fn reasons(
+    now: &Decision,
+    at: DateTime<Utc>,
+    earlier: impl IntoIterator<Item = Earlier>,
+) -> Vec<String> {
+    let Verdict::Miss(missing) = &now.verdict else { return explain(now, None, at) };
+    // What a result was made of says most; what was tried without one is better than nothing.
+    let (mut failed, mut made, mut tried) = (None, None, None);
+    for Earlier { decided, outcome } in earlier {
+        let Decided { decision, at: then } = decided;
+        if outcome.is_success() && decision.key.is_some() {
+            made = Some(decision);
+            break;
+        }
+        let same = decision.key.is_some() && decision.key == now.key;
+        if same && *missing == Missing::NoEntry {
+            failed.get_or_insert((then, outcome));
+        } else {
+            tried.get_or_insert(decision);
+        }
+    }
+    let base = made.or(tried);
+    let mut lines = Vec::new();
+    if let Some((then, outcome)) = failed {
+        let how = match outcome {
+            Outcome::Failed { .. } => "failed",
+            _ => "was stopped",
+        };
+        let ago = ago(then, at);
+        lines.push(format!("as it is now it {how} {ago}, and only what succeeds is kept"));
+        if base.is_none() {
+            return lines;
+        }
+    }
+    lines.extend(explain(now, base.as_ref(), at));
+    lines
+}
+
+/// The last build of a pipeline that is over.
+///
+/// # Errors
+/// There is none on record.
+pub(super) fn last_build(runs: &Path, project: &Path, pipeline: &str) -> Result<Run, CliError> {
+    let mut of_it = Runs::of(runs, project).into_iter().filter(|run| run.header.pipeline == pipeline);
+    let no_run = || CliError::NoBuild { pipeline: Some(pipeline.to_owned()) };
+    of_it.find(|run| run.state() != State::Running).ok_or_else(no_run)
+}
+
+/// The steps of a plan that did not succeed in the last build of it, and those that are new or others since then. The steps that they
+/// build in are not among them.
+pub(super) fn unfinished(last: &Run, plan: &Plan) -> BTreeSet<usize> {
+    let outcomes = last.outcomes();
+    let known: BTreeMap<String, StepAbout> =
+        last.steps().into_iter().map(|step| (step.key.clone(), step)).collect();
+    let same = |now: &StepAbout| {
+        let before = known.get(&now.key);
+        before.is_some_and(|before| {
+            (&before.cmd, &before.runner, &before.image, &before.parent)
+                == (&now.cmd, &now.runner, &now.image, &now.parent)
+        })
+    };
+    let done = |step: &StepAbout| outcomes.get(&step.key).is_some_and(|outcome| outcome.is_success());
+    let steps = steps_on_record(plan, plan).into_iter().enumerate();
+    steps.filter(|(_, step)| !(done(step) && same(step))).map(|(number, _)| number).collect()
+}
+
+/// The steps of a plan, as the record of a build has them that runs this part of it.
+pub(super) fn steps_on_record(plan: &Plan, part: &Plan) -> Vec<StepAbout> {
+    let runs: BTreeSet<&str> = part.steps().iter().map(|planned| planned.step.key.as_str()).collect();
+    let key = |step: usize| plan.steps()[step].step.key.clone();
+    let about = plan.steps().iter().map(|planned| StepAbout {
+        key: planned.step.key.clone(),
+        label: planned.step.label.clone(),
+        cmd: planned.step.cmd.clone(),
+        runner: planned.runner.clone(),
+        image: planned.image.clone(),
+        parent: planned.parent.map(key),
+        depends_on: planned.depends_on.iter().copied().map(key).collect(),
+        segment: planned.segment,
+        succeeded_before: !runs.contains(planned.step.key.as_str()),
+    });
+    about.collect()
+}
+
+/// How long ago something was, in words.
+pub(super) fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    // What was in the future is so because the clock was set back.
+    format!("{} ago", span(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use hm_plugin_protocol::BuildEvent;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::cache::{Never, Parts};
+    use crate::pipeline::sketch;
+    use crate::record::{About, Recorder};
+
+    fn missed(cmd: &str) -> Decision {
+        let parts: Parts = serde_json::from_value(serde_json::json!({
+            "project": "/p", "cmd": cmd, "env": {}, "image": null, "runner": "local", "plugin": "local 1.0.0",
+            "runner_args": null, "fields": {}, "emitter_key": null, "parent": null, "inputs": {}, "machine": null,
+        }))
+        .unwrap();
+        let key = Some(parts.key());
+        Decision { step: "a".into(), key, parts: Some(parts), verdict: Verdict::Miss(Missing::NoEntry) }
+    }
+
+    /// Why `cmd` was missed, after builds with these commands an hour apart, the newest first.
+    fn why(cmd: &str, earlier: &[(&str, Outcome)]) -> Vec<String> {
+        let now = Utc::now();
+        let hour = chrono::TimeDelta::hours(1);
+        let mut at = now;
+        let earlier = earlier.iter().map(|(cmd, outcome)| {
+            at -= hour;
+            Earlier { decided: Decided { decision: missed(cmd), at }, outcome: *outcome }
+        });
+        reasons(&missed(cmd), now, earlier)
+    }
+
+    #[test]
+    fn a_miss_is_compared_with_what_was_kept_last() {
+        let (ok, hit, bad) = (Outcome::Succeeded, Outcome::Cached, Outcome::Failed { exit_code: 1 });
+        let changed = |from| explain(&missed("new"), Some(&missed(from)), Utc::now());
+        assert_ne!(changed("old"), changed("older"));
+        assert_eq!(why("new", &[("old", ok), ("older", ok)]), changed("old"));
+        assert_eq!(why("new", &[("old", bad), ("older", hit)]), changed("older"));
+        assert_eq!(why("new", &[("old", bad), ("older", bad)]), changed("old"), "for want of a better one");
+        let failed = |how| vec![format!("as it is now it {how} 1 h ago, and only what succeeds is kept")];
+        assert_eq!(why("new", &[("new", bad)]), failed("failed"));
+        assert_eq!(why("new", &[("new", Outcome::Stopped)]), failed("was stopped"));
+        assert_eq!(
+            why("new", &[("new", bad), ("new", bad), ("old", ok)]),
+            [failed("failed"), changed("old")].concat()
+        );
+        assert_eq!(why("new", &[]).len(), 1);
+        assert_eq!(why("new", &[("new", ok)]).len(), 1);
+    }
+
+    #[test]
+    fn a_step_that_was_not_kept_before_says_so() {
+        let mut before = missed("old");
+        (before.key, before.parts, before.verdict) = (None, None, Verdict::Never(Never::NoPolicy));
+        let earlier =
+            Earlier { decided: Decided { decision: before, at: Utc::now() }, outcome: Outcome::Succeeded };
+        let reasons = reasons(&missed("new"), Utc::now(), [earlier]);
+        assert!(reasons[0].starts_with("no result was kept before"), "{reasons:?}");
+    }
+
+    /// A build of a plan in which these steps ended, with these exit codes; the step that is `left_out` had succeeded before.
+    fn built(runs: &Path, plan: &Plan, ends: &[(&str, i32)], left_out: &[&str]) {
+        let mut steps = steps_on_record(plan, plan);
+        for step in &mut steps {
+            step.succeeded_before = left_out.contains(&step.key.as_str());
+        }
+        let about = About {
+            run_id: Uuid::new_v4(),
+            project: PathBuf::from("/no/such/project"),
+            pipeline: "ci".into(),
+            started_at: Utc::now(),
+            version: "1".into(),
+            steps,
+        };
+        let recorder = Recorder::create(runs, about).unwrap();
+        for (key, exit_code) in ends {
+            let (step_id, exit_code) = (Uuid::new_v4(), *exit_code);
+            recorder.event(&BuildEvent::StepQueued { step_id, key: (*key).into(), chain_idx: 0 });
+            recorder.event(&BuildEvent::StepStart { step_id, runner: "local".into(), image: None });
+            let (snapshot, artifacts) = (None, Vec::new());
+            recorder.event(&BuildEvent::StepEnd { step_id, exit_code, duration_ms: 1, snapshot, artifacts });
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_do_is_what_has_not_succeeded_as_it_is_now() {
+        let scratch = tempfile::tempdir().unwrap();
+        let last = || last_build(scratch.path(), Path::new("/no/such/project"), "ci");
+        assert!(matches!(last(), Err(CliError::NoBuild { .. })));
+        let plan = sketch::plan("ok bad never | before").unwrap();
+        built(scratch.path(), &plan, &[("ok", 0), ("bad", 1)], &["before"]);
+        let keys = |plan: &Plan| -> Vec<String> {
+            let left = unfinished(&last().unwrap(), plan);
+            left.into_iter().map(|step| plan.steps()[step].step.key.clone()).collect()
+        };
+        assert_eq!(keys(&plan), ["bad", "never"]);
+        assert_eq!(keys(&sketch::plan("new ok before").unwrap()), ["new"]);
+        assert_eq!(keys(&sketch::plan("before ok<before").unwrap()), ["ok"], "it builds in another step now");
+        let other = r#"{"type":"command","key":"ok","cmd":"other"}"#;
+        assert_eq!(keys(&sketch::plan_json(other, &crate::pipeline::Overrides::default()).unwrap()), ["ok"]);
+        built(scratch.path(), &plan, &[("bad", 0), ("never", 0)], &["ok", "before"]);
+        assert!(keys(&plan).is_empty());
+        assert!(last_build(scratch.path(), Path::new("/no/such/project"), "other").is_err());
+    }
+
+    #[test]
+    fn what_a_part_leaves_out_is_on_record_as_done() {
+        let plan = sketch::plan("a b<a c+b").unwrap();
+        let steps = steps_on_record(&plan, &plan.only(&[1].into()));
+        let facts: Vec<_> =
+            steps.iter().map(|s| (s.key.as_str(), s.parent.as_deref(), s.succeeded_before)).collect();
+        assert_eq!(facts, [("a", None, false), ("b", Some("a"), false), ("c", None, true)]);
+        assert_eq!(steps[2].depends_on, ["b"]);
+    }
+}

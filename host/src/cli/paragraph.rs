@@ -1,0 +1,57 @@
+//! Fits text for people into the 80 columns that every terminal has. Where the text comes from is the commands' affair.
+
+/// Columns of a line.
+pub(super) const COLUMNS: usize = 80;
+
+/// A text in lines of up to [`COLUMNS`] columns, each ended, the first of them behind `first` and the others behind as many spaces. What
+/// is too long for a line of its own is cut.
+pub(super) fn paragraph(first: &str, text: &str) -> String {
+    let indent = first.chars().count();
+    let room = COLUMNS.saturating_sub(indent).max(1);
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.split_whitespace() {
+        let mut word: Vec<char> = word.chars().collect();
+        if used > 0 && used + 1 + word.len() <= room {
+            line.push(' ');
+            used += 1;
+        } else if used > 0 {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        while word.len() > room - used {
+            let rest = word.split_off(room - used);
+            line.extend(word);
+            lines.push(std::mem::take(&mut line));
+            (word, used) = (rest, 0);
+        }
+        used += word.len();
+        line.extend(word);
+    }
+    lines.push(line);
+    let prefixes = std::iter::once(first.to_owned()).chain(std::iter::repeat(" ".repeat(indent)));
+    prefixes.zip(lines).map(|(prefix, line)| format!("{prefix}{line}").trim_end().to_owned() + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_and_nothing_is_lost() {
+        assert_eq!(paragraph("", "a  b\nc"), "a b c\n");
+        assert_eq!(paragraph("  ", ""), "\n");
+        let words = "the-word ".repeat(20);
+        let long = "x".repeat(200);
+        for text in [words.as_str(), &long, &format!("{words}{long} end"), "ä€ ".repeat(90).as_str()] {
+            let shown = paragraph("  - ", text);
+            for (number, line) in shown.lines().enumerate() {
+                assert!(line.chars().count() <= COLUMNS, "{line}");
+                assert!(line.starts_with(if number == 0 { "  - " } else { "    " }), "{line}");
+            }
+            let all = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            assert_eq!(all(&shown), format!("-{}", all(text)));
+        }
+        assert_eq!(paragraph("", &format!("{} b", "a".repeat(78))), format!("{} b\n", "a".repeat(78)));
+        assert_eq!(paragraph("", &format!("{} b", "a".repeat(79))), format!("{}\nb\n", "a".repeat(79)));
+    }
+}

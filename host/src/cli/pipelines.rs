@@ -1,0 +1,87 @@
+//! The pipelines of a command: where they come from, which project they work on, and what is set for their steps.
+//! Which one is meant, and what becomes of it, is the command's affair.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::args::PipelineArgs;
+use super::error::CliError;
+use super::warn;
+use crate::backend::local::LocalBackend;
+use crate::pipeline::{NamedPipeline, Source, find_project, read};
+use crate::render::{Interpreter, RenderError, Rendered, render};
+use crate::sys::System;
+
+/// Where the pipelines come from and which project they work on.
+pub(super) fn places(args: &PipelineArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
+    let here = &system.current_dir;
+    if let Some(dir) = &args.dir {
+        let dir = here.join(dir);
+        if !dir.is_dir() {
+            return Err(CliError::Usage(format!("--dir {} is not a directory", dir.display())));
+        }
+    }
+    let given = args.dir.as_ref().map(|d| here.join(d));
+    let source = match &args.file {
+        Some(file) if file.as_os_str() == "-" => Source::Stdin,
+        Some(file) => Source::File(here.join(file)),
+        None => {
+            let found = match given {
+                Some(dir) => Some(dir),
+                None => find_project(here, system.user)?,
+            };
+            let project = found.unwrap_or_else(|| here.clone());
+            return Ok((Source::Project(project.clone()), project));
+        }
+    };
+    Ok((source, given.unwrap_or_else(|| here.clone())))
+}
+
+/// All pipelines of a source. For those in Python the sandbox is opened, with `open`; it comes back for whatever follows.
+pub(super) async fn pipelines(
+    source: &Source,
+    project: &Path,
+    system: &System,
+    open: impl AsyncFnOnce() -> Result<LocalBackend, CliError>,
+) -> Result<(Vec<NamedPipeline>, Option<LocalBackend>), CliError> {
+    let of = source.clone();
+    // Somebody may be typing it, and we have to hear of interrupts meanwhile.
+    let found = tokio::task::spawn_blocking(move || read(&of, std::io::stdin().lock()));
+    let found = found.await.map_err(|error| CliError::Runtime(error.into()))??;
+    let Some(scripts) = &found.scripts else { return Ok((found.with(Vec::new())?, None)) };
+    let python = Interpreter::find(&system.env, system.home.as_deref(), &system.current_dir, project)?;
+    let backend = open().await?;
+    let Rendered { pipelines, printed } = render(&backend, &python, scripts).await;
+    if !printed.is_empty() {
+        warn(&format!("the files in {} say:\n{printed}", scripts.folder.display()));
+    }
+    let folder = scripts.folder.clone();
+    let pipelines = found.with(pipelines?)?;
+    if pipelines.is_empty() {
+        return Err(RenderError::NoPipeline { folder }.into());
+    }
+    Ok((pipelines, Some(backend)))
+}
+
+/// The variables of `--env`.
+pub(super) fn environment(typed: &[String], system: &System) -> Result<BTreeMap<String, String>, CliError> {
+    let mut env = BTreeMap::new();
+    for entry in typed {
+        if entry.is_empty() || entry.starts_with('=') {
+            return Err(CliError::Usage(format!("--env {entry:?}: the name is empty")));
+        }
+        let (name, value) = match entry.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => match system.env.get(entry) {
+                Some(value) => (entry.as_str(), value.clone()),
+                None => {
+                    return Err(CliError::Usage(format!(
+                        "--env {entry}: no such variable in your environment"
+                    )));
+                }
+            },
+        };
+        env.insert(name.to_owned(), value);
+    }
+    Ok(env)
+}

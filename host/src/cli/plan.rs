@@ -1,0 +1,88 @@
+//! `hm plan`: what a build would do, and what it would take from the cache, without running a step.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::Utc;
+
+use super::args::PlanArgs;
+use super::drawing::{Outlook, as_json, drawn};
+use super::error::CliError;
+use super::history::{Earlier, reasons};
+use super::prepare::{Prepared, close};
+use super::signals::interrupts;
+use super::{heard, print, print_data};
+use crate::cache::{Decision, Never, Verdict};
+use crate::orchestrator::predict;
+use crate::pipeline::Plan;
+use crate::record::{Decided, Outcome, Run, Runs};
+use crate::sys::System;
+
+/// How many builds are looked at for what has changed since.
+const LOOKED_AT: usize = 5;
+
+/// Runs the command and returns the exit code.
+pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
+    let system = System::read()?;
+    let prepared = {
+        let mut interrupts = interrupts()?;
+        tokio::select! {
+            prepared = Prepared::new(&args.of, &system, None, false) => prepared?,
+            _ = interrupts.recv() => return Err(CliError::Interrupted),
+        }
+    };
+    let decisions = match prepared.keeping(&system, true) {
+        Some(keeping) => predict(&prepared.plan, &prepared.plugins, &keeping).await,
+        None => without_cache(&prepared.plan),
+    };
+    let Prepared { project, pipeline, plan, plugins, world, listener, backend, .. } = prepared;
+    drop((plugins, world));
+    heard(listener).await;
+    let closed = close(backend).await;
+    let outlooks = outlooks(decisions, &earlier_builds(&system.state.join("runs"), &project, &pipeline));
+    if args.json {
+        print_data(format!("{}\n", as_json(&pipeline, &plan, &outlooks)).as_bytes())?;
+    } else {
+        print(&drawn(&pipeline, &plan, &outlooks))?;
+    }
+    closed.map(|()| 0)
+}
+
+fn without_cache(plan: &Plan) -> Vec<Decision> {
+    let never = |key: &str| Decision {
+        step: key.to_owned(),
+        key: None,
+        parts: None,
+        verdict: Verdict::Never(Never::CannotKeep { why: "the cache cannot be used".to_owned() }),
+    };
+    plan.steps().iter().map(|planned| never(&planned.step.key)).collect()
+}
+
+/// A build, of which all is read once something of it is needed.
+struct EarlierBuild {
+    run: Run,
+    read: OnceCell<(BTreeMap<String, Decided>, BTreeMap<String, Outcome>)>,
+}
+
+impl EarlierBuild {
+    fn step(&self, key: &str) -> Option<Earlier> {
+        let (decided, outcomes) = self.read.get_or_init(|| (self.run.decisions(), self.run.outcomes()));
+        Some(Earlier { decided: decided.get(key)?.clone(), outcome: *outcomes.get(key)? })
+    }
+}
+
+fn earlier_builds(runs: &Path, project: &Path, pipeline: &str) -> Vec<EarlierBuild> {
+    let of_it = Runs::of(runs, project).into_iter().filter(|run| run.header.pipeline == pipeline);
+    of_it.take(LOOKED_AT).map(|run| EarlierBuild { run, read: OnceCell::new() }).collect()
+}
+
+fn outlooks(decisions: Vec<Decision>, earlier: &[EarlierBuild]) -> Vec<Outlook> {
+    let now = Utc::now();
+    let outlook = |decision: Decision| {
+        let earlier = earlier.iter().filter_map(|build| build.step(&decision.step));
+        let reasons = reasons(&decision, now, earlier);
+        Outlook { decision, reasons }
+    };
+    decisions.into_iter().map(outlook).collect()
+}

@@ -1,0 +1,138 @@
+//! From arguments to a pipeline that can be run, with all that it takes to run it, for the commands that run or
+//! foresee a build.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::args::PipelineArgs;
+use super::config::Config;
+use super::error::CliError;
+use super::pipelines::{environment, pipelines, places};
+use super::{Loaded, heard, load_plugins, warn, world};
+use crate::backend::local::{LocalBackend, LocalConfig, Mode};
+use crate::cache::Store;
+use crate::orchestrator::{Keeping, Terms};
+use crate::pipeline::{Overrides, Plan, choose};
+use crate::plugin::{Plugins, digest, one_line};
+use crate::sandbox::{Audit, World};
+use crate::sys::{System, machine};
+
+/// How many of the same kind of warning are shown.
+const WARNINGS: usize = 10;
+
+/// A pipeline that can be run here, and what runs it.
+pub(super) struct Prepared {
+    pub(super) project: PathBuf,
+    /// The pipeline's name.
+    pub(super) pipeline: String,
+    pub(super) plan: Plan,
+    pub(super) plugins: Plugins,
+    pub(super) world: Arc<World>,
+    /// Shows what plugins say.
+    pub(super) listener: JoinHandle<()>,
+    pub(super) backend: Arc<LocalBackend>,
+    pub(super) config: Config,
+    pub(super) run_id: Uuid,
+}
+
+impl Prepared {
+    /// Reads and checks everything; runs no step. What plugins do is written into the audit, if there is one.
+    pub(super) async fn new(
+        args: &PipelineArgs,
+        system: &System,
+        audit: Option<Audit>,
+        verbose: bool,
+    ) -> Result<Self, CliError> {
+        let (source, project) = places(args, system)?;
+        let config = Config::read(&system.config, &project)?;
+        let run_id = Uuid::new_v4();
+        let network = !(args.offline || config.offline);
+        let open = async || open_backend(system, &project, run_id, network).await;
+        let (pipelines, backend) = pipelines(&source, &project, system, &open).await?;
+        let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
+
+        let world = World { audit, ..world(system, Some(&project)) };
+        let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
+        let runners = plugins.runners();
+        let overrides = Overrides { env: environment(&args.env, system)?, runner: args.runner.clone() };
+        let plan = Plan::new(definition, &overrides, &runners)?;
+        plan.check_runners(&runners)?;
+        plan.check_arguments(|runner| plugins.step_schema(runner))?;
+        warn_of_unknown_fields(&plan);
+
+        let backend = Arc::new(match backend {
+            Some(backend) => backend,
+            None => open().await?,
+        });
+        Ok(Self { project, pipeline, plan, plugins, world, listener, backend, config, run_id })
+    }
+
+    /// Ends all of it, without a build.
+    pub(super) async fn close(self) -> Result<(), CliError> {
+        let Self { plugins, world, listener, backend, .. } = self;
+        drop((plugins, world));
+        heard(listener).await;
+        close(backend).await
+    }
+
+    /// The cache, as far as it can be used. `ask`: whether former results count.
+    pub(super) fn keeping(&self, system: &System, ask: bool) -> Option<Keeping> {
+        let store = match Store::open(&system.cache.join("results")) {
+            Ok(store) => store,
+            Err(error) => {
+                warn(&format!("this build has no cache: {}", one_line(&error)));
+                return None;
+            }
+        };
+        Some(Keeping::new(Terms {
+            store,
+            backend: self.backend.clone(),
+            // However it was spelled.
+            project: self.project.canonicalize().unwrap_or_else(|_| self.project.clone()),
+            pipeline: self.pipeline.clone(),
+            machine: digest(machine(&system.env).as_bytes()),
+            ask,
+        }))
+    }
+}
+
+/// Removes what a build or the thought of one has left behind. Nothing else may hold on to the back end.
+pub(super) async fn close(backend: Arc<LocalBackend>) -> Result<(), CliError> {
+    match Arc::into_inner(backend) {
+        Some(backend) => backend.close().await.map_err(CliError::CleanUp),
+        None => Ok(()),
+    }
+}
+
+async fn open_backend(
+    system: &System,
+    project: &Path,
+    run_id: Uuid,
+    network: bool,
+) -> Result<LocalBackend, CliError> {
+    let backend = LocalBackend::open(LocalConfig {
+        helper: system.program.clone(),
+        project: project.to_owned(),
+        cache: system.cache.clone(),
+        run_id,
+        host_env: system.env.clone(),
+        home: system.home.clone(),
+        network,
+        mode: Mode::Auto,
+    });
+    let backend = backend.await.map_err(CliError::Sandbox)?;
+    if let Some(notice) = backend.notice() {
+        warn(notice);
+    }
+    Ok(backend)
+}
+
+/// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo.
+fn warn_of_unknown_fields(plan: &Plan) {
+    for (at, field) in plan.unknown_fields().take(WARNINGS) {
+        warn(&format!("{at}: this hm does not know the field `{field}`"));
+    }
+}
