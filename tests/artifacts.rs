@@ -162,6 +162,48 @@ fn builds_at_the_same_time_do_not_break_each_other() {
     }
 }
 
+/// Both write into the same directory, and each has a key of its own.
+#[test]
+fn no_build_keeps_what_another_one_produced() {
+    let cmd = "mkdir d; for i in $(seq 300); do echo $A > d/$i; done";
+    let mut kept = producing("a", cmd, &["d"]);
+    kept["cache"] = json!({"policy": "forever"});
+    let project = Project::with_steps(&json!([kept])).alone();
+    let values: Vec<String> = (10..18).map(|value| format!("A={value}")).collect();
+    let build = |value: &str| {
+        let mut command = project.hm(&["build", "--env", value]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().expect("hm")
+    };
+    for build in values.iter().map(|value| build(value)).collect::<Vec<_>>() {
+        ran(build.wait_with_output().expect("hm ends")).expect_code(0);
+    }
+    for value in &values {
+        project.run(&["build", "--env", value]).expect_code(0);
+        for file in 1..=300 {
+            let text = fs::read_to_string(out(&project).join(format!("a/d/{file}"))).expect("there");
+            assert_eq!(format!("A={}", text.trim_end()), *value, "file {file}");
+        }
+    }
+}
+
+#[test]
+fn what_was_kept_of_artifacts_and_was_altered_is_produced_again() {
+    let mut kept = producing("a", "echo x > file", &["file"]);
+    kept["cache"] = json!({"policy": "forever"});
+    let project = Project::with_steps(&json!([kept])).alone();
+    project.run(&["build"]).expect_code(0);
+    let results = fs::read_dir(project.cache().join("results")).expect("results").flatten();
+    let result = results.map(|entry| entry.path().join("artifacts/file")).find(|path| path.exists());
+    fs::write(result.expect("an artifact"), "y\n").expect("a file");
+    let (ran, events) = project.events(&[]);
+    ran.expect_code(0);
+    assert!(!events.iter().any(|event| matches!(event, BuildEvent::StepCacheHit { .. })), "{events:?}");
+    assert_eq!(fs::read_to_string(out(&project).join("a/file")).expect("there"), "x\n");
+    let (_, events) = project.events(&[]);
+    assert!(events.iter().any(|event| matches!(event, BuildEvent::StepCacheHit { .. })), "{events:?}");
+}
+
 #[test]
 fn a_full_disk_is_the_steps_failure_and_leaves_nothing() {
     let project = Project::with_steps(&json!([producing(

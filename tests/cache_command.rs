@@ -79,8 +79,8 @@ impl Cache {
         let Made { number, step, parent, longest, used } = made;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a number");
         let entry = json!({
-            "format": 1, "key": key(number), "tag": tag(number), "parent": parent.map(tag), "project": project,
-            "pipeline": "ci", "step": step, "runner": "local", "made_at": hours_ago(10),
+            "format": 2, "key": key(number), "tag": tag(number), "parent": parent.map(tag), "project": project,
+            "log": {"size_bytes": 0, "sha256": ""}, "pipeline": "ci", "step": step, "runner": "local", "made_at": hours_ago(10),
             "longest_secs": longest.map(|hours| hours * 3600), "duration_ms": 1500, "bytes": 15,
             "artifacts": [], "boot": boot.trim(),
         });
@@ -283,7 +283,7 @@ fn a_build_keeps_the_cache_within_its_limits() {
     cache.put(made(7));
     fs::write(cache.project.config().join("config.toml"), "[cache]\nmax_size = \"0B\"\n").expect("a file");
     cache.hm(&["build"]).expect_code(0);
-    assert_eq!(cache.there().1.len(), 2, "it has made nothing, so nothing is in its way");
+    assert_eq!(cache.there().1.len(), 3, "it has made nothing, so nothing is in its way");
     let built = cache.hm(&["build", "--no-cache"]).expect_code(0);
     assert_eq!(built.stderr.matches("warning").count(), 0, "{}", built.stderr);
     assert_eq!(cache.there(), (vec![], vec![]));

@@ -272,6 +272,46 @@ fn the_files_that_a_policy_names_count_and_no_others() {
 }
 
 #[test]
+fn what_links_lead_to_counts_as_the_step_sees_it() {
+    let links = [
+        ("dirlink", "deep/sub"),
+        ("x", "dirlink/../data"),
+        ("up", "dirlink/.."),
+        ("abs", "/workspace/deep/data"),
+        ("out", "/etc/os-release"),
+    ];
+    let steps = json!([
+        on_change(step("x", "cat x"), &["x"]),
+        on_change(step("up", "cat up/data"), &["up/data"]),
+        on_change(step("abs", "cat abs"), &["abs"]),
+        on_change(step("out", "readlink out; ls"), &["out", "empty"]),
+    ]);
+    let project = Project::with_steps(&steps).alone();
+    for file in ["deep/data", "deep/sub/x", "data"] {
+        project.write(file, "1\n");
+    }
+    fs::create_dir(project.path().join("empty")).expect("a folder");
+    for (link, target) in links {
+        std::os::unix::fs::symlink(target, project.path().join(link)).expect("a link");
+    }
+    let first = Built::of(&project, &[]).expect("", "abs out up x");
+    let warned = "warning: a cache policy covers `out`, a link that leads out of the project";
+    assert_eq!(first.ran.stderr.matches(warned).count(), 1, "{}", first.ran.stderr);
+    assert_eq!(first.ran.stderr.matches("warning").count(), 1, "{}", first.ran.stderr);
+    Built::of(&project, &[]).expect("abs out up x", "");
+    project.write("data", "2\n");
+    Built::of(&project, &[]).expect("abs out up x", "");
+    project.write("deep/data", "2\n");
+    let built = Built::of(&project, &[]).expect("out", "abs up x");
+    let logs = logs(&built.events);
+    for step in ["abs", "up", "x"] {
+        assert_eq!(logs[step], ["2"], "{step}");
+    }
+    fs::remove_dir(project.path().join("empty")).expect("no folder");
+    Built::of(&project, &[]).expect("abs up x", "out");
+}
+
+#[test]
 fn files_are_as_new_as_in_any_other_step_where_the_parent_is_kept() {
     let project = Project::with_steps(&json!([
         forever(step(

@@ -5,6 +5,7 @@
 mod archive;
 mod artifacts;
 mod attacks;
+mod covered;
 mod kept;
 mod lab;
 mod processes;

@@ -3,6 +3,7 @@
 mod errors;
 mod interpreters;
 mod lab;
+mod strangers;
 mod walls;
 
 use std::collections::BTreeSet;

@@ -76,7 +76,12 @@ fn why_tells_what_has_changed_since_the_result_was_kept() {
     assert_eq!((&second["steps"][0]["cache"], &second["steps"][1]["cache"]), (&json!("hit"), &json!("hit")));
     project.run(&["build"]).expect_code(0);
     let said = why(&project, &["b"]);
-    assert!(said.starts_with("`b` was taken from the cache in the last build of `ci`, "), "{said}");
+    let sentences: Vec<&str> = said.lines().collect();
+    assert!(
+        sentences[0].starts_with("`b` was taken from the cache in the last build of `ci`, ")
+            && sentences[1].starts_with("  nothing changed since its result was made, "),
+        "{said}"
+    );
 
     write_steps(&project, &steps("echo two"));
     let changed = reasons(&plan(&project));
@@ -109,10 +114,49 @@ fn a_record_holds_what_happened_and_what_was_printed() {
         "{log}"
     );
     assert!(why(&project, &["z"]).contains("These failed before it came to its turn: `a/b c`."));
+    let said = why(&project, &["a/b c"]);
+    let (first, _) = said.split_once('\n').expect("a line");
+    assert!(first.starts_with("`a/b c` failed in the last build of `ci`, "), "{said}");
+    assert!(first.ends_with(" s ago: exited with code 3."), "{said}");
     for file in ["run.json", "plan.json", "events.jsonl", "cache.jsonl"] {
         let text = fs::read_to_string(run.folder().join(file)).expect(file);
         assert!(!text.contains("hunter"), "{file}: {text}");
     }
+}
+
+#[test]
+fn why_names_the_failures_that_a_step_needed() {
+    let mut hangs = step("hangs", "sleep 77403");
+    hangs["timeout_seconds"] = json!(1);
+    let project = Project::with_steps(&json!([
+        step("bad", "false"),
+        hangs,
+        child("child", "bad", "true"),
+        child("grandchild", "child", "true"),
+        {"type": "wait"},
+        step("last", "true"),
+    ]));
+    project.run(&["build", "--keep-going"]).expect_code(1);
+    for needs in ["child", "grandchild"] {
+        let said = why(&project, &[needs]);
+        assert!(said.contains("\nThese failed before it came to its turn: `bad`.\n"), "{said}");
+    }
+    let said = why(&project, &["last"]);
+    assert!(said.contains("`bad`, `hangs`."), "{said}");
+    let said = why(&project, &["hangs"]);
+    assert!(said.contains("ago: timed out after 1 s."), "{said}");
+    let ran = project.run(&["why", "lats"]).expect_code(2);
+    assert!(ran.stderr.ends_with("hint: did you mean `last`?\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn plan_warns_of_patterns_that_name_no_file() {
+    let mut with = step("a", "true");
+    with["cache"] = json!({"policy": "on_change", "paths": ["src/nothing-*"]});
+    let project = Project::with_steps(&json!([with]));
+    let warned = "warning: a cache policy names `src/nothing-*`, and there is no such file\n";
+    assert_eq!(project.run(&["plan"]).expect_code(0).stderr, warned);
+    assert_eq!(project.run(&["build"]).expect_code(0).stderr, warned);
 }
 
 #[test]
@@ -146,14 +190,17 @@ fn failed_runs_what_is_left_to_do_with_what_it_builds_in() {
 #[test]
 fn a_killed_build_has_a_record_too() {
     let marker = "77401";
-    let project =
-        Project::with_steps(&json!([step("a", "echo first"), child("b", "a", &format!("sleep {marker}"))]));
+    let project = Project::with_steps(&json!([
+        cached(step("a", "echo first")),
+        cached(child("b", "a", &format!("sleep {marker}")))
+    ]));
     let mut command = project.hm(&["build"]);
     command.stdout(Stdio::null());
     let mut build = Running::start(command);
     wait_until("the step runs", || process_with(&format!("sleep {marker}")));
     assert_eq!(builds(&project)[0].state(), State::Running);
     assert!(why(&project, &["b"]).starts_with("`b` is running in the last build of `ci`, "));
+    assert_eq!(plan(&project)["steps"][1]["reasons"], json!(["another build is running it now"]));
     build.signal(Signal::KILL);
     build.ended();
     let run = builds(&project).remove(0);
@@ -253,6 +300,7 @@ fn why_names_what_it_does_not_know() {
     assert!(ran.stderr.starts_with("error: there is no build of `none` on record"), "{}", ran.stderr);
     let ran = project.run(&["why", "S11x"]).expect_code(2);
     assert!(ran.stderr.starts_with("error: no build on record has a step `S11x`\nhint: "), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("hint: the steps of the last build are `s0`\n"), "{}", ran.stderr);
     assert!(why(&project, &["s0"]).contains("of `docs`, 1 h ago"), "the pipeline that was built last");
     assert!(why(&project, &["s0", "-p", "ci"]).contains("of `ci`, 2 h ago"));
     assert!(why(&project, &["s11"]).contains("of `ci`, 2 h ago"), "no other has it");

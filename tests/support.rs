@@ -251,6 +251,49 @@ impl Drop for Running {
     }
 }
 
+/// A file system of its own in the place of a folder, which goes with this.
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// In memory, of this size, with what was in the folder. None, with a word, where that cannot be.
+    pub(crate) fn in_memory(folder: &Path, size: &str) -> Option<Self> {
+        let aside = folder.with_file_name("aside");
+        fs::create_dir_all(folder).expect("a folder");
+        let copy = |from: &Path, to: &Path| {
+            assert!(Command::new("cp").arg("-a").args([from, to]).status().expect("cp").success());
+        };
+        copy(folder, &aside);
+        let mounted = Self::mount(&["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "tmpfs"], folder)?;
+        copy(&aside.join("."), folder);
+        fs::remove_dir_all(aside).expect("gone");
+        Some(mounted)
+    }
+
+    /// The folder itself, for reading only.
+    pub(crate) fn for_reading(folder: &Path) -> Option<Self> {
+        let text = folder.to_str().expect("text");
+        let mounted = Self::mount(&["--bind", text], folder)?;
+        assert!(
+            Command::new("mount").args(["-o", "remount,bind,ro", text]).status().expect("mount").success()
+        );
+        Some(mounted)
+    }
+
+    fn mount(how: &[&str], folder: &Path) -> Option<Self> {
+        if Command::new("mount").args(how).arg(folder).output().is_ok_and(|mount| mount.status.success()) {
+            return Some(Self(folder.to_owned()));
+        }
+        skipped("mounting a file system takes root");
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
+}
+
 /// Says that a test cannot run here, and why. Where everything should be there, that is a failure.
 #[track_caller]
 pub(crate) fn skipped(why: &str) {

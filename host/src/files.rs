@@ -15,10 +15,18 @@ use rustix::io::Errno;
 /// # Errors
 /// What the system says; also if it is no regular file, or larger than `max` bytes.
 pub fn read_regular(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    read_bounded(open_regular(path)?, max)
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// What the system says; also if it is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a pipe for reading would wait for a writer.
     let flags = OFlags::NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    read_if_regular(file, max)
+    only_regular(file)
 }
 
 /// Reads a whole regular file of a folder that somebody else has filled: no part of the path below may be a link, or errors about
@@ -51,10 +59,11 @@ pub fn open_below(folder: impl AsFd, path: &Path, flags: OFlags) -> io::Result<O
 /// # Errors
 /// As [`read_regular`].
 pub fn read_if_regular(file: File, max: usize) -> io::Result<Vec<u8>> {
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    read_bounded(file, max)
+    read_bounded(only_regular(file)?, max)
+}
+
+fn only_regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// Reads to the end of a stream.

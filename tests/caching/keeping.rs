@@ -228,7 +228,7 @@ fn what_is_missing_or_damaged_is_made_again() {
     .alone();
     Built::of(&project, &[]).expect("", "a b end");
     type Damage = fn(&Project);
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, Damage); 9] = [
         ("no layers", |project| fs::remove_dir_all(project.cache().join("kept")).expect("gone")),
         ("layers without files", |project| {
             for layer in folders(project, "kept") {
@@ -252,6 +252,25 @@ fn what_is_missing_or_damaged_is_made_again() {
         ("no logs", |project| {
             for result in folders(project, "results") {
                 fs::remove_file(result.join("log")).expect("a log");
+            }
+        }),
+        ("logs without their last lines", |project| {
+            for log in folders(project, "results").iter().map(|result| result.join("log")) {
+                let text = fs::read_to_string(&log).expect("a log");
+                let rest = text.trim_end().rfind('\n').map_or("", |end| &text[..=end]);
+                fs::write(&log, rest).expect("a log");
+            }
+        }),
+        ("logs that say something else", |project| {
+            for log in folders(project, "results").iter().map(|result| result.join("log")) {
+                let text = fs::read_to_string(&log).expect("a log");
+                fs::write(&log, text.replace("did", "dId")).expect("a log");
+            }
+        }),
+        ("pipes instead of logs", |project| {
+            for log in folders(project, "results").iter().map(|result| result.join("log")) {
+                fs::remove_file(&log).expect("a log");
+                rustix::fs::mkfifoat(rustix::fs::CWD, &log, 0o600.into()).expect("a pipe");
             }
         }),
     ];

@@ -2,57 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use serde_json::json;
 
 use crate::caching::{Built, forever};
-use crate::support::{Project, child, exits, logs, skipped, step};
-
-/// A file system of its own in the place of a folder, which goes with this.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// In memory, of this size, with what was in the folder. None, with a word, where that cannot be.
-    fn in_memory(folder: &Path, size: &str) -> Option<Self> {
-        let aside = folder.with_file_name("aside");
-        fs::create_dir_all(folder).expect("a folder");
-        run("cp", &["-a".as_ref(), folder, &aside]);
-        let mounted = Self::mount(&["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "tmpfs"], folder)?;
-        run("cp", &["-a".as_ref(), &aside.join("."), folder]);
-        Some(mounted)
-    }
-
-    /// The folder itself, for reading only.
-    fn for_reading(folder: &Path) -> Option<Self> {
-        let text = folder.to_str().expect("text");
-        let mounted = Self::mount(&["--bind", text], folder)?;
-        assert!(
-            Command::new("mount").args(["-o", "remount,bind,ro", text]).status().expect("mount").success()
-        );
-        Some(mounted)
-    }
-
-    fn mount(how: &[&str], folder: &Path) -> Option<Self> {
-        if Command::new("mount").args(how).arg(folder).output().is_ok_and(|mount| mount.status.success()) {
-            return Some(Self(folder.to_owned()));
-        }
-        skipped("mounting a file system takes root");
-        None
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l"]).arg(&self.0).status();
-    }
-}
-
-#[track_caller]
-fn run(program: &str, args: &[&Path]) {
-    assert!(Command::new(program).args(args).status().expect("it starts").success(), "{program} {args:?}");
-}
+use crate::support::{Mounted, Project, child, exits, logs, step};
 
 /// Takes all room of a disk but this many bytes, which are rounded up to pages.
 fn leave(filler: &Path, bytes: u64) {

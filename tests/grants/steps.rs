@@ -1,6 +1,7 @@
 //! Cases of the functions on sandboxes.
 
 use hm_host::backend::local::{ExecSpec, KEPT};
+use hm_host::content::Produced;
 use hm_host::sandbox::{Policy, Role, StepTerms, TABLE};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs,
@@ -65,8 +66,9 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
                     size_bytes: 5,
                 }];
                 let answered: Option<Vec<ArtifactRef>> = serde_json::from_slice(happened.answer).ok();
-                let noted = matches!(&happened.state.role, Role::Executor(step) if step.produced == expected);
-                answered.as_deref() == Some(&expected[..]) && noted && out.join("file").exists()
+                let Role::Executor(step) = &happened.state.role else { return false };
+                let noted: Vec<ArtifactRef> = step.produced.iter().map(Produced::artifact).collect();
+                answered.as_deref() == Some(&expected[..]) && noted == expected && out.join("file").exists()
             };
             (json(SandboxArtifactsArgs { sandbox_id: id, paths: vec!["*".into()] }), Box::new(done))
         }

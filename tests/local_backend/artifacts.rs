@@ -82,7 +82,7 @@ async fn what_a_step_sees_comes_out_of_whatever_layer_it_is() {
         ];
         assert_eq!(files(&out(&lab)), expected.map(|(name, text)| (name.into(), text.into())).into());
         let listed: Vec<_> =
-            artifacts.iter().map(|a| (a.key.as_str(), a.size_bytes, a.mime.as_str())).collect();
+            artifacts.iter().map(|a| (a.key.as_str(), a.content.size_bytes, a.mime.as_str())).collect();
         let mime =
             |name: &str| if name.ends_with(".txt") { "text/plain" } else { "application/octet-stream" };
         let sizes = expected.map(|(name, text)| (name, u64::try_from(text.len()).unwrap(), mime(name)));

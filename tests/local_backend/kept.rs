@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::skipped;
+use crate::support::{Mounted, skipped};
 use hm_host::backend::local::{
     KEPT, KeptLayers, LocalBackend, LocalConfig, Mode, Removed, SandboxError, empty_trash, forget_vanished,
 };
@@ -20,17 +20,17 @@ use uuid::Uuid;
 
 use super::lab::{HANG, Lab, run, step};
 
-fn tag() -> SnapshotRef {
+pub(super) fn tag() -> SnapshotRef {
     SnapshotRef(format!("{KEPT}{}", Uuid::new_v4().simple()))
 }
 
 /// Where a layer is.
-fn place(lab: &Lab, tag: &SnapshotRef) -> PathBuf {
+pub(super) fn place(lab: &Lab, tag: &SnapshotRef) -> PathBuf {
     lab.cache().join("kept").join(tag.0.strip_prefix(KEPT).unwrap())
 }
 
 /// Runs a step that has to succeed, and has its layer kept.
-async fn keep(backend: &LocalBackend, parent: Option<&SnapshotRef>, script: &str) -> SnapshotRef {
+pub(super) async fn keep(backend: &LocalBackend, parent: Option<&SnapshotRef>, script: &str) -> SnapshotRef {
     let tag = tag();
     assert!(!backend.exists(&tag).await);
     let id = backend.start(parent).await.unwrap();
@@ -43,7 +43,7 @@ async fn keep(backend: &LocalBackend, parent: Option<&SnapshotRef>, script: &str
 }
 
 /// What a command on a snapshot says.
-async fn look(backend: &LocalBackend, parent: &SnapshotRef, script: &str) -> String {
+pub(super) async fn look(backend: &LocalBackend, parent: &SnapshotRef, script: &str) -> String {
     step(backend, Some(parent), script).await.1
 }
 
@@ -156,6 +156,7 @@ async fn a_chain_of_thousands_is_found_started_from_and_removed() {
         fs::write(tree.join(format!("file{}", number % 100)), number.to_string()).unwrap();
         let below = number.checked_sub(1).map_or("-", |below| chain[below].0.strip_prefix(KEPT).unwrap());
         fs::write(tree.with_file_name("about"), format!("{below} 10\n")).unwrap();
+        fs::write(tree.with_file_name("covers"), format!("- file{}\0end", number % 100)).unwrap();
     }
     fs::write(lab.cache().join("kept/lock"), "").unwrap();
     let last = chain.last().unwrap();
@@ -251,6 +252,15 @@ async fn half_a_layer_is_none_and_nor_is_one_on_nothing() {
         backend.close().await.unwrap();
     }
     fs::write(about(&child), whole).unwrap();
+    let covers = place(&lab, &child).join("covers");
+    assert_eq!(fs::read(&covers).unwrap(), b"- child\0end");
+    for damage in [&b""[..], b"- child", b"- child\0", b"- other\0d src\0-end", b"child\0end"] {
+        fs::write(&covers, damage).unwrap();
+        let Some(backend) = lab.open().await else { return };
+        assert!(!backend.exists(&child).await, "{damage:?}");
+        backend.close().await.unwrap();
+    }
+    fs::write(covers, "- child\0end").unwrap();
     fs::remove_file(about(&fork)).unwrap();
     std::os::unix::fs::symlink("/dev/zero", about(&fork)).unwrap();
     let Some(backend) = lab.open().await else { return };
@@ -321,29 +331,6 @@ async fn without_namespaces_nothing_is_kept() {
     backend.close().await.unwrap();
 }
 
-/// A file system in a directory of a lab; it goes with this.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// None, with a word, where that cannot be.
-    fn at(directory: PathBuf, options: &str) -> Option<Self> {
-        fs::create_dir_all(&directory).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&directory).output();
-        if mount.is_ok_and(|mount| mount.status.success()) {
-            return Some(Self(directory));
-        }
-        skipped("mounting a file system takes root");
-        None
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l"]).arg(&self.0).status();
-    }
-}
-
 /// A step whose layer is to be kept and is not: everything goes on, and nothing stays.
 async fn cannot_keep(lab: &Lab, backend: &LocalBackend, hinder: impl FnOnce()) {
     let tag = tag();
@@ -363,7 +350,7 @@ async fn cannot_keep(lab: &Lab, backend: &LocalBackend, hinder: impl FnOnce()) {
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_and_stops_nothing() {
     let lab = Lab::new();
-    let Some(_mounted) = Mounted::at(lab.cache(), "size=96m") else { return };
+    let Some(_mounted) = Mounted::in_memory(&lab.cache(), "96m") else { return };
     let Some(backend) = lab.open().await else { return };
     let filler = lab.cache().join("filler");
     cannot_keep(&lab, &backend, || {
@@ -380,7 +367,7 @@ async fn a_full_disk_keeps_nothing_and_stops_nothing() {
 #[tokio::test]
 async fn what_is_kept_elsewhere_is_not_kept() {
     let lab = Lab::new();
-    let Some(_mounted) = Mounted::at(lab.cache().join("kept"), "size=1m") else { return };
+    let Some(_mounted) = Mounted::in_memory(&lab.cache().join("kept"), "1m") else { return };
     let Some(backend) = lab.open().await else { return };
     cannot_keep(&lab, &backend, || {}).await;
     backend.close().await.unwrap();
@@ -395,12 +382,7 @@ async fn what_cannot_be_written_keeps_nothing_and_stops_nothing() {
     let kept = lab.cache().join("kept");
     // Root writes whatever the mode.
     let _mounted = if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        let bound = Command::new("mount").args(["--bind"]).args([&kept, &kept]).status();
-        if !bound.is_ok_and(|status| status.success()) {
-            return skipped("mounting takes more than this root has");
-        }
-        let mounted = Mounted(kept.clone());
-        assert!(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&kept).status().unwrap().success());
+        let Some(mounted) = Mounted::for_reading(&kept) else { return };
         Some(mounted)
     } else {
         fs::set_permissions(&kept, fs::Permissions::from_mode(0o500)).unwrap();

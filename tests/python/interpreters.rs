@@ -110,7 +110,13 @@ fn an_interpreter_below_a_home_directory_works_also_through_an_environment_made_
     if environment_of(&python, &own, Some(NEW)).is_none() {
         return;
     }
-    is_by(&project, &[], &own.join("bin/python3"));
+    // A link in the project counts if it leads to a Python that the user has.
+    let refused = build(&project, &[]).expect_code(2).stderr;
+    assert!(refused.contains("/.venv/bin/python3 leads to "), "{refused}");
+    let shims = home.join(".pyenv/shims");
+    fs::create_dir(&shims).expect("a directory");
+    let path = PathBuf::from(format!("{}:/usr/bin:/bin", shims.display()));
+    is_by(&project, &[("PATH", &path)], &own.join("bin/python3"));
 
     // And directly, with the package in the installation itself.
     let Some(packages) = packages(OLD) else { return };

@@ -76,12 +76,13 @@ pub(super) fn copy(from: &Path, to: &Path) {
 /// Renders what is in a project, isolated in that way, with the Python in its `.venv`; nothing, with a word, where that is not to be had.
 pub(super) async fn render(project: &Project, mode: Mode) -> Option<Rendered> {
     let path = std::env::var("PATH").expect("PATH");
+    let env = BTreeMap::from([("PATH".to_owned(), path)]);
     let config = LocalConfig {
         helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
         project: project.path(),
         cache: project.home().join("cache"),
         run_id: Uuid::new_v4(),
-        host_env: BTreeMap::from([("PATH".to_owned(), path)]),
+        host_env: env.clone(),
         home: Some(project.home()),
         network: true,
         mode,
@@ -96,8 +97,7 @@ pub(super) async fn render(project: &Project, mode: Mode) -> Option<Rendered> {
     };
     let found = read(&Source::Project(project.path()), std::io::empty()).expect("readable");
     let home = project.home();
-    let python =
-        Interpreter::find(&BTreeMap::new(), Some(&home), &home, &project.path()).expect("an interpreter");
+    let python = Interpreter::find(&env, Some(&home), &home, &project.path()).expect("an interpreter");
     let rendered = render_scripts(&backend, &python, &found.scripts.expect("files in Python")).await;
     backend.close().await.expect("nothing is left");
     Some(rendered)

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hm_plugin_protocol::ArtifactRef;
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 pub(in crate::backend) use self::directory::Directory;
+use crate::content::Produced;
 use crate::files::open_below;
 use crate::globs::PatternError;
 
@@ -70,7 +70,7 @@ pub enum ArtifactError {
     #[error("the files that match have more than {} GiB", MAX_BYTES >> 30)]
     TooLarge,
     /// What was kept is not there as it was.
-    #[error("what was kept of `{0}` is not all there")]
+    #[error("what was kept of `{0}` is not as it was")]
     NotWhole(String),
     /// Nobody waits for it any more.
     #[error("it was stopped")]
@@ -95,7 +95,7 @@ impl ArtifactError {
 #[derive(Debug, Default)]
 pub struct Collected {
     /// The files, by name.
-    pub artifacts: Vec<ArtifactRef>,
+    pub artifacts: Vec<Produced>,
     /// What whoever wrote the pipeline should be told, a sentence each.
     pub notes: Vec<String>,
 }
@@ -150,11 +150,7 @@ pub async fn clear(directory: PathBuf) -> Result<(), ArtifactError> {
 ///
 /// # Errors
 /// They are not there as they were, or cannot be copied. The directory is empty then.
-pub async fn restore(
-    from: PathBuf,
-    directory: PathBuf,
-    artifacts: &[ArtifactRef],
-) -> Result<(), ArtifactError> {
+pub async fn restore(from: PathBuf, directory: PathBuf, artifacts: &[Produced]) -> Result<(), ArtifactError> {
     if artifacts.is_empty() {
         return clear(directory).await;
     }
@@ -167,7 +163,8 @@ pub async fn restore(
                 let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
                 let file = open_below(&kept, name, flags);
                 let file = file.map(File::from).map_err(ArtifactError::io("read", from.join(name)))?;
-                if directory.put(&artifact.key, &file)? != artifact.size_bytes {
+                let put = directory.put(&artifact.key, &file)?;
+                if (&put.content, put.executable) != (&artifact.content, artifact.executable) {
                     return Err(ArtifactError::NotWhole(artifact.key.clone()));
                 }
             }

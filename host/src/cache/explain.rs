@@ -91,14 +91,41 @@ fn changes(before: &Parts, now: &Parts) -> Vec<String> {
             changed(&mut lines, "parent", step(before).as_ref(), step(now).as_ref());
         }
     }
-    named(&mut lines, "input ", &before.inputs, &now.inputs);
+    if before.paths != now.paths && !before.inputs.keys().eq(now.inputs.keys()) {
+        let (old, new) = parted(&listed(&before.paths), &listed(&now.paths));
+        lines.push(format!("its cache policy names other files: {old} → {new}"));
+        // Which files are new or gone follows from that.
+        named(
+            &mut lines,
+            "input ",
+            &shared(&before.inputs, &now.inputs),
+            &shared(&now.inputs, &before.inputs),
+        );
+    } else {
+        named(&mut lines, "input ", &before.inputs, &now.inputs);
+    }
     if before.machine != now.machine {
         lines.push("this machine changed: its architecture, its system or its PATH".into());
     }
-    if before.emitter_key != now.emitter_key {
+    // Emitters compute it from much of the above: beside that it says nothing.
+    if lines.is_empty() && before.emitter_key != now.emitter_key {
         lines.push("cache.key changed, which the program that wrote the pipeline computes".into());
     }
     lines
+}
+
+/// Patterns in a sentence.
+fn listed(paths: &BTreeSet<String>) -> String {
+    match paths.len() {
+        0 => "none".into(),
+        _ => paths.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What is called as something on the other side is.
+fn shared(of: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let both = of.iter().filter(|(name, _)| other.contains_key(*name));
+    both.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The first line that differs between two commands.
@@ -263,6 +290,7 @@ mod tests {
             emitter_key: None,
             parent: Some(Parent { step: "deps".into(), result: SnapshotRef("t1".into()) }),
             inputs: texts(&[("src/main.c", "1"), ("src/old.c", "1")]),
+            paths: ["src".to_owned()].into(),
             machine: Some("m".into()),
         }
     }
@@ -327,8 +355,30 @@ mod tests {
             said(|parts| parts.inputs = texts(&[("src/main.c", "2"), ("src/new.c", "1")])),
             ["input src/main.c changed", "input src/new.c is new", "input src/old.c is gone"]
         );
+        assert_eq!(
+            said(|parts| {
+                parts.inputs = texts(&[("src/main.c", "2"), ("src/new.c", "1")]);
+                parts.paths = ["src/main.c".to_owned(), "src/n*.c".to_owned()].into();
+            }),
+            ["its cache policy names other files: src → src/main.c, src/n*.c", "input src/main.c changed"]
+        );
+        assert_eq!(
+            said(|parts| (parts.inputs, parts.paths) = Default::default()),
+            ["its cache policy names other files: src → none"]
+        );
+        assert_eq!(
+            said(|parts| {
+                parts.inputs.insert("src/main.c".into(), "2".into());
+                parts.paths = ["src/*".to_owned()].into();
+            }),
+            ["input src/main.c changed"],
+            "they are the same files"
+        );
         assert_eq!(said(|parts| parts.machine = Some("n".into())).len(), 1);
-        assert_eq!(said(|parts| parts.emitter_key = Some("k".into())).len(), 1);
+        assert_eq!(
+            said(|parts| parts.emitter_key = Some("k".into())),
+            ["cache.key changed, which the program that wrote the pipeline computes"]
+        );
         assert_eq!(said(|parts| parts.project = "/q".into()), ["project changed: /p → /q"]);
     }
 
@@ -339,6 +389,15 @@ mod tests {
             parts.cmd = "x".into();
         };
         assert_eq!(said(both), ["cmd changed in line 1: set -e → x", "image is new: a"]);
+        let computed = |parts: &mut Parts| {
+            parts.emitter_key = Some("k".into());
+            parts.cmd = "x".into();
+        };
+        assert_eq!(
+            said(computed),
+            ["cmd changed in line 1: set -e → x"],
+            "the emitter's key follows from it"
+        );
         // Whatever changes the key has to be told of: a change with no words for it would be a riddle.
         let changes: [fn(&mut Parts); 12] = [
             |p| p.project.push('x'),

@@ -12,7 +12,7 @@ mod worth;
 
 pub use decision::{Decision, Missing, Never, Verdict};
 pub use explain::explain;
-pub use inputs::{Inputs, inputs};
+pub use inputs::{Doubt, Inputs, inputs};
 pub use lock::{KeyLock, Reading};
 pub use parts::{Key, NotAKey, Parent, Parts};
 pub use store::{Entry, Found, Listed, Store};

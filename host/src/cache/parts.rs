@@ -1,7 +1,7 @@
 //! What the result of a step depends on, part by part, and the key that stands for all of them. Where the parts come from, and
 //! what follows from a key, is not known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hm_plugin_protocol::SnapshotRef;
@@ -39,6 +39,9 @@ pub struct Parts {
     pub parent: Option<Parent>,
     /// The digests of the files that its policy names, by path.
     pub inputs: BTreeMap<String, String>,
+    /// How its policy names them, for people: it is not a part of the key, since only the files count.
+    #[serde(default)]
+    pub paths: BTreeSet<String>,
     /// Stands for what the step sees of the machine, if it runs on it.
     pub machine: Option<String>,
 }
@@ -79,6 +82,7 @@ impl Parts {
             emitter_key,
             parent,
             inputs,
+            paths: _,
             machine,
         } = self;
         let mut hash = Hash(Sha256::new());
@@ -236,6 +240,7 @@ mod tests {
             emitter_key: None,
             parent: None,
             inputs: BTreeMap::new(),
+            paths: BTreeSet::new(),
             machine: None,
         }
     }
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_in_an_object_and_the_name_of_a_parent_do_not_count() {
+    fn the_order_in_an_object_and_what_is_there_for_people_do_not_count() {
         let with = |args: &str, step: &str| Parts {
             runner_args: Some(serde_json::from_str(args).unwrap()),
             parent: Some(Parent { step: step.into(), result: SnapshotRef("t".into()) }),
@@ -286,6 +291,7 @@ mod tests {
         };
         let parts = with(r#"{"a":1,"b":{"c":2,"d":3}}"#, "x");
         assert_eq!(parts.key(), with(r#"{"b":{"d":3,"c":2},"a":1}"#, "y").key());
+        assert_eq!(parts.key(), Parts { paths: ["x".to_owned()].into(), ..parts.clone() }.key());
         assert_ne!(parts.key(), with(r#"{"a":1.0,"b":{"c":2,"d":3}}"#, "x").key());
         assert_ne!(nothing().key(), Parts { runner_args: Some(json!(null)), ..nothing() }.key());
     }

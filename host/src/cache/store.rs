@@ -3,21 +3,22 @@
 
 use std::fs::{self, DirBuilder, File, FileTimes};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hm_plugin_protocol::{ArtifactRef, SnapshotRef};
+use hm_plugin_protocol::SnapshotRef;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{CacheError, Key, KeyLock, Reading, io_error};
-use crate::files::{open_below, read_regular};
+use crate::content::{Content, Noting, Produced};
+use crate::files::{open_below, open_regular, read_regular};
 
 /// The form of what is written here.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// What is larger is not one of ours.
 const ENTRY_MAX: usize = 64 << 20;
 /// How long to wait before asking again for a lock that somebody has: little against a step.
@@ -40,7 +41,7 @@ pub struct Store {
     boot: String,
 }
 
-/// What is known of a result. `format`, `bytes` and `boot` are what [`Store::put`] makes of them.
+/// What is known of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The form of this file.
@@ -67,8 +68,10 @@ pub struct Entry {
     pub duration_ms: u64,
     /// The size of its log and its artifacts.
     pub bytes: u64,
+    /// What its log holds.
+    pub log: Content,
     /// What the step brought out.
-    pub artifacts: Vec<ArtifactRef>,
+    pub artifacts: Vec<Produced>,
     /// The start of the machine after which it was made.
     pub boot: String,
 }
@@ -290,10 +293,14 @@ impl Store {
         Ok(())
     }
 
-    /// Where the log of a result is.
+    /// Where the log of a result is, if it holds what was kept. Reads all of it.
     #[must_use]
-    pub fn log_path(&self, key: &Key) -> PathBuf {
-        self.folder(key).join(LOG)
+    pub fn log(&self, key: &Key, kept: &Content) -> Option<PathBuf> {
+        let path = self.folder(key).join(LOG);
+        let file = open_regular(&path).ok()?;
+        // Only as far as it may be the same.
+        let whole = file.metadata().ok()?.len() == kept.size_bytes && Content::of(file).ok()? == *kept;
+        whole.then_some(path)
     }
 
     /// Where the artifacts of a result are; nothing is there if it has none.
@@ -369,14 +376,15 @@ impl Store {
     ) -> Result<(), CacheError> {
         make_directory(new)?;
         let from = File::open(log).map_err(io_error("read", log))?;
-        let mut bytes = copy(from, log, &new.join(LOG), 0o600)?;
+        let log = copy(from, log, &new.join(LOG), 0o600)?;
+        let mut bytes = log.size_bytes;
         if let Some(folder) = artifacts.filter(|_| !entry.artifacts.is_empty()) {
             let from = File::open(folder).map_err(io_error("open", folder))?;
             for artifact in &entry.artifacts {
                 bytes += keep_artifact(&from, folder, &new.join(ARTIFACTS), artifact)?;
             }
         }
-        let entry = Entry { format: FORMAT, bytes, boot: self.boot.clone(), ..entry.clone() };
+        let entry = Entry { format: FORMAT, bytes, log, boot: self.boot.clone(), ..entry.clone() };
         let path = new.join(ENTRY);
         serde_json::to_vec(&entry)
             .map_err(io::Error::from)
@@ -406,7 +414,7 @@ impl Store {
 struct Damaged;
 
 /// Copies an artifact, unless it is no longer what the entry says.
-fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &ArtifactRef) -> Result<u64, CacheError> {
+fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Produced) -> Result<u64, CacheError> {
     let below = Path::new(&artifact.key);
     let (source, target) = (folder.join(below), to.join(below));
     let changed = || CacheError::Changed { path: source.clone() };
@@ -415,21 +423,21 @@ fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &ArtifactRef) 
     }
     let file = open_below(from, below, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
     let file = File::from(file.map_err(io_error("read", &source))?);
-    let mode = file.metadata().map_err(io_error("read", &source))?.permissions().mode();
     make_directory(target.parent().unwrap_or(to))?;
-    let bytes = copy(file, &source, &target, if mode & 0o111 == 0 { 0o600 } else { 0o700 })?;
-    if bytes == artifact.size_bytes { Ok(bytes) } else { Err(changed()) }
+    let copied = copy(file, &source, &target, if artifact.executable { 0o700 } else { 0o600 })?;
+    if copied == artifact.content { Ok(copied.size_bytes) } else { Err(changed()) }
 }
 
-/// Copies a regular file to where nothing is. Returns its size.
-fn copy(mut from: File, source: &Path, to: &Path, mode: u32) -> Result<u64, CacheError> {
+/// Copies a regular file to where nothing is.
+fn copy(mut from: File, source: &Path, to: &Path, mode: u32) -> Result<Content, CacheError> {
     let about = from.metadata().map_err(io_error("read", source))?;
     if !about.is_file() {
         return Err(io_error("read", source)(io::Error::other("it is not a regular file")));
     }
     let new = File::options().create_new(true).write(true).mode(mode).open(to);
-    let mut new = new.map_err(io_error("create", to))?;
-    io::copy(&mut from, &mut new).map_err(io_error("write", to))
+    let mut new = Noting::new(new.map_err(io_error("create", to))?);
+    io::copy(&mut from, &mut new).map_err(io_error("write", to))?;
+    Ok(new.content())
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -126,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Entry;
+    use crate::content::Content;
 
     const HOUR: i64 = 3600;
 
@@ -139,7 +140,7 @@ mod tests {
         let key = Key::try_from(format!("{name:064x}")).unwrap();
         let used_at = now() - TimeDelta::seconds(used);
         let entry = Entry {
-            format: 1,
+            format: 2,
             key: key.clone(),
             tag: tag(name),
             parent: parent.map(tag),
@@ -151,6 +152,7 @@ mod tests {
             longest_secs: None,
             duration_ms: 1,
             bytes: 10,
+            log: Content::default(),
             artifacts: vec![],
             boot: String::new(),
         };

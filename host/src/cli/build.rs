@@ -11,7 +11,7 @@ use super::args::BuildArgs;
 use super::cache::sweep;
 use super::error::{CliError, to_u8};
 use super::history::{last_build, steps_on_record, unfinished};
-use super::prepare::{Prepared, close};
+use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
 use super::{audit, heard, to_stderr, warn, warn_of_gaps};
 use crate::backend::artifacts;
@@ -90,9 +90,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
 }
 
 fn warn_of_what_was_not_kept(kept: Kept, not_recorded: Option<String>) {
-    for pattern in kept.unmatched {
-        warn(&format!("a cache policy names `{pattern}`, and there is no such file"));
-    }
+    warn_of_doubts(&kept.doubts);
     if let Some(trouble) = kept.trouble {
         warn(&format!("not everything was kept in the cache: {trouble}"));
     }

@@ -19,6 +19,7 @@ use super::plugins::print_json;
 use super::print;
 use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
+use crate::content::Produced;
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.
@@ -210,7 +211,7 @@ impl Shown {
             "used_at": self.used_at,
             "expires_at": entry.expires(entry.longest_secs.map(std::time::Duration::from_secs)),
             "duration_ms": entry.duration_ms,
-            "artifacts": entry.artifacts,
+            "artifacts": entry.artifacts.iter().map(Produced::artifact).collect::<Vec<_>>(),
         })
     }
 }

@@ -24,6 +24,8 @@ const MAX_AGE_DAYS: u32 = 30;
 pub(super) struct Config {
     /// Steps get no network.
     pub(super) offline: bool,
+    /// Runs steps that name no runner themselves.
+    pub(super) runner: Option<String>,
     /// How much is kept of what steps have made.
     cache: Option<CacheConfig>,
 }
@@ -43,6 +45,8 @@ impl Config {
         for path in [project.join(".hm/config.toml"), project.join(".harmont/config.toml")] {
             let config = read(&path)?;
             merged.offline |= config.offline;
+            // It gives no rights, and the project knows best what its steps need.
+            merged.runner = config.runner.or(merged.runner);
             if config.cache.is_some() {
                 let source =
                     "the cache is for all projects, so [cache] belongs in the user's own configuration";
@@ -92,6 +96,11 @@ mod tests {
         std::fs::write(user.join("config.toml"), "offline = true\n").expect("file");
         std::fs::write(project.join(".hm/config.toml"), "offline = false\n").expect("file");
         assert_eq!(read(), Ok(true));
+        std::fs::write(user.join("config.toml"), "runner = \"a\"\n").expect("file");
+        let runner = || Config::read(&user, &project).expect("valid").runner;
+        assert_eq!(runner().as_deref(), Some("a"));
+        std::fs::write(project.join(".hm/config.toml"), "runner = \"b\"\n").expect("file");
+        assert_eq!(runner().as_deref(), Some("b"));
         std::fs::write(project.join(".hm/config.toml"), "ofline = true\n").expect("file");
         assert!(read().expect_err("a typo").contains(".hm/config.toml"));
     }

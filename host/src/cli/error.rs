@@ -16,7 +16,7 @@ use crate::cache::CacheError;
 use crate::orchestrator::{FormatterError, HookStop, exit};
 use crate::pipeline::PipelineError;
 use crate::plugin::{CompileError, FetchError, LoadError, Obstacle, PluginFailure, TermsError};
-use crate::render::RenderError;
+use crate::render::{Interpreter, RenderError};
 use crate::sys::SystemError;
 
 /// Most bytes of a text that an error shows: the words of a plugin may be many.
@@ -79,7 +79,7 @@ pub(super) enum CliError {
     #[error("there is no build{} on record for this project", pipeline.as_ref().map(|of| format!(" of `{of}`")).unwrap_or_default())]
     NoBuild { pipeline: Option<String> },
     #[error("no build on record has a step `{step}`")]
-    NoSuchStep { step: String, near: Vec<String> },
+    NoSuchStep { step: String, near: Vec<String>, known: Vec<String> },
     #[error("there is no attack `{name}`")]
     NoSuchAttack { name: String, groups: Vec<String> },
     #[error("cannot start the WebAssembly engine")]
@@ -196,7 +196,10 @@ impl CliError {
                 return Some(format!("{near}the commands are: {}", known.join(", ")).into());
             }
             Self::NoSuchStep { near, .. } if !near.is_empty() => {
-                return Some(format!("its steps are, for example: {}", names(near)).into());
+                return Some(format!("did you mean {}?", names(near)).into());
+            }
+            Self::NoSuchStep { known, .. } if !known.is_empty() => {
+                return Some(format!("the steps of the last build are {}", names(known)).into());
             }
             Self::NoBuild { .. } => Some("hm build makes one"),
             Self::NoSuchAttack { groups, .. } => {
@@ -232,12 +235,15 @@ impl CliError {
                 Some("if you trust it, name the project: hm build --dir DIR")
             }
             Self::Pipeline(PipelineError::Ambiguous { .. }) => Some("name the one to run: hm build PIPELINE"),
-            Self::Pipeline(PipelineError::NoImageRunner { .. }) => {
-                Some("run such steps without their image, in the local sandbox: hm build --runner local")
-            }
+            Self::Pipeline(PipelineError::NoImageRunner { .. }) => Some(
+                "run such steps without their image, in the local sandbox: --runner local, or runner = \"local\" in .hm/config.toml",
+            ),
             Self::Pipeline(PipelineError::UnknownRunner { .. })
             | Self::NoSuchPlugin { .. }
             | Self::NoSuchFormat { .. } => Some("see what there is: hm plugin list"),
+            Self::Sandbox(SandboxError::Io { .. }) => {
+                Some("steps need a cache folder that hm can write to; XDG_CACHE_HOME can name another one")
+            }
             Self::Sandbox(_) => {
                 Some("steps need user namespaces or Landlock; docs/local-sandbox.md says how to allow them")
             }
@@ -297,6 +303,7 @@ fn render_code(error: &RenderError) -> u8 {
     match error {
         RenderError::NotThere { .. }
         | RenderError::NoPython
+        | RenderError::Foreign { .. }
         | RenderError::NoHarmont { .. }
         | RenderError::BrokenHarmont { .. }
         | RenderError::LeftOut { .. }
@@ -310,7 +317,12 @@ fn render_code(error: &RenderError) -> u8 {
 fn render_hint(error: &RenderError) -> Option<Cow<'static, str>> {
     let hint = match error {
         RenderError::NoHarmont { python, .. } => {
-            let command = format!("{} -m pip install harmont", python.display());
+            let command = if Interpreter::is_in_environment(python) {
+                format!("{} -m pip install harmont", python.display())
+            } else {
+                // Where a system looks after its packages itself, pip installs nothing beside them.
+                "python3 -m venv .venv && .venv/bin/pip install harmont".to_owned()
+            };
             return Some(format!("install it: {command}; or name another Python in HARMONT_PYTHON").into());
         }
         RenderError::NotThere { .. } => {
@@ -318,6 +330,9 @@ fn render_hint(error: &RenderError) -> Option<Cow<'static, str>> {
         }
         RenderError::NoPython => {
             "install python3 and the package harmont, or name a Python in HARMONT_PYTHON"
+        }
+        RenderError::Foreign { .. } => {
+            "put the Python that it was made from on PATH, or activate an environment of yours, or name a Python in HARMONT_PYTHON"
         }
         RenderError::BrokenHarmont { .. } => "another Python can be named in HARMONT_PYTHON",
         RenderError::LeftOut { .. } => {

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use super::error::CliError;
 use super::measures::span;
 use crate::cache::{Decision, Missing, Verdict, explain};
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, PlannedStep};
+use crate::plugin::digest;
 use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
 
 /// A step in an earlier build.
 pub(super) struct Earlier {
     pub(super) decided: Decided,
     pub(super) outcome: Outcome,
+    /// The build has not ended yet.
+    pub(super) running: bool,
 }
 
 /// Why this was decided, a line for each reason. `earlier` are the builds before, the newest first; no more of them is looked at
@@ -28,7 +32,7 @@ pub(super) fn reasons(
     let Verdict::Miss(missing) = &now.verdict else { return explain(now, None, at) };
     // What a result was made of says most; what was tried without one is better than nothing.
     let (mut failed, mut made, mut tried) = (None, None, None);
-    for Earlier { decided, outcome } in earlier {
+    for Earlier { decided, outcome, running } in earlier {
         let Decided { decision, at: then } = decided;
         if outcome.is_success() && decision.key.is_some() {
             made = Some(decision);
@@ -36,20 +40,23 @@ pub(super) fn reasons(
         }
         let same = decision.key.is_some() && decision.key == now.key;
         if same && *missing == Missing::NoEntry {
-            failed.get_or_insert((then, outcome));
+            failed.get_or_insert((then, outcome, running));
         } else {
             tried.get_or_insert(decision);
         }
     }
     let base = made.or(tried);
     let mut lines = Vec::new();
-    if let Some((then, outcome)) = failed {
+    if let Some((then, outcome, running)) = failed {
         let how = match outcome {
-            Outcome::Failed { .. } => "failed",
-            _ => "was stopped",
+            Outcome::Failed { .. } => Some("failed"),
+            _ if running => None,
+            _ => Some("was stopped"),
         };
-        let ago = ago(then, at);
-        lines.push(format!("as it is now it {how} {ago}, and only what succeeds is kept"));
+        lines.push(match how {
+            Some(how) => format!("as it is now it {how} {}, and only what succeeds is kept", ago(then, at)),
+            None => "another build is running it now".to_owned(),
+        });
         if base.is_none() {
             return lines;
         }
@@ -77,13 +84,18 @@ pub(super) fn unfinished(last: &Run, plan: &Plan) -> BTreeSet<usize> {
     let same = |now: &StepAbout| {
         let before = known.get(&now.key);
         before.is_some_and(|before| {
-            (&before.cmd, &before.runner, &before.image, &before.parent)
-                == (&now.cmd, &now.runner, &now.image, &now.parent)
+            (&before.cmd, &before.runner, &before.image, &before.parent, &before.rest)
+                == (&now.cmd, &now.runner, &now.image, &now.parent, &now.rest)
         })
     };
     let done = |step: &StepAbout| outcomes.get(&step.key).is_some_and(|outcome| outcome.is_success());
     let steps = steps_on_record(plan, plan).into_iter().enumerate();
     steps.filter(|(_, step)| !(done(step) && same(step))).map(|(number, _)| number).collect()
+}
+
+fn rest(plan: &Plan, planned: &PlannedStep) -> String {
+    let step = &planned.step;
+    digest(json!([plan.env(planned), step.runner_args, step.extra]).to_string().as_bytes())
 }
 
 /// The steps of a plan, as the record of a build has them that runs this part of it.
@@ -99,6 +111,7 @@ pub(super) fn steps_on_record(plan: &Plan, part: &Plan) -> Vec<StepAbout> {
         parent: planned.parent.map(key),
         depends_on: planned.depends_on.iter().copied().map(key).collect(),
         segment: planned.segment,
+        rest: rest(plan, planned),
         succeeded_before: !runs.contains(planned.step.key.as_str()),
     });
     about.collect()
@@ -139,7 +152,7 @@ mod tests {
         let mut at = now;
         let earlier = earlier.iter().map(|(cmd, outcome)| {
             at -= hour;
-            Earlier { decided: Decided { decision: missed(cmd), at }, outcome: *outcome }
+            Earlier { decided: Decided { decision: missed(cmd), at }, outcome: *outcome, running: false }
         });
         reasons(&missed(cmd), now, earlier)
     }
@@ -164,11 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_runs_in_another_build_was_not_stopped() {
+        let reasons = |cmd, outcome| {
+            let decided = Decided { decision: missed(cmd), at: Utc::now() };
+            reasons(&missed("new"), Utc::now(), [Earlier { decided, outcome, running: true }])
+        };
+        assert_eq!(reasons("new", Outcome::Stopped), ["another build is running it now"]);
+        assert!(reasons("new", Outcome::Failed { exit_code: 1 })[0].starts_with("as it is now it failed"));
+        assert!(reasons("old", Outcome::Stopped)[0].starts_with("cmd changed"));
+    }
+
+    #[test]
     fn a_step_that_was_not_kept_before_says_so() {
         let mut before = missed("old");
         (before.key, before.parts, before.verdict) = (None, None, Verdict::Never(Never::NoPolicy));
-        let earlier =
-            Earlier { decided: Decided { decision: before, at: Utc::now() }, outcome: Outcome::Succeeded };
+        let decided = Decided { decision: before, at: Utc::now() };
+        let earlier = Earlier { decided, outcome: Outcome::Succeeded, running: false };
         let reasons = reasons(&missed("new"), Utc::now(), [earlier]);
         assert!(reasons[0].starts_with("no result was kept before"), "{reasons:?}");
     }
@@ -213,6 +237,14 @@ mod tests {
         assert_eq!(keys(&sketch::plan("before ok<before").unwrap()), ["ok"], "it builds in another step now");
         let other = r#"{"type":"command","key":"ok","cmd":"other"}"#;
         assert_eq!(keys(&sketch::plan_json(other, &crate::pipeline::Overrides::default()).unwrap()), ["ok"]);
+        let same = |value: &str| {
+            let step = format!(r#"{{"type":"command","key":"ok","cmd":":","env":{{"V":"{value}"}}}}"#);
+            sketch::plan_json(&step, &crate::pipeline::Overrides::default()).unwrap()
+        };
+        built(scratch.path(), &same("1"), &[("ok", 0)], &[]);
+        assert!(keys(&same("1")).is_empty());
+        assert_eq!(keys(&same("2")), ["ok"], "another environment");
+        built(scratch.path(), &plan, &[("ok", 0), ("bad", 1)], &["before"]);
         built(scratch.path(), &plan, &[("bad", 0), ("never", 0)], &["ok", "before"]);
         assert!(keys(&plan).is_empty());
         assert!(last_build(scratch.path(), Path::new("/no/such/project"), "other").is_err());

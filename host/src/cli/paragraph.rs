@@ -9,7 +9,7 @@ pub(super) fn paragraph(first: &str, text: &str) -> String {
     let indent = first.chars().count();
     let room = COLUMNS.saturating_sub(indent).max(1);
     let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
-    for word in text.split_whitespace() {
+    for word in words(text) {
         let mut word: Vec<char> = word.chars().collect();
         if used > 0 && used + 1 + word.len() <= room {
             line.push(' ');
@@ -32,6 +32,26 @@ pub(super) fn paragraph(first: &str, text: &str) -> String {
     prefixes.zip(lines).map(|(prefix, line)| format!("{prefix}{line}").trim_end().to_owned() + "\n").collect()
 }
 
+/// The words of a text. An age like `3 min ago` is one of them, as it would be hard to read in two lines.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let age = match &words[..] {
+            [.., number, unit]
+                if word.starts_with("ago") && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                Some(format!("{number} {unit} {word}"))
+            }
+            _ => None,
+        };
+        if age.is_some() {
+            words.truncate(words.len() - 2);
+        }
+        words.push(age.unwrap_or_else(|| word.to_owned()));
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +70,10 @@ mod tests {
             }
             let all = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
             assert_eq!(all(&shown), format!("-{}", all(text)));
+        }
+        for filling in 60..80 {
+            let shown = paragraph("", &format!("{}, 20 s ago, and more", "a".repeat(filling)));
+            assert!(shown.contains("20 s ago,"), "{shown}");
         }
         assert_eq!(paragraph("", &format!("{} b", "a".repeat(78))), format!("{} b\n", "a".repeat(78)));
         assert_eq!(paragraph("", &format!("{} b", "a".repeat(79))), format!("{}\nb\n", "a".repeat(79)));

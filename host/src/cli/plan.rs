@@ -10,13 +10,13 @@ use super::args::PlanArgs;
 use super::drawing::{Outlook, as_json, drawn};
 use super::error::CliError;
 use super::history::{Earlier, reasons};
-use super::prepare::{Prepared, close};
+use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
 use super::{heard, print, print_data};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
-use crate::record::{Decided, Outcome, Run, Runs};
+use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 
 /// How many builds are looked at for what has changed since.
@@ -33,7 +33,11 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
         }
     };
     let decisions = match prepared.keeping(&system, true) {
-        Some(keeping) => predict(&prepared.plan, &prepared.plugins, &keeping).await,
+        Some(keeping) => {
+            let decisions = predict(&prepared.plan, &prepared.plugins, &keeping).await;
+            warn_of_doubts(&keeping.doubts());
+            decisions
+        }
         None => without_cache(&prepared.plan),
     };
     let Prepared { project, pipeline, plan, plugins, world, listener, backend, .. } = prepared;
@@ -62,13 +66,26 @@ fn without_cache(plan: &Plan) -> Vec<Decision> {
 /// A build, of which all is read once something of it is needed.
 struct EarlierBuild {
     run: Run,
-    read: OnceCell<(BTreeMap<String, Decided>, BTreeMap<String, Outcome>)>,
+    read: OnceCell<Read>,
+}
+
+struct Read {
+    decided: BTreeMap<String, Decided>,
+    outcomes: BTreeMap<String, Outcome>,
+    running: bool,
 }
 
 impl EarlierBuild {
     fn step(&self, key: &str) -> Option<Earlier> {
-        let (decided, outcomes) = self.read.get_or_init(|| (self.run.decisions(), self.run.outcomes()));
-        Some(Earlier { decided: decided.get(key)?.clone(), outcome: *outcomes.get(key)? })
+        let run = &self.run;
+        let read = self.read.get_or_init(|| Read {
+            // Asked first: a build that ends meanwhile has no step that runs.
+            running: run.state() == State::Running,
+            decided: run.decisions(),
+            outcomes: run.outcomes(),
+        });
+        let (decided, outcome) = (read.decided.get(key)?.clone(), *read.outcomes.get(key)?);
+        Some(Earlier { decided, outcome, running: read.running })
     }
 }
 

@@ -1,6 +1,7 @@
 //! From arguments to a pipeline that can be run, with all that it takes to run it, for the commands that run or
 //! foresee a build.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use super::args::PipelineArgs;
 use super::config::Config;
 use super::error::CliError;
 use super::pipelines::{environment, pipelines, places};
-use super::{Loaded, heard, load_plugins, warn, world};
+use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
-use crate::cache::Store;
+use crate::cache::{Doubt, Store};
 use crate::orchestrator::{Keeping, Terms};
 use crate::pipeline::{Overrides, Plan, choose};
 use crate::plugin::{Plugins, digest, one_line};
@@ -57,7 +58,8 @@ impl Prepared {
         let world = World { audit, ..world(system, Some(&project)) };
         let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
         let runners = plugins.runners();
-        let overrides = Overrides { env: environment(&args.env, system)?, runner: args.runner.clone() };
+        let runner = args.runner.clone().or_else(|| config.runner.clone());
+        let overrides = Overrides { env: environment(&args.env, system)?, runner };
         let plan = Plan::new(definition, &overrides, &runners)?;
         plan.check_runners(&runners)?;
         plan.check_arguments(|runner| plugins.step_schema(runner))?;
@@ -95,6 +97,7 @@ impl Prepared {
             pipeline: self.pipeline.clone(),
             machine: digest(machine(&system.env).as_bytes()),
             ask,
+            tell: |what| to_stderr(&format!("note: {what}\n")),
         }))
     }
 }
@@ -134,5 +137,12 @@ async fn open_backend(
 fn warn_of_unknown_fields(plan: &Plan) {
     for (at, field) in plan.unknown_fields().take(WARNINGS) {
         warn(&format!("{at}: this hm does not know the field `{field}`"));
+    }
+}
+
+/// Such policies are allowed: a file that is not there may come. But it may also be a typo.
+pub(super) fn warn_of_doubts(doubts: &BTreeSet<Doubt>) {
+    for doubt in doubts.iter().take(WARNINGS) {
+        warn(&doubt.to_string());
     }
 }

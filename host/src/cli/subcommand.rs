@@ -116,16 +116,20 @@ fn here(system: &System) -> Result<World, CliError> {
 
 /// The error for a word that is none of these commands.
 fn no_such_verb(verb: &str, known: Vec<String>, broken: bool) -> CliError {
+    CliError::NoSuchVerb { verb: verb.into(), near: alike(verb, &known), known, broken }
+}
+
+/// Which of these words look like the one that was typed, which is none of them.
+pub(super) fn alike(typed: &str, known: &[String]) -> Vec<String> {
     let commands = clap::Command::new("hm").subcommands(known.iter().cloned().map(clap::Command::new));
-    let near = match commands.try_get_matches_from(["hm", verb]) {
+    match commands.try_get_matches_from(["hm", typed]) {
         Err(error) => match error.get(ContextKind::SuggestedSubcommand) {
             Some(ContextValue::Strings(near)) => near.clone(),
             Some(ContextValue::String(near)) => vec![near.clone()],
             _ => Vec::new(),
         },
         Ok(_) => Vec::new(),
-    };
-    CliError::NoSuchVerb { verb: verb.into(), near, known, broken }
+    }
 }
 
 /// The names of commands that are shown.

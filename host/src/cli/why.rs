@@ -1,5 +1,7 @@
 //! `hm why`: why the last build ran a step, or took it from the cache, from the records of builds. Loads no plugin and reads no pipeline.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::Utc;
 
 use super::args::WhyArgs;
@@ -7,9 +9,10 @@ use super::error::CliError;
 use super::history::{Earlier, ago, reasons};
 use super::paragraph::paragraph;
 use super::print;
+use super::subcommand::alike;
 use crate::cache::Verdict;
 use crate::pipeline::find_project;
-use crate::record::{Decided, Outcome, Run, Runs, State};
+use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
 use crate::sys::System;
 
 /// How many steps a sentence names.
@@ -33,7 +36,8 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
     let step = args.step.as_str();
     let known = runs.iter().enumerate().find_map(|(at, run)| Some((at, run.outcome(step)?)));
     let Some((at, outcome)) = known else {
-        return Err(CliError::NoSuchStep { step: step.to_owned(), near: near(newest, step) });
+        let known: Vec<String> = newest.steps().into_iter().map(|step| step.key).collect();
+        return Err(CliError::NoSuchStep { step: step.to_owned(), near: near(step, &known), known });
     };
     let run = &runs[at];
     let pipeline = &run.header.pipeline;
@@ -43,16 +47,19 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
         .is_some_and(|last| last.folder() == run.folder());
     let which = if is_last { "the last build" } else { "the last build that has it" };
     let when = ago(run.header.started_at, Utc::now());
-    let mut text =
-        paragraph("", &format!("{} in {which} of `{pipeline}`, {when}.", became(step, run, outcome)));
+    let (how, reason) = became(step, run, outcome);
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let mut text = paragraph("", &format!("`{step}` {how} in {which} of `{pipeline}`, {when}{reason}."));
     match run.decision(step) {
         Some(Decided { decision, at: then }) => {
             let earlier =
                 runs[at + 1..].iter().filter(|run| run.header.pipeline == *pipeline).filter_map(|run| {
-                    Some(Earlier { decided: run.decision(step)?, outcome: run.outcome(step)? })
+                    let (decided, outcome) = (run.decision(step)?, run.outcome(step)?);
+                    Some(Earlier { decided, outcome, running: run.state() == State::Running })
                 });
             text.push_str(match &decision.verdict {
-                Verdict::Hit { .. } => "It was taken from the cache:\n",
+                // That was the first sentence.
+                Verdict::Hit { .. } => "",
                 Verdict::Miss(_) => "It was not taken from the cache:\n",
                 Verdict::Never(_) => "The cache was not asked:\n",
             });
@@ -60,33 +67,39 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
                 text.push_str(&paragraph("  ", &reason));
             }
         }
-        None => text.push_str(&paragraph("", &without_decision(run, outcome))),
+        None => text.push_str(&paragraph("", &without_decision(step, run, outcome))),
     }
     print(&text)
 }
 
-/// What became of a step, as the beginning of a sentence.
-fn became(step: &str, run: &Run, outcome: Outcome) -> String {
+/// What became of a step, and why if that is on record.
+fn became(step: &str, run: &Run, outcome: Outcome) -> (String, Option<String>) {
     let how = match outcome {
-        Outcome::Succeeded => "succeeded".to_owned(),
-        Outcome::Cached => "was taken from the cache".to_owned(),
-        Outcome::Failed { exit_code } => format!("failed with exit code {exit_code}"),
-        Outcome::Stopped if run.state() == State::Running => "is running".to_owned(),
-        Outcome::NotRun if run.state() == State::Running => "has not come to its turn yet".to_owned(),
-        Outcome::Stopped => "was stopped".to_owned(),
-        Outcome::NotRun => "did not run".to_owned(),
-        Outcome::SucceededBefore => "was left out".to_owned(),
+        Outcome::Failed { exit_code } => {
+            let failure = run.failures().into_iter().find(|failure| failure.step == step);
+            return match failure.filter(|failure| !failure.message.is_empty()) {
+                Some(failure) => ("failed".to_owned(), Some(failure.message)),
+                None => (format!("failed with exit code {exit_code}"), None),
+            };
+        }
+        Outcome::Succeeded => "succeeded",
+        Outcome::Cached => "was taken from the cache",
+        Outcome::Stopped if run.state() == State::Running => "is running",
+        Outcome::NotRun if run.state() == State::Running => "has not come to its turn yet",
+        Outcome::Stopped => "was stopped",
+        Outcome::NotRun => "did not run",
+        Outcome::SucceededBefore => "was left out",
     };
-    format!("`{step}` {how}")
+    (how.to_owned(), None)
 }
 
 /// Why nothing was decided about a step.
-fn without_decision(run: &Run, outcome: Outcome) -> String {
+fn without_decision(step: &str, run: &Run, outcome: Outcome) -> String {
     match outcome {
         Outcome::SucceededBefore => {
             "It had succeeded before, and only what had not was to be run.".to_owned()
         }
-        Outcome::NotRun => match (run.state(), run.failed().as_slice()) {
+        Outcome::NotRun => match (run.state(), in_the_way(step, run).as_slice()) {
             (State::Running, _) => "Nothing is known of it yet.".to_owned(),
             (State::Killed, _) => "hm was killed before it came to its turn.".to_owned(),
             (State::Ended { .. }, []) => "The build was stopped before it came to its turn.".to_owned(),
@@ -99,16 +112,35 @@ fn without_decision(run: &Run, outcome: Outcome) -> String {
     }
 }
 
+/// The steps that failed and that this one needs, directly or not, or that stand before its wait; if there are none, all that failed,
+/// for any failure may stop a build.
+fn in_the_way(step: &str, run: &Run) -> Vec<String> {
+    let steps = run.steps();
+    let failed: Vec<String> = run.failures().into_iter().map(|failure| failure.step).collect();
+    let by_key: BTreeMap<&str, &StepAbout> = steps.iter().map(|step| (step.key.as_str(), step)).collect();
+    let segment = by_key.get(step).map_or(0, |about| about.segment);
+    let mut needed: BTreeSet<&str> =
+        steps.iter().filter(|about| about.segment < segment).map(|about| about.key.as_str()).collect();
+    let mut open = vec![step];
+    while let Some(key) = open.pop() {
+        let needs =
+            by_key.get(key).into_iter().flat_map(|about| about.parent.iter().chain(&about.depends_on));
+        open.extend(needs.map(String::as_str).filter(|&key| needed.insert(key)));
+    }
+    let in_the_way: Vec<String> =
+        failed.iter().filter(|&key| needed.contains(key.as_str())).cloned().collect();
+    if in_the_way.is_empty() { failed } else { in_the_way }
+}
+
 /// Steps that may have been meant.
-fn near(run: &Run, typed: &str) -> Vec<String> {
-    let typed = typed.to_lowercase();
-    let all: Vec<String> = run.steps().into_iter().map(|step| step.key).collect();
-    let alike = |key: &&String| {
+fn near(typed: &str, known: &[String]) -> Vec<String> {
+    let lower = typed.to_lowercase();
+    let partly = |key: &&String| {
         let key = key.to_lowercase();
-        key.contains(&typed) || typed.contains(&key)
+        key.contains(&lower) || lower.contains(&key)
     };
-    let alike: Vec<String> = all.iter().filter(alike).cloned().collect();
-    if alike.is_empty() { all } else { alike }
+    let near: Vec<String> = known.iter().filter(partly).cloned().collect();
+    if near.is_empty() { alike(typed, known) } else { near }
 }
 
 /// Keys in a sentence, not more than it can carry.

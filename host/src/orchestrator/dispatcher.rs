@@ -262,20 +262,21 @@ impl Dispatcher {
     /// Starts what may start; passes waits that are over; finishes when nothing is left.
     fn advance(&mut self, actions: &mut Vec<Action>) {
         while self.open == 0 && !self.finished {
-            let next = self.segment + 1;
-            let passes = match (self.exit_code, self.plan.waits().get(self.segment)) {
-                _ if self.stopped => false,
-                (_, None) => false,
-                (exit::OK, Some(_)) => true,
-                (_, Some(continue_on_failure)) => *continue_on_failure,
-            };
-            if passes {
-                self.segment = next;
-                self.halted = false;
-                self.open_segment();
-            } else {
-                self.finished = true;
-                actions.push(Action::Finish { exit_code: self.exit_code });
+            match self.plan.waits().get(self.segment) {
+                Some(continue_on_failure) if !self.stopped => {
+                    self.segment += 1;
+                    if self.exit_code == exit::OK || *continue_on_failure {
+                        self.halted = false;
+                        self.open_segment();
+                    } else {
+                        // What stands behind a later wait that continues may still run.
+                        self.skip_segment();
+                    }
+                }
+                _ => {
+                    self.finished = true;
+                    actions.push(Action::Finish { exit_code: self.exit_code });
+                }
             }
         }
         while self.running < self.manner.jobs {
@@ -287,6 +288,13 @@ impl Dispatcher {
                 _ => None,
             };
             actions.push(Action::Start { step, parent });
+        }
+    }
+
+    /// Gives up all of the current segment.
+    fn skip_segment(&mut self) {
+        for &step in &self.segments[self.segment] {
+            self.status[step] = Status::Ended;
         }
     }
 
@@ -438,9 +446,9 @@ mod tests {
         );
         assert_eq!(after("a |! b | c", 1, "a! b"), ["start a", "fail a 3, start b", "finish 1"]);
         assert_eq!(
-            after("a | b |! c", 1, "a!"),
-            ["start a", "fail a 3, finish 1"],
-            "each wait speaks for itself"
+            after("a | b |! c d<b", 1, "a! c"),
+            ["start a", "fail a 3, start c", "finish 1"],
+            "each wait speaks for what stands right behind it"
         );
         assert_eq!(
             after("a |! b<a", 1, "a!"),

@@ -2,21 +2,25 @@
 //! keeping a new one. The store, the keys and the words for a miss are the cache's affair.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
-use hm_plugin_protocol::{ArtifactRef, SnapshotRef};
+use hm_plugin_protocol::SnapshotRef;
 use tokio::task::spawn_blocking;
 
-use crate::backend::local::LocalBackend;
-use crate::cache::{self, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
+use crate::backend::local::{LocalBackend, WORKSPACE};
+use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
+use crate::content::{Content, Produced};
 use crate::pipeline::{Caching, PlannedStep};
 use crate::plugin::{Plugin, digest, one_line};
 
 /// Host functions with this prefix run commands on this machine, so that results depend on it.
 const RUNS_HERE: &str = "hm_sandbox_";
+
+/// How long nobody is told that a build waits for another one.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The cache, as one build uses it.
 pub struct Keeping {
@@ -40,6 +44,8 @@ pub struct Terms {
     pub machine: String,
     /// Whether former results may be used.
     pub ask: bool,
+    /// Tells the user what the build waits for.
+    pub tell: fn(&str),
 }
 
 #[derive(Default)]
@@ -48,8 +54,8 @@ struct State {
     trouble: Option<String>,
     /// What was kept.
     made: Vec<Key>,
-    /// The patterns of steps that found nothing.
-    unmatched: BTreeSet<String>,
+    /// Where cache policies may not say what was meant.
+    doubts: BTreeSet<Doubt>,
 }
 
 /// The step that a step builds in.
@@ -76,7 +82,7 @@ pub(super) struct Made {
     pub(super) step: String,
     pub(super) longest: Option<Duration>,
     pub(super) duration_ms: u64,
-    pub(super) artifacts: Vec<ArtifactRef>,
+    pub(super) artifacts: Vec<Produced>,
 }
 
 /// What is to be told of the cache at the end of a build.
@@ -84,8 +90,8 @@ pub(super) struct Made {
 pub struct Kept {
     /// Why not everything was kept that should have been.
     pub trouble: Option<String>,
-    /// The patterns of cache policies that name no file.
-    pub unmatched: BTreeSet<String>,
+    /// Where cache policies may not say what was meant.
+    pub doubts: BTreeSet<Doubt>,
     /// How much was kept.
     pub results: usize,
 }
@@ -136,7 +142,8 @@ impl Keeping {
         };
         let step = &planned.step;
         Ok(Parts {
-            project: self.terms.project.display().to_string(),
+            // Escaped, so that no two paths look the same.
+            project: format!("{:?}", self.terms.project),
             cmd: step.cmd.clone(),
             env: env.iter().map(|(name, value)| (name.clone(), digest(value.as_bytes()))).collect(),
             image: planned.image.clone(),
@@ -147,6 +154,7 @@ impl Keeping {
             emitter_key: step.cache.as_ref().and_then(|cache| cache.key.clone()),
             parent,
             inputs: inputs.files.clone(),
+            paths: paths.clone(),
             machine: here.then(|| self.terms.machine.clone()),
         })
     }
@@ -162,9 +170,9 @@ impl Keeping {
         }
         let tree = self.terms.backend.tree().await.map_err(|error| one_line(&error))?;
         let patterns = paths.clone();
-        let found = spawn_blocking(move || cache::inputs(&tree, &patterns)).await;
+        let found = spawn_blocking(move || cache::inputs(&tree, Path::new(WORKSPACE), &patterns)).await;
         let found = found.map_err(|error| error.to_string())?.map_err(|error| one_line(&error))?;
-        self.state().unmatched.extend(found.unmatched.iter().cloned());
+        self.state().doubts.extend(found.doubts.iter().cloned());
         let found = Arc::new(found);
         known.insert(paths.clone(), found.clone());
         Ok(found)
@@ -182,6 +190,13 @@ impl Keeping {
             Found::MadeInFuture => Err(Missing::MadeInFuture),
             Found::Damaged => Err(Missing::Damaged),
         }
+    }
+
+    /// Where the log of a result is, if it is as it was kept.
+    pub(super) async fn log(&self, entry: &Entry) -> Result<PathBuf, Missing> {
+        let (store, key, log) = (self.store().clone(), entry.key.clone(), entry.log.clone());
+        let found = spawn_blocking(move || store.log(&key, &log)).await;
+        found.ok().flatten().ok_or(Missing::Damaged)
     }
 
     /// Whether a result is still there, as far as that can be told without its runner.
@@ -207,8 +222,17 @@ impl Keeping {
     }
 
     /// Keeps others from making what is to be made. Waits for as long as somebody else does it.
-    pub(super) async fn lock(&self, key: &Key) -> Result<KeyLock, Never> {
-        self.store().lock(key).await.map_err(|error| {
+    pub(super) async fn lock(&self, step: &str, key: &Key) -> Result<KeyLock, Never> {
+        let lock = self.store().lock(key);
+        tokio::pin!(lock);
+        let locked = match tokio::time::timeout(SILENCE, &mut lock).await {
+            Ok(locked) => locked,
+            Err(_) => {
+                (self.terms.tell)(&format!("another build is running step `{step}`; waiting for its result"));
+                lock.await
+            }
+        };
+        locked.map_err(|error| {
             let why = one_line(&error);
             self.trouble(why.clone());
             Never::CannotKeep { why }
@@ -240,6 +264,7 @@ impl Keeping {
             longest_secs: longest.map(|longest| longest.as_secs()),
             duration_ms,
             bytes: 0,
+            log: Content::default(),
             artifacts: produced,
             boot: String::new(),
         };
@@ -254,10 +279,16 @@ impl Keeping {
         true
     }
 
+    /// Where cache policies may not say what was meant, as far as steps were asked about.
+    #[must_use]
+    pub fn doubts(&self) -> BTreeSet<Doubt> {
+        self.state().doubts.clone()
+    }
+
     /// Makes what was kept outlive a crash of the machine, and says what there is to tell.
     pub(super) async fn close(self: Arc<Self>) -> Kept {
         let settled = spawn_blocking(move || {
-            let State { mut trouble, made, unmatched } = std::mem::take(&mut *self.state());
+            let State { mut trouble, made, doubts } = std::mem::take(&mut *self.state());
             if let Some(why) = self.terms.backend.not_kept() {
                 trouble.get_or_insert_with(|| why.to_owned());
             }
@@ -266,7 +297,7 @@ impl Keeping {
             {
                 trouble.get_or_insert(one_line(&error));
             }
-            Kept { trouble, unmatched, results: made.len() }
+            Kept { trouble, doubts, results: made.len() }
         });
         settled.await.unwrap_or_else(|error| Kept { trouble: Some(error.to_string()), ..Kept::default() })
     }

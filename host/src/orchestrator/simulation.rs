@@ -111,9 +111,10 @@ impl Model {
         assert!(!self.is_stopped_by_a_wait(step), "a wait stops what follows a failure");
     }
 
+    /// Whether the wait right before its segment holds a step back for a failure.
     fn is_stopped_by_a_wait(&self, step: usize) -> bool {
-        let mut waits = self.plan.waits().iter().enumerate().take(self.plan.steps()[step].segment);
-        waits.any(|(wait, continues)| !continues && self.failed_in.range(..=wait).next().is_some())
+        let wait = self.plan.steps()[step].segment.checked_sub(1);
+        wait.is_some_and(|wait| !self.plan.waits()[wait] && self.failed_in.range(..=wait).next().is_some())
     }
 
     /// What was running ends; says how, to the dispatcher.

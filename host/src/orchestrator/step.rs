@@ -20,6 +20,7 @@ use super::keeping::{Hold, Keeping, Made, Parent};
 use crate::backend::artifacts;
 use crate::backend::local::{KEPT, LocalBackend, WORKSPACE};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
+use crate::content::Produced;
 use crate::pipeline::PlannedStep;
 use crate::plugin::{Plugin, PluginFailure, Start, executor_call, one_line};
 use crate::record::{Recorder, StepLog, read_log};
@@ -122,6 +123,8 @@ impl Settled {
 /// What running a step gave.
 struct RunResult {
     done: Done,
+    /// What it brought out.
+    produced: Vec<Produced>,
     /// Its log, if it was written down in full.
     log: Option<PathBuf>,
     duration_ms: u64,
@@ -167,7 +170,7 @@ impl Job {
                 return Settled { decision, job: self, course };
             }
             // What somebody else is making may be there once that has ended.
-            lock = match keeping.lock(&key).await {
+            lock = match keeping.lock(&step, &key).await {
                 Ok(lock) => Some(lock),
                 Err(never) => {
                     let decision = Some(decide(Verdict::Never(never)));
@@ -180,10 +183,11 @@ impl Job {
     /// What is kept under a key, if all of it is still there. What the step had produced is back in its place then.
     async fn take(&self, keeping: &Keeping, key: &Key) -> Result<(Box<Entry>, FormerLog), Missing> {
         let entry = keeping.look(key, self.planned.caching.longest())?;
-        let log = read_log(&keeping.store().log_path(key)).map_err(|_| Missing::Damaged)?;
-        if !self.is_there(&entry.tag).await || !self.restored(keeping, &entry).await {
+        let log = read_log(&keeping.log(&entry).await?).map_err(|_| Missing::Damaged)?;
+        if !self.is_there(&entry.tag).await {
             return Err(Missing::Gone);
         }
+        self.restore(keeping, &entry).await?;
         keeping.used(key);
         Ok((Box::new(entry), Box::new(log)))
     }
@@ -202,14 +206,20 @@ impl Job {
     }
 
     /// Brings back what the step had produced. If that is not possible, the step has to produce it again.
-    async fn restored(&self, keeping: &Keeping, entry: &Entry) -> bool {
+    async fn restore(&self, keeping: &Keeping, entry: &Entry) -> Result<(), Missing> {
         let from = keeping.store().artifacts_path(&entry.key);
-        artifacts::restore(from, self.artifacts.clone(), &entry.artifacts).await.is_ok()
+        let restored = artifacts::restore(from, self.artifacts.clone(), &entry.artifacts).await;
+        restored.map_err(|_| Missing::Damaged)
     }
 
     async fn run(self, cache: CacheDecision) -> RunResult {
         let started = Instant::now();
-        let ended = |outcome: Outcome| RunResult { done: outcome.into(), log: None, duration_ms: 0 };
+        let ended = |outcome: Outcome| RunResult {
+            done: outcome.into(),
+            produced: Vec::new(),
+            log: None,
+            duration_ms: 0,
+        };
         let Some(plugin) = &self.plugin else {
             let message = format!("no plugin provides runner `{}`", self.planned.runner);
             return ended(Outcome::PluginFailed { message });
@@ -222,7 +232,7 @@ impl Job {
         let timeout = self.planned.timeout;
         let result: Result<StepResult, PluginFailure> =
             live.ask("hm_executor_run", &self.input(cache), &executor_call(timeout)).await;
-        let (log, artifacts) = match live.role() {
+        let (log, produced) = match live.role() {
             Role::Executor(step) => step.finish().await,
             _ => (None, Vec::new()),
         };
@@ -241,18 +251,17 @@ impl Job {
             }
             (Err(failure), _) => Outcome::PluginFailed { message: one_line(&failure) },
         };
-        let done = Done { outcome, kept: None, artifacts };
-        RunResult { done, log, duration_ms: super::run::millis(started) }
+        let done = Done { outcome, kept: None, artifacts: named(&produced) };
+        RunResult { done, produced, log, duration_ms: super::run::millis(started) }
     }
 
     /// Runs it, and keeps its result if it succeeds.
     async fn make(self, keeping: &Keeping, parts: Parts, tag: SnapshotRef, lock: KeyLock) -> Done {
         let (step, longest) = (self.planned.step.key.clone(), self.planned.caching.longest());
         let directory = self.artifacts.clone();
-        let RunResult { mut done, log, duration_ms } =
+        let RunResult { mut done, produced: artifacts, log, duration_ms } =
             self.run(CacheDecision::MissBuildAs { tag: tag.clone() }).await;
         if matches!(&done.outcome, Outcome::Succeeded { snapshot: Some(snapshot) } if *snapshot == tag) {
-            let artifacts = done.artifacts.clone();
             let made = Made { parts, tag: tag.clone(), step, longest, duration_ms, artifacts };
             if keeping.keep(lock, made, log, directory).await {
                 done.kept = Some(tag);
@@ -273,7 +282,7 @@ impl Job {
         }
         step.finish().await;
         let outcome = Outcome::Succeeded { snapshot: Some(entry.tag.clone()) };
-        Done { outcome, kept: Some(entry.tag), artifacts: entry.artifacts }
+        Done { outcome, kept: Some(entry.tag), artifacts: named(&entry.artifacts) }
     }
 
     fn log(&self) -> Option<StepLog> {
@@ -303,6 +312,11 @@ impl Job {
             parent_snapshot: self.parent.clone(),
         }
     }
+}
+
+/// What listeners hear of it.
+fn named(produced: &[Produced]) -> Vec<ArtifactRef> {
+    produced.iter().map(Produced::artifact).collect()
 }
 
 fn lost(error: &dyn std::error::Error) -> String {

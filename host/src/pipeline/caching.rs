@@ -13,6 +13,12 @@ use crate::globs::Pattern;
 /// How deep policies may be nested: nobody writes more by hand.
 const DEPTH: usize = 8;
 
+/// Paths in a policy, at the most: as many as there may be patterns of artifacts.
+const MAX_PATHS: usize = 100;
+
+/// Bytes in a path, at the most.
+const LONGEST_PATH: usize = 1000;
+
 /// Whether the result of a step is kept for later builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caching {
@@ -33,7 +39,30 @@ impl Caching {
     /// # Errors
     /// What is wrong with the policy, as the end of a sentence about its step.
     pub(super) fn of(policy: Option<&Cache>) -> Result<Self, String> {
-        policy.map_or(Ok(Self::Never), |policy| Self::read(policy, DEPTH))
+        let caching = policy.map_or(Ok(Self::Never), |policy| Self::read(policy, DEPTH))?;
+        match &caching {
+            Self::Keep { paths, .. } if paths.len() > MAX_PATHS => Err(format!(
+                "its cache policy names {} paths, and there may be {MAX_PATHS}; name folders, or use patterns",
+                paths.len()
+            )),
+            _ => Ok(caching),
+        }
+    }
+
+    /// The fields of a policy, and of its parts, that nobody knows or that say nothing to this policy.
+    pub(super) fn unknown(cache: &Cache) -> Vec<String> {
+        let (known, mut unknown): (&[&str], Vec<String>) = match cache.policy.as_str() {
+            "ttl" => (&["duration_seconds", "env_keys"], Vec::new()),
+            "on_change" => (&["paths", "env_keys"], Vec::new()),
+            "compose" => {
+                let parts = cache.extra.get("sub_policies").and_then(Value::as_array);
+                let parts = parts.into_iter().flatten().filter_map(|part| Cache::deserialize(part).ok());
+                (&["sub_policies"], parts.flat_map(|part| Self::unknown(&part)).collect())
+            }
+            _ => (&["env_keys"], Vec::new()),
+        };
+        unknown.extend(cache.extra.keys().filter(|name| !known.contains(&name.as_str())).cloned());
+        unknown
     }
 
     /// How old a result may become, if there is a limit.
@@ -91,12 +120,23 @@ impl Caching {
 
 /// The paths of a policy, relative and within the project.
 fn paths(value: Option<&Value>) -> Result<BTreeSet<String>, String> {
-    let list = value.and_then(Value::as_array).filter(|list| !list.is_empty());
-    let list = list.ok_or("cache policy on_change has no paths")?;
+    let value = value.ok_or("cache policy on_change has no paths")?;
+    let list = value.as_array();
+    let list = list.ok_or_else(|| format!("paths of its cache policy is {value}, and has to be a list"))?;
+    if list.is_empty() {
+        return Err("cache policy on_change has no paths".to_owned());
+    }
     list.iter()
         .map(|path| {
             let bad = |reason: &str| format!("path {path} of its cache policy cannot be used: {reason}");
             let path = path.as_str().ok_or_else(|| bad("it is not a text"))?;
+            if path.len() > LONGEST_PATH {
+                let start: String = path.chars().take(50).collect();
+                return Err(format!(
+                    "a path of its cache policy, `{start}…`, has {} bytes, and may have {LONGEST_PATH}",
+                    path.len()
+                ));
+            }
             if path.contains('\0') {
                 return Err(bad("it contains a NUL character"));
             }
@@ -111,6 +151,7 @@ mod tests {
     use super::*;
     use crate::pipeline::Overrides;
     use crate::pipeline::sketch::plan_json;
+    use serde_json::json;
 
     fn caching(policy: &str) -> Result<Caching, String> {
         let step = format!(r#"{{"type":"command","key":"k","cmd":"c","cache":{policy}}}"#);
@@ -163,7 +204,10 @@ mod tests {
             (r#"{"policy":"ttl","duration_seconds":"1d"}"#, "duration_seconds of its cache policy is \"1d\""),
             (r#"{"policy":"on_change"}"#, "cache policy on_change has no paths"),
             (r#"{"policy":"on_change","paths":[]}"#, "cache policy on_change has no paths"),
-            (r#"{"policy":"on_change","paths":"src"}"#, "cache policy on_change has no paths"),
+            (
+                r#"{"policy":"on_change","paths":"src"}"#,
+                "paths of its cache policy is \"src\", and has to be a list",
+            ),
             (r#"{"policy":"on_change","paths":[1]}"#, "it is not a text"),
             (r#"{"policy":"on_change","paths":[""]}"#, "it is empty"),
             (r#"{"policy":"on_change","paths":["a\u0000"]}"#, "it contains a NUL character"),
@@ -188,6 +232,29 @@ mod tests {
             caching(&deep.replacen(r#"{"policy":"compose","sub_policies":["#, "", 1).replacen("]}", "", 1))
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn paths_are_not_too_many_and_not_too_long() {
+        let paths = |range: std::ops::Range<usize>| range.map(|at| format!("p{at}")).collect::<Vec<_>>();
+        let policy = |paths: &[String]| json!({"policy": "on_change", "paths": paths});
+        let enough = paths(0..100);
+        let expected = enough.iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(caching(&policy(&enough).to_string()), kept(None, &expected));
+        let half = policy(&paths(50..101)).to_string();
+        for many in
+            [Ok(policy(&paths(0..101)).to_string()), Err([policy(&paths(0..50)).to_string(), half].join(","))]
+        {
+            let error =
+                many.map_or_else(|parts| compose(&parts), |policy| caching(&policy)).expect_err("101");
+            assert!(error.contains("its cache policy names 101 paths, and there may be 100"), "{error}");
+        }
+        let long = |bytes: usize| caching(&policy(&["ä".repeat(bytes / 2)]).to_string());
+        assert!(long(1000).is_ok());
+        let error = long(1002).expect_err("long");
+        let expected =
+            format!("a path of its cache policy, `{}…`, has 1002 bytes, and may have 1000", "ä".repeat(50));
+        assert!(error.starts_with("step `k`: ") && error.contains(&expected), "{error}");
     }
 
     #[test]

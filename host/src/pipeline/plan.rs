@@ -199,12 +199,13 @@ impl Plan {
     }
 
     /// The fields that this version does not know: where each is, in words, and its name.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = (String, &str)> {
-        let around = self.unknown.iter().map(|(at, field)| (at.clone(), field.as_str()));
-        let within =
-            self.steps.iter().map(|planned| &planned.step).flat_map(|step| {
-                step.extra.keys().map(|field| (format!("step `{}`", step.key), field.as_str()))
-            });
+    pub fn unknown_fields(&self) -> impl Iterator<Item = (String, String)> {
+        let around = self.unknown.iter().map(|(at, field)| (at.clone(), field.clone()));
+        let within = self.steps.iter().map(|planned| &planned.step).flat_map(|step| {
+            let cache = step.cache.iter().flat_map(Caching::unknown);
+            let cache = cache.map(|field| (format!("`cache` of step `{}`", step.key), field));
+            step.extra.keys().map(|field| (format!("step `{}`", step.key), field.clone())).chain(cache)
+        });
         around.chain(within)
     }
 

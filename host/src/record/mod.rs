@@ -11,7 +11,7 @@ mod tests;
 
 pub use log::{StepLog, read_log};
 pub use recorder::Recorder;
-pub use run::{Decided, Header, Outcome, Run, Runs, State};
+pub use run::{Decided, Failure, Header, Outcome, Run, Runs, State};
 
 use std::path::PathBuf;
 
@@ -102,6 +102,9 @@ pub struct StepAbout {
     /// How many waits stand before it.
     #[serde(default)]
     pub segment: usize,
+    /// A digest of its environment, its arguments and the fields that nobody knows.
+    #[serde(default)]
+    pub rest: String,
     /// It is not part of this build, since it had succeeded in the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub succeeded_before: bool,

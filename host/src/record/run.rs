@@ -95,6 +95,15 @@ impl Outcome {
     }
 }
 
+/// A step's failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The step's key.
+    pub step: String,
+    /// Why, in words.
+    pub message: String,
+}
+
 /// The builds of a project that are on record.
 #[derive(Debug)]
 pub struct Runs;
@@ -191,13 +200,13 @@ impl Run {
 
     /// The steps that failed, in the order in which they did.
     #[must_use]
-    pub fn failed(&self) -> Vec<String> {
+    pub fn failures(&self) -> Vec<Failure> {
         let text = self.text(name::EVENTS);
-        let key = |event| match event {
-            BuildEvent::ChainFailed { failed_step_key, .. } => Some(failed_step_key),
+        let failure = |event| match event {
+            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => Some(Failure { step, message }),
             _ => None,
         };
-        lines_with(&text, "\"kind\":\"chain_failed\"").filter_map(parse).filter_map(key).collect()
+        lines_with(&text, "\"kind\":\"chain_failed\"").filter_map(parse).filter_map(failure).collect()
     }
 
     /// What the cache said of a step, in this build. Other steps are not looked at, so that this is fast.

@@ -160,7 +160,7 @@ fn what_became_of_each_step_is_told() {
     drop(recorder);
     let run = newest(scratch.path());
     assert_eq!(run.state(), State::Killed);
-    assert_eq!(run.failed(), ["bad"]);
+    assert_eq!(run.failures(), [Failure { step: "bad".into(), message: "exited with code 3".into() }]);
     let expected = [
         ("ok", Outcome::Succeeded),
         ("hit", Outcome::Cached),
@@ -213,7 +213,7 @@ fn damaged_records_and_those_of_later_versions_keep_nobody_from_reading_others()
         for run in Runs::of(scratch.path(), Path::new("/no/such/project")) {
             // Whatever they say, they must not panic.
             let _ = (run.state(), run.steps(), run.outcomes(), run.outcome("a"));
-            let _ = (run.failed(), run.decision("a"), run.decisions());
+            let _ = (run.failures(), run.decision("a"), run.decisions());
         }
     };
     for (name, bytes) in &whole {

@@ -1,13 +1,13 @@
 //! Which Python a project uses, and what that needs of the machine. Nothing is run to find out: a project may have put anything
 //! where its interpreter is expected, so only the sandbox runs it.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::symlink_metadata;
+use std::path::{Component, Path, PathBuf};
 
 use super::RenderError;
-use crate::files::read_regular;
+use super::installation::{Installations, directories, is_program, parts, prefix_of, pythons};
+use crate::files::read_regular_below;
 
 /// Says which interpreter to take, by name or path.
 const ASKED: &str = "HARMONT_PYTHON";
@@ -36,22 +36,30 @@ impl Interpreter {
     /// project's own, or `python3` on `PATH`. `here` is what relative paths in the environment count from.
     ///
     /// # Errors
-    /// [`RenderError::NotThere`] and [`RenderError::NoPython`].
+    /// [`RenderError::NotThere`], [`RenderError::NoPython`] and [`RenderError::Foreign`].
     pub fn find(
         env: &BTreeMap<String, String>,
         home: Option<&Path>,
         here: &Path,
         project: &Path,
     ) -> Result<Self, RenderError> {
-        let program = program(env, here, project)?;
+        let found = program(env, here, project)?;
+        let mut needs = needs(&found, &Installations::of(env, home, project))?;
         let user_base = match set(env, "PYTHONUSERBASE") {
             Some(base) => Some(PathBuf::from(base)),
             None => home.map(|home| home.join(".local")),
         };
-        let mut needs = parts(&program);
-        let packages = |base: &PathBuf| pythons(&base.join("lib")).map(|python| python.join("site-packages"));
+        let packages = |base: &PathBuf| {
+            pythons(&base.join("lib"), "python3.").map(|python| python.join("site-packages"))
+        };
         needs.extend(user_base.iter().flat_map(packages));
-        Ok(Self { program, needs, user_base })
+        Ok(Self { program: found.program, needs, user_base })
+    }
+
+    /// Whether a program is that of a virtual environment.
+    #[must_use]
+    pub fn is_in_environment(program: &Path) -> bool {
+        prefix_of(program).is_some_and(|prefix| prefix.join(CONFIGURATION).is_file())
     }
 }
 
@@ -59,20 +67,34 @@ fn set<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     env.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-fn program(env: &BTreeMap<String, String>, here: &Path, project: &Path) -> Result<PathBuf, RenderError> {
+/// An interpreter, and whether it is the user who says that it is meant.
+struct Found {
+    program: PathBuf,
+    named: bool,
+}
+
+fn program(env: &BTreeMap<String, String>, here: &Path, project: &Path) -> Result<Found, RenderError> {
     let not_there = |variable, value: &str| RenderError::NotThere { variable, value: value.to_owned() };
+    let named = |program| Found { program, named: true };
     if let Some(asked) = set(env, ASKED) {
         let found = if asked.contains('/') { Some(here.join(asked)) } else { on_path(env, asked) };
-        return found.filter(|path| is_program(path)).ok_or_else(|| not_there(ASKED, asked));
+        return found.filter(|path| is_program(path)).map(named).ok_or_else(|| not_there(ASKED, asked));
     }
     if let Some(active) = set(env, ACTIVE) {
-        return in_environment(&here.join(active)).ok_or_else(|| not_there(ACTIVE, active));
+        return in_environment(&here.join(active)).map(named).ok_or_else(|| not_there(ACTIVE, active));
     }
-    let own = OF_PROJECTS.iter().map(|name| project.join(name));
-    own.filter(|directory| directory.join(CONFIGURATION).is_file())
-        .find_map(|directory| in_environment(&directory))
-        .or_else(|| on_path(env, "python3"))
-        .ok_or(RenderError::NoPython)
+    for directory in OF_PROJECTS.map(|name| project.join(name)) {
+        if !directory.join(CONFIGURATION).is_file() {
+            continue;
+        }
+        if symlink_metadata(&directory).is_ok_and(|about| about.is_symlink()) {
+            return Err(foreign(&directory));
+        }
+        if let Some(program) = in_environment(&directory) {
+            return Ok(Found { program, named: false });
+        }
+    }
+    on_path(env, "python3").map(named).ok_or(RenderError::NoPython)
 }
 
 fn in_environment(directory: &Path) -> Option<PathBuf> {
@@ -80,61 +102,72 @@ fn in_environment(directory: &Path) -> Option<PathBuf> {
 }
 
 fn on_path(env: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
-    let directories = set(env, "PATH")?.split(':').map(Path::new).filter(|directory| directory.is_absolute());
-    directories.map(|directory| directory.join(name)).find(|path| is_program(path))
+    directories(env).map(|directory| directory.join(name)).find(|path| is_program(path))
 }
 
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
-}
-
-/// What belongs to an interpreter. Of a virtual environment we go by what its configuration says, which may be the project's own
-/// words: only what is an installation of Python is taken from it.
-fn parts(program: &Path) -> Vec<PathBuf> {
-    let mut parts = vec![program.to_owned()];
-    let mut installed = program.canonicalize().ok().into_iter().collect::<Vec<_>>();
-    if let Some(prefix) = prefix_of(program) {
-        let configuration = prefix.join(CONFIGURATION);
-        if let Ok(text) = read_regular(&configuration, CONFIGURATION_MAX) {
-            parts.push(prefix.to_owned());
-            // The file does not have to be there: its directory is what counts.
-            installed.extend(made_from(&String::from_utf8_lossy(&text)).map(|bin| bin.join("python3")));
-        }
+fn foreign(path: &Path) -> RenderError {
+    RenderError::Foreign {
+        path: path.to_owned(),
+        real: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
     }
-    for prefix in installed.iter().filter_map(|program| prefix_of(program)) {
-        if pythons(&prefix.join("lib")).chain(pythons(&prefix.join("lib64"))).next().is_some() {
-            parts.extend(["bin", "lib", "lib64", "share"].map(|part| prefix.join(part)));
+}
+
+/// What belongs to an interpreter. What is in the project may be a stranger's words, its links and its environment's configuration too:
+/// of the project nothing but the environment itself is shown, and of other places only Pythons that the user has without it.
+fn needs(found: &Found, user: &Installations) -> Result<Vec<PathBuf>, RenderError> {
+    let program = &found.program;
+    let theirs = user.in_project(program);
+    let real = program.canonicalize().map_err(|_| foreign(program))?;
+    let mut environment = None;
+    let mut made = None;
+    if let Some(prefix) = prefix_of(program)
+        && let Ok(text) = read_regular_below(prefix, Path::new(CONFIGURATION), CONFIGURATION_MAX)
+    {
+        if theirs && !user.is_directory_of_project(prefix) {
+            return Err(foreign(prefix));
         }
+        environment = Some(prefix);
+        made = made_from(&String::from_utf8_lossy(&text));
     }
-    parts.retain(|path| !path.starts_with("/usr"));
-    parts.dedup();
-    parts
+    // The user may well have a whole Python in the project, and say so.
+    let said = prefix_of(program).filter(|_| found.named && environment.is_none());
+    let said = said.and_then(|prefix| prefix.canonicalize().ok());
+    let believed = |prefix: &PathBuf| !theirs || user.has(prefix) || said.as_ref() == Some(prefix);
+    let installation = |bin: &Path| user.at(bin).filter(believed);
+
+    let of_program = real.parent().and_then(installation);
+    let of_environment = made.as_deref().and_then(installation);
+    let inside =
+        environment.is_some_and(|prefix| prefix.canonicalize().is_ok_and(|own| real.starts_with(own)));
+    if theirs && of_program.is_none() && !(inside && of_environment.is_some()) {
+        return Err(foreign(program));
+    }
+    let mut needs = vec![program.clone()];
+    needs.extend(environment.map(Path::to_owned));
+    // The interpreter goes by what the configuration says, with the links in it.
+    let as_said = made.as_deref().and_then(Path::parent).filter(|_| of_environment.is_some());
+    let as_said = as_said.filter(|prefix| prefix.canonicalize().ok() == of_environment).map(Path::to_owned);
+    // They are one and the same as a rule.
+    let prefixes: BTreeSet<_> = of_program.into_iter().chain(of_environment).chain(as_said).collect();
+    needs.extend(prefixes.iter().flat_map(|prefix| parts(prefix)));
+    needs.retain(|path| !path.starts_with("/usr"));
+    Ok(needs)
 }
 
-/// The installation or environment that a program is in.
-fn prefix_of(program: &Path) -> Option<&Path> {
-    let bin = program.parent().filter(|bin| bin.file_name().is_some_and(|name| name == "bin"))?;
-    bin.parent()
-}
-
-/// Where the interpreter is that a virtual environment was made from, by its configuration.
+/// The directory of the interpreter that a virtual environment was made from, by its configuration.
 fn made_from(configuration: &str) -> Option<PathBuf> {
     let mut fields = configuration.lines().filter_map(|line| line.split_once('='));
     let (_, bin) = fields.find(|(name, _)| name.trim() == "home")?;
-    Some(PathBuf::from(bin.trim())).filter(|bin| bin.is_absolute())
-}
-
-/// The standard libraries, and the places for packages, in a directory of libraries.
-fn pythons(lib: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = fs::read_dir(lib).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"python3."))
-        .map(|entry| entry.path())
+    let bin = PathBuf::from(bin.trim());
+    let plain = bin.is_absolute() && !bin.components().any(|part| part == Component::ParentDir);
+    // What is in there depends on who looks.
+    (plain && !bin.starts_with("/proc")).then_some(bin)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -146,7 +179,7 @@ mod tests {
             let lab = Self(tempfile::tempdir().expect("a directory"));
             lab.program("py/bin/python3.12");
             symlink("python3.12", lab.at("py/bin/python3")).expect("a link");
-            fs::create_dir_all(lab.at("py/lib/python3.12")).expect("a directory");
+            lab.program("py/lib/python3.12/os.py");
             fs::create_dir(lab.at("project")).expect("a directory");
             lab
         }
@@ -209,10 +242,15 @@ mod tests {
     fn an_environment_needs_what_it_was_made_from() {
         let lab = Lab::new();
         lab.environment("project/.venv", &lab.at("py/bin").display().to_string());
-        let installed = ["py/bin", "py/lib", "py/lib64", "py/share"].map(|part| lab.at(part));
-        let needs = lab.find(&[]).expect("there").needs;
+        fs::create_dir(lab.at("py/share")).expect("a directory");
+        symlink("lib", lab.at("py/lib64")).expect("a link");
+        let installed = ["py/bin", "py/lib", "py/lib64"].map(|part| lab.at(part));
+        let path = lab.at("py/bin").display().to_string();
+        let needs = lab.find(&[("PATH", &path)]).expect("there").needs;
         assert_eq!(needs[..2], [lab.at("project/.venv/bin/python"), lab.at("project/.venv")]);
-        assert!(installed.iter().all(|part| needs.contains(part)), "{needs:?}");
+        assert!(Interpreter::is_in_environment(&needs[0]));
+        assert!(!Interpreter::is_in_environment(&lab.at("py/bin/python3")));
+        assert_eq!(needs[2..], installed);
         // The link alone says it too.
         lab.environment("other", "/nowhere");
         let needs = lab.find(&[(ACTIVE, "other")]).expect("there").needs;
@@ -230,6 +268,92 @@ mod tests {
             let needs = lab.find(&[(ACTIVE, &format!("{name}/venv"))]).expect("there").needs;
             assert!(!needs.iter().any(|path| lab.at("secret/bin/x").starts_with(path)), "{needs:?}");
         }
+    }
+
+    #[test]
+    fn of_what_a_project_leads_to_only_the_users_pythons_count() {
+        let lab = Lab::new();
+        let py = lab.at("py/bin").display().to_string();
+        lab.environment("project/.venv", &py);
+        assert!(lab.find(&[]).expect_err("unknown").contains("py/bin/python3.12, which is no Python"));
+        // A manager of Pythons has it, by its variable, its usual place or its shims.
+        fs::create_dir_all(lab.at("manager/shims")).expect("a directory");
+        fs::create_dir(lab.at(".pyenv")).expect("a directory");
+        for (link, variable, value) in [
+            ("manager/versions", "PYENV_ROOT", "manager"),
+            ("manager/versions", "PATH", "manager/shims"),
+            (".pyenv/versions", "LANG", "C"),
+        ] {
+            fs::create_dir(lab.at(link)).expect("a directory");
+            fs::rename(lab.at("py"), lab.at(link).join("py")).expect("moved");
+            symlink(lab.at(link).join("py"), lab.at("py")).expect("a link");
+            let needs = lab.find(&[(variable, &lab.at(value).display().to_string())]).expect("there").needs;
+            assert!(needs.contains(&lab.at(link).join("py/lib")), "{needs:?}");
+            // The interpreter goes by the configuration.
+            assert!(needs.contains(&lab.at("py/lib")), "{needs:?}");
+            fs::remove_file(lab.at("py")).expect("there");
+            fs::rename(lab.at(link).join("py"), lab.at("py")).expect("moved");
+            fs::remove_dir(lab.at(link)).expect("empty");
+        }
+    }
+
+    #[test]
+    fn a_project_cannot_make_an_installation_up() {
+        let lab = Lab::new();
+        let path = lab.at("py/bin").display().to_string();
+        let (python, library) = ("project/.venv/bin/python3", "project/.venv/lib/python3.12/os.py");
+        fs::create_dir(lab.at("keys")).expect("a directory");
+        lab.program(".local/bin/tool");
+        lab.program(".local/bin/python3");
+        lab.program(".local/lib/python3.12/os.py");
+        let _ = (lab.program(python), lab.program(library));
+        symlink("../../keys", lab.at("project/.venv/share")).expect("a link");
+        let configure = |home: &str| {
+            fs::write(lab.at("project/.venv").join(CONFIGURATION), format!("home = {home}\n"))
+                .expect("a file");
+        };
+        let own = lab.at("project/.venv/bin").display().to_string();
+        let local = lab.at(".local/bin").display().to_string();
+        let both = format!("{path}:{own}:{local}");
+        let parent = format!("{path}/../bin");
+        for home in [own.as_str(), &local, &parent, "/proc/self/cwd/../bin", "bin", ""] {
+            configure(home);
+            let error = lab.find(&[("PATH", &both)]).expect_err("no Python").replace(home, "");
+            assert!(error.contains("is no Python"), "{home}: {error}");
+        }
+        // It may well have a copy of the program.
+        configure(&path);
+        let needs = lab.find(&[("PATH", &both)]).expect("a Python").needs;
+        let expected = [python, "project/.venv", "py/bin", "py/lib"].map(|part| lab.at(part));
+        assert_eq!(needs[..4], expected);
+        assert!(needs[4..].iter().all(|path| path.ends_with("site-packages")), "{needs:?}");
+
+        for target in [".local/bin/tool", ".local/bin/python3", "project/tool"] {
+            lab.program("project/tool");
+            fs::remove_file(lab.at(python)).expect("there");
+            symlink(lab.at(target), lab.at(python)).expect("a link");
+            for variables in [&[("PATH", both.as_str())][..], &[("PATH", &both), (ACTIVE, "project/.venv")]] {
+                assert!(lab.find(variables).expect_err("elsewhere").contains(target));
+            }
+        }
+        fs::rename(lab.at("project/.venv"), lab.at("keys/env")).expect("moved");
+        symlink("../keys/env", lab.at("project/.venv")).expect("a link");
+        let error = lab.find(&[("PATH", &both)]).expect_err("a link");
+        assert!(error.contains("project/.venv leads to") && error.contains("keys/env,"), "{error}");
+    }
+
+    #[test]
+    fn of_an_installation_nothing_is_shown_that_leads_out_of_it() {
+        let lab = Lab::new();
+        fs::create_dir(lab.at("keys")).expect("a directory");
+        symlink("../keys", lab.at("py/lib64")).expect("a link");
+        let asked = (ASKED, "py/bin/python3");
+        assert_eq!(
+            lab.find(&[asked]).expect("there").needs[1..],
+            ["py/bin", "py/lib"].map(|part| lab.at(part))
+        );
+        fs::remove_file(lab.at("py/lib/python3.12/os.py")).expect("there");
+        assert_eq!(lab.find(&[asked]).expect("there").needs, [lab.at(asked.1)]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! of them. What is in the document is the affair of `pipeline`, and how a command is isolated that of `backend`.
 
 mod answer;
+mod installation;
 mod interpreter;
 
 pub use interpreter::Interpreter;
@@ -48,6 +49,14 @@ pub enum RenderError {
     /// No variable says anything, and no Python is where one is expected.
     #[error("there are pipelines in Python, and no python3 to render them")]
     NoPython,
+    /// The project's Python is somewhere else, where a project must not lead us.
+    #[error("{} leads to {}, which is no Python that this machine's user is known to have", path.display(), real.display())]
+    Foreign {
+        /// The link, or what is behind one.
+        path: PathBuf,
+        /// Where it leads to.
+        real: PathBuf,
+    },
     /// The package is missing.
     #[error("the package harmont is not installed for {} (Python {version})", python.display())]
     NoHarmont {

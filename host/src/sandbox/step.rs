@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
-use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, CacheDecision, SnapshotRef, StdStream};
+use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{LineSplitter, Masker, Secrets};
 use crate::backend::local::LocalBackend;
+use crate::content::Produced;
 use crate::record::StepLog;
 
 /// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
@@ -40,7 +41,7 @@ pub struct StepContext {
     /// The sandboxes that this instance has started; it can act on no others.
     pub sandboxes: BTreeSet<String>,
     /// What was brought out of them.
-    pub produced: Vec<ArtifactRef>,
+    pub produced: Vec<Produced>,
     events: EventSender,
     log: Option<StepLog>,
     secrets: Arc<Secrets>,
@@ -88,7 +89,7 @@ impl StepContext {
     }
 
     /// Ends the output: where its log is, if there is a whole one, and what was brought out.
-    pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<ArtifactRef>) {
+    pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<Produced>) {
         self.end_of_output().await;
         (self.log.take().and_then(StepLog::finish), std::mem::take(&mut self.produced))
     }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::{Args, PluginState, Role, StepContext};
 use crate::backend::artifacts::Collected;
 use crate::backend::local::{ExecSpec, KEPT, SandboxError};
+use crate::content::Produced;
 
 /// How many chunks of output may wait between the command and the event channel.
 const OUTPUT_CHUNKS: usize = 16;
@@ -160,7 +161,8 @@ pub(super) fn sandbox_artifacts(state: &mut PluginState, args: Args) -> HostFutu
                 for note in notes {
                     step.lines(StdStream::Stderr, &format!("hm: {note}")).await;
                 }
-                let answer = serde_json::to_vec(&artifacts).map_err(failed)?;
+                let named: Vec<_> = artifacts.iter().map(Produced::artifact).collect();
+                let answer = serde_json::to_vec(&named).map_err(failed)?;
                 step.produced = artifacts;
                 Ok(answer)
             }

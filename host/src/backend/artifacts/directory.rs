@@ -13,7 +13,8 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, renameat, unlinkat
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{ArtifactError, Stop};
+use super::{ArtifactError, Stop, media_type};
+use crate::content::{Content, Noting, Produced};
 use crate::files::{open_below, read_if_regular};
 
 /// The file by which a directory for artifacts is known; it also keeps them out of git, and out of what steps see.
@@ -100,12 +101,12 @@ impl Directory {
         filled
     }
 
-    /// Copies a regular file to a name with `/` in it, replacing what has that name, and answers with its size. It is there whole
-    /// or not at all; of its mode, only whether anybody may run it is kept.
+    /// Copies a regular file to a name with `/` in it, replacing what has that name, and says what was copied. It is there
+    /// whole or not at all; of its mode, only whether anybody may run it is kept.
     ///
     /// # Errors
     /// What the system says; also if the name leads out, or through a link.
-    pub(in crate::backend) fn put(&self, key: &str, from: &File) -> Result<u64, ArtifactError> {
+    pub(in crate::backend) fn put(&self, key: &str, from: &File) -> Result<Produced, ArtifactError> {
         self.stop.check()?;
         let failed = |error| ArtifactError::io("write", self.path.join(key))(error);
         let about = from.metadata().map_err(failed)?;
@@ -114,17 +115,19 @@ impl Directory {
         }
         let path = Path::new(key);
         let folder = make_below(&self.handle, parent(path)).map_err(failed)?;
-        let mode = if about.permissions().mode() & 0o111 == 0 { 0o666 } else { 0o777 };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let executable = about.permissions().mode() & 0o111 != 0;
+        let mode = if executable { 0o777 } else { 0o666 };
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = openat(&self.handle, &self.partial, flags, Mode::from_raw_mode(mode))
             .map_err(|errno| failed(errno.into()))?;
-        let put = self.copy(from, about.len(), File::from(to)).map_err(failed).and_then(|size| {
+        let put = self.copy(from, about.len(), File::from(to)).map_err(failed).and_then(|content| {
             // Those who stopped us wait for nothing.
             self.stop.check()?;
             let renamed = name(path).and_then(|name| {
                 renameat(&self.handle, &self.partial, &folder, name).map_err(io::Error::from)
             });
-            renamed.map(|()| size).map_err(failed)
+            let (key, mime) = (key.to_owned(), media_type(key).to_owned());
+            renamed.map(|()| Produced { key, mime, executable, content }).map_err(failed)
         });
         if put.is_err() {
             let _ = unlinkat(&self.handle, &self.partial, AtFlags::empty());
@@ -133,11 +136,16 @@ impl Directory {
     }
 
     /// Copies `size` bytes, or less if there are no more, or nobody wants them.
-    fn copy(&self, from: &File, size: u64, mut to: File) -> io::Result<u64> {
+    fn copy(&self, from: &File, size: u64, to: File) -> io::Result<Content> {
         if rustix::fs::ioctl_ficlone(&to, from).is_ok() {
-            return Ok(size);
+            // What is in the clone may be more than was there before.
+            return self.pass_on(&to, u64::MAX, io::sink());
         }
-        let mut copied = 0;
+        self.pass_on(from, size, to)
+    }
+
+    fn pass_on(&self, from: &File, size: u64, to: impl Write) -> io::Result<Content> {
+        let (mut to, mut copied) = (Noting::new(to), 0);
         while copied < size && self.stop.check().is_ok() {
             match io::copy(&mut from.take(CHUNK.min(size - copied)), &mut to)? {
                 0 => break,
@@ -146,7 +154,7 @@ impl Directory {
         }
         // Some file systems say only here that there was no room.
         to.flush()?;
-        Ok(copied)
+        Ok(to.content())
     }
 
     /// Removes all that is in it.

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::*;
+use crate::content::Content;
 
 /// A place for a build's artifacts, and one for what must stay as it is.
 struct Lab {
@@ -72,8 +73,10 @@ fn text(error: &ArtifactError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn reference(key: &str, size_bytes: u64) -> ArtifactRef {
-    ArtifactRef { key: key.into(), mime: media_type(key).into(), size_bytes }
+/// What is not to be run and has this text.
+fn produced(key: &str, text: &str) -> Produced {
+    let content = Content::of(text.as_bytes()).unwrap();
+    Produced { key: key.into(), mime: media_type(key).into(), executable: false, content }
 }
 
 #[test]
@@ -136,9 +139,12 @@ async fn what_is_put_there_is_there_until_the_next_time() {
     create(&path)
         .unwrap()
         .fill(|directory| {
-            assert_eq!(directory.put("dist/sub/run", &lab.source("#!", 0o4755))?, 2);
-            assert_eq!(directory.put("notes.txt", &lab.source("text", 0o600))?, 4);
-            assert_eq!(directory.put("notes.txt", &lab.source("other", 0o600))?, 5);
+            let runs = directory.put("dist/sub/run", &lab.source("#!", 0o4755))?;
+            assert_eq!(runs, Produced { executable: true, ..produced("dist/sub/run", "#!") });
+            for text in ["text", "other"] {
+                let notes = directory.put("notes.txt", &lab.source(text, 0o600))?;
+                assert_eq!(notes, produced("notes.txt", text));
+            }
             directory.put("empty", &lab.source("", 0o600))
         })
         .unwrap();
@@ -170,21 +176,24 @@ async fn what_was_kept_is_restored_whole_or_not_at_all() {
     fs::create_dir_all(kept.join("a/b")).unwrap();
     fs::write(kept.join("a/b/c"), "12345").unwrap();
     symlink(lab.at("outside/canary"), kept.join("link")).unwrap();
-    let artifacts = [reference("a/b/c", 5)];
+    let artifacts = [produced("a/b/c", "12345")];
     restore(kept.clone(), path.clone(), &artifacts).await.unwrap();
     fs::write(path.join("old"), "").unwrap();
     restore(kept.clone(), path.clone(), &artifacts).await.unwrap();
     assert_eq!(fs::read_to_string(path.join("a/b/c")).unwrap(), "12345");
     assert!(!path.join("old").exists());
-    for (name, size, expected) in [
-        ("a/b/c", 6, "what was kept of `a/b/c` is not all there"),
-        ("a/b/d", 5, "No such file or directory (os error 2)"),
-        ("a/b", 5, "it is no regular file"),
-        ("link", 5, "a part of its path is a symbolic link"),
-        ("../outside/canary", 5, "Invalid cross-device link (os error 18)"),
+    let runs = Produced { executable: true, ..produced("a/b/c", "12345") };
+    for (other, expected) in [
+        (produced("a/b/c", "123456"), "what was kept of `a/b/c` is not as it was"),
+        (produced("a/b/c", "12346"), "what was kept of `a/b/c` is not as it was"),
+        (runs, "what was kept of `a/b/c` is not as it was"),
+        (produced("a/b/d", "12345"), "No such file or directory (os error 2)"),
+        (produced("a/b", "12345"), "it is no regular file"),
+        (produced("link", "alive"), "a part of its path is a symbolic link"),
+        (produced("../outside/canary", "alive"), "Invalid cross-device link (os error 18)"),
     ] {
-        let error =
-            restore(kept.clone(), path.clone(), &[reference("a/b/c", 5), reference(name, size)]).await;
+        let name = other.key.clone();
+        let error = restore(kept.clone(), path.clone(), &[produced("a/b/c", "12345"), other]).await;
         let error = text(&error.unwrap_err());
         assert!(error.ends_with(expected), "{name}: {error}");
         assert!(walk(&path).is_empty(), "{name}");
@@ -336,7 +345,10 @@ fn ten_thousand_swaps_lead_nothing_out() {
                     let link = lab.at(&format!("link{index}"));
                     if fs::read_link(&link).is_err() {
                         let _ = fs::remove_dir_all(&link);
-                        symlink(lab.at("outside"), &link).unwrap();
+                        if symlink(lab.at("outside"), &link).is_err() {
+                            // The other thread has just put something into the directory that is still there.
+                            continue;
+                        }
                     }
                     let _ = fs::create_dir(&levels[0]);
                     let exchange = || renameat_with(CWD, level, CWD, &link, RenameFlags::EXCHANGE);

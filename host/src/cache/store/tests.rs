@@ -1,6 +1,6 @@
 //! What the store must hold to: whole results or none, whatever is damaged, full, read-only, killed or done at the same time.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
@@ -35,13 +35,15 @@ fn entry(key: &Key, tag: &str) -> Entry {
         longest_secs: None,
         duration_ms: 7,
         bytes: 0,
+        log: Content::default(),
         artifacts: Vec::new(),
         boot: String::new(),
     }
 }
 
-fn artifact(name: &str, size_bytes: u64) -> ArtifactRef {
-    ArtifactRef { key: name.into(), mime: "text/plain".into(), size_bytes }
+fn artifact(name: &str, text: &str) -> Produced {
+    let content = Content::of(text.as_bytes()).unwrap();
+    Produced { key: name.into(), mime: "text/plain".into(), executable: false, content }
 }
 
 impl Scratch {
@@ -99,17 +101,20 @@ impl Scratch {
 fn what_is_put_is_found_whole() {
     let scratch = Scratch::new();
     assert_eq!(scratch.found(&key(1)), Found::Nothing);
-    fs::set_permissions(scratch.path("out/dist/a"), fs::Permissions::from_mode(0o755)).unwrap();
-    scratch.put(Entry { artifacts: vec![artifact("dist/a", 5)], ..entry(&key(1), "t") }).unwrap();
+    // What the step made of it counts, and not what it is now.
+    let artifacts = vec![Produced { executable: true, ..artifact("dist/a", "12345") }];
+    scratch.put(Entry { artifacts: artifacts.clone(), ..entry(&key(1), "t") }).unwrap();
     let Found::Kept(found) = scratch.found(&key(1)) else { panic!("not found") };
     assert_eq!((found.format, found.bytes, found.tag.0.as_str()), (FORMAT, 10, "t"));
-    assert_eq!(fs::read_to_string(scratch.store.log_path(&key(1))).unwrap(), "said\n");
+    assert_eq!(found.artifacts, artifacts);
+    let log = scratch.store.log(&key(1), &found.log).unwrap();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "said\n");
     let artifacts = scratch.store.artifacts_path(&key(1));
     assert_eq!(fs::read_to_string(artifacts.join("dist/a")).unwrap(), "12345");
     assert!(!artifacts.join("other").exists(), "only what the step brought out");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&artifacts.join("dist/a")), 0o700);
-    assert_eq!((mode(&scratch.store.root), mode(&scratch.store.log_path(&key(1)))), (0o700, 0o600));
+    assert_eq!((mode(&scratch.store.root), mode(&log)), (0o700, 0o600));
     scratch.put_new("again");
     assert_eq!(scratch.tag(&key(1)).as_deref(), Some("again"));
     assert!(!artifacts.exists() && scratch.names() == [key(1).as_str()]);
@@ -142,10 +147,21 @@ fn whatever_is_damaged_is_not_found() {
     let path = scratch.store.entry_path(&key(1));
     let whole = fs::read_to_string(&path).unwrap();
     let other_key = whole.replace(key(1).as_str(), key(2).as_str());
-    let newer = whole.replace("\"format\":1", "\"format\":2");
-    assert!(newer != whole && other_key != whole);
+    let (older, newer) =
+        (whole.replace("\"format\":2", "\"format\":1"), whole.replace("\"format\":2", "\"format\":3"));
+    let no_digests = whole.replace("\"sha256\"", "\"x\"");
+    assert!([&older, &newer, &no_digests, &other_key].iter().all(|text| **text != whole));
     let cut = (0..whole.len()).map(|end| &whole[..end]);
-    for text in cut.chain([other_key.as_str(), &newer, "[]", "null", "\u{0}", &"[".repeat(100_000)]) {
+    for text in cut.chain([
+        other_key.as_str(),
+        &older,
+        &newer,
+        &no_digests,
+        "[]",
+        "null",
+        "\u{0}",
+        &"[".repeat(100_000),
+    ]) {
         fs::write(&path, text).unwrap();
         assert_eq!(scratch.found(&key(1)), Found::Damaged, "{text}");
     }
@@ -160,6 +176,24 @@ fn whatever_is_damaged_is_not_found() {
     assert_eq!(scratch.found(&key(3)), Found::Damaged);
     scratch.put(entry(&key(3), "healed")).unwrap();
     assert!(matches!(scratch.found(&key(3)), Found::Kept(_)));
+}
+
+#[test]
+fn a_log_that_is_not_what_was_kept_is_not_found() {
+    let scratch = Scratch::new();
+    scratch.put_new("t");
+    let Found::Kept(entry) = scratch.found(&key(1)) else { panic!("not found") };
+    let path = scratch.store.log(&key(1), &entry.log).expect("whole");
+    for other in ["", "said", "said\nmore", "sAid\n"] {
+        fs::write(&path, other).unwrap();
+        assert_eq!(scratch.store.log(&key(1), &entry.log), None, "{other:?}");
+    }
+    fs::write(&path, "said\n").unwrap();
+    assert!(scratch.store.log(&key(1), &entry.log).is_some());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(scratch.store.log(&key(1), &entry.log), None);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    assert_eq!(scratch.store.log(&key(1), &entry.log), None, "a pipe that nobody writes into");
 }
 
 #[test]
@@ -190,16 +224,20 @@ fn what_cannot_be_put_leaves_nothing_half() {
     scratch.put_new("old");
     symlink("a", scratch.path("out/dist/link")).unwrap();
     symlink("dist", scratch.path("out/link")).unwrap();
-    for (name, size) in [
-        ("dist/none", 5),
-        ("dist/a", 4),
-        ("dist/link", 5),
-        ("link/a", 5),
-        ("dist", 5),
-        ("../log", 5),
-        ("/etc/hostname", 5),
+    fs::write(scratch.path("out/dist/b"), "of another build").unwrap();
+    for (name, text) in [
+        ("dist/none", "12345"),
+        ("dist/b", "of this"),
+        ("dist/b", "of this build ..."),
+        ("dist/b", "of anothe"),
+        ("dist/b", "of one build ..."),
+        ("dist/link", "12345"),
+        ("link/a", "12345"),
+        ("dist", "12345"),
+        ("../log", "said\n"),
+        ("/etc/hostname", "12345"),
     ] {
-        let artifacts = vec![artifact("dist/a", 5), artifact(name, size)];
+        let artifacts = vec![artifact("dist/a", "12345"), artifact(name, text)];
         let error = scratch.put(Entry { artifacts, ..entry(&key(1), "new") }).unwrap_err().to_string();
         assert!(error.contains(name.trim_start_matches("../")), "{error}");
         assert_eq!(scratch.tag(&key(1)).as_deref(), Some("old"));
@@ -324,8 +362,8 @@ fn what_is_held_is_whole_while_others_replace_and_remove() {
                     let Some(_held) = scratch.store.hold(&key(1)).unwrap() else { continue };
                     match scratch.found(&key(1)) {
                         Found::Kept(entry) => {
-                            let log = fs::read_to_string(scratch.store.log_path(&key(1))).unwrap();
-                            assert_eq!(log, entry.tag.0);
+                            let log = scratch.store.log(&key(1), &entry.log).expect("whole");
+                            assert_eq!(fs::read_to_string(log).unwrap(), entry.tag.0);
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
                         found => assert_eq!(found, Found::Nothing),

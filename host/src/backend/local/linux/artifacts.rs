@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hm_plugin_protocol::ArtifactRef;
 use rustix::fs::OFlags;
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     backend::artifacts::{
-        ArtifactError, Collected, Directory, MAX_BYTES, MAX_FILES, MAX_PATTERNS, Stop, StopOnDrop, media_type,
+        ArtifactError, Collected, Directory, MAX_BYTES, MAX_FILES, MAX_PATTERNS, Stop, StopOnDrop,
     },
     files::open_below,
     globs::Pattern,
@@ -104,8 +103,7 @@ fn collect(trees: &[PathBuf], texts: &[String], out: &Path, stop: &Stop) -> Resu
             if bytes > MAX_BYTES {
                 return Err(ArtifactError::TooLarge);
             }
-            let size_bytes = directory.put(key, &file)?;
-            artifacts.push(ArtifactRef { key: key.to_owned(), mime: media_type(key).to_owned(), size_bytes });
+            artifacts.push(directory.put(key, &file)?);
         }
         Ok(artifacts)
     })?;

@@ -25,6 +25,12 @@ const ABOUT: &str = "about";
 /// No such file is longer, in bytes.
 const ABOUT_MAX: usize = 100;
 
+/// What says on which of the project's files the layer lies.
+const COVERS: &str = "covers";
+
+/// No such file is longer, in bytes.
+const COVERS_MAX: usize = 256 << 20;
+
 /// What stands for the project's snapshot where a layer could.
 const PROJECT: &str = "-";
 
@@ -85,11 +91,16 @@ impl About {
     }
 }
 
-/// Writes down about the layer in a directory what it has to know.
+/// Writes down about the layer in a directory what it has to know: also the list of what it covers in the project.
 ///
 /// # Errors
-/// The system says no.
-pub(super) fn describe(layer: &Path, below: Option<Tag>) -> Result<(), SandboxError> {
+/// The system says no, or the list is too long.
+pub(super) fn describe(layer: &Path, below: Option<Tag>, covers: &[u8]) -> Result<(), SandboxError> {
+    let path = layer.join(COVERS);
+    if covers.len() > COVERS_MAX {
+        return Err(SandboxError::io("write", path)(io::ErrorKind::FileTooLarge.into()));
+    }
+    fs::write(&path, covers).map_err(SandboxError::io("write", path))?;
     let about = About { below, bytes: tree::size(&layer.join(TREE)) };
     let path = layer.join(ABOUT);
     fs::write(&path, about.encode()).map_err(SandboxError::io("write", path))
@@ -177,6 +188,11 @@ impl KeptLayers {
         let text = crate::files::read_regular(&path.join(ABOUT), ABOUT_MAX).ok()?;
         let about = About::decode(std::str::from_utf8(&text).ok()?)?;
         fs::symlink_metadata(path.join(TREE)).is_ok_and(|tree| tree.is_dir()).then_some(about)
+    }
+
+    /// The list of what a layer covers in the project; none if it cannot be read.
+    pub(super) fn covers(&self, tag: Tag) -> Option<Vec<u8>> {
+        crate::files::read_regular(&self.path(tag).join(COVERS), COVERS_MAX).ok()
     }
 
     /// Makes a link to a layer in a run's directory. The run can then mount it, and it is not removed. To be called

@@ -14,8 +14,8 @@ use super::{
 
 impl LocalBackend {
     /// Runs a command on the project's files as steps without a parent start with them, and answers as [`exec`](Self::exec) does; none
-    /// if it did not end within `limit`, and was killed. It sees the paths `also`, and what they lead to, beside what steps see; it has
-    /// no network, and an empty home directory of its own.
+    /// if it did not end within `limit`, and was killed. It sees the paths `also`, and what they lead to, beside what steps see, but no
+    /// credentials, nothing of the running system and no sockets there; it has no network, and an empty home directory of its own.
     ///
     /// # Errors
     /// The project cannot be read, or the command could not be run.
@@ -30,9 +30,9 @@ impl LocalBackend {
         let layer = self.new_layer();
         let directory = self.run.path().join(&layer);
         let view = {
-            let (host, home, also) =
-                (self.config.host_env.clone(), self.config.home.clone(), also.to_owned());
-            blocking(move || Ok(View::new(&host, home.as_deref(), &also))).await?
+            let (config, also) = (self.config.clone(), also.to_owned());
+            let look = move || View::new(&config.host_env, config.home.as_deref(), &config.project, &also);
+            blocking(move || Ok(look())).await?
         };
         let place = self.place.with(view, directory.join("home"))?;
         let scratch = {

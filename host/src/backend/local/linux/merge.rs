@@ -84,7 +84,7 @@ pub(super) fn entries(directories: &[PathBuf]) -> Result<BTreeMap<OsString, Sour
 }
 
 /// How an overlay says "deleted here".
-fn is_whiteout(about: &Metadata) -> bool {
+pub(super) fn is_whiteout(about: &Metadata) -> bool {
     about.file_type().is_char_device() && about.rdev() == 0
 }
 

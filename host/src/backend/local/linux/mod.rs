@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod confine;
+mod covers;
 mod exec;
 mod git_index;
 mod hmignore;
@@ -365,7 +366,7 @@ fn prepare(config: &LocalConfig, project: &Project) -> Result<(RunDirectory, Pla
     let run = RunDirectory::create(&config.cache.join("layers"), config.run_id, &project.link())?;
     trash::empty_later(&config.cache);
     project.note(&config.cache)?;
-    let view = View::new(&config.host_env, config.home.as_deref(), &[]);
+    let view = View::new(&config.host_env, config.home.as_deref(), &config.project, &[]);
     let etc = snapshot::take_public(Path::new(place::ETC), &config.cache.join("etc"))?;
     let place = Place::new(view, run.path(), project.home(&config.cache), etc)?;
     Ok((run, place))

@@ -116,6 +116,8 @@ impl Place {
     /// What a command is started as, in the layer at `layer`.
     pub(super) fn program(&self, command: ExecSpec, layer: &Path, scratch: &Path) -> Program {
         let mut env = self.view.env.clone();
+        // `git status` would write its index anew, and so put it into the step's layer.
+        env.insert("GIT_OPTIONAL_LOCKS".to_owned(), "0".to_owned());
         let mut workdir = command.workdir;
         if self.kind == Kind::Landlock {
             // Nothing can be put in place there, so the command is told the real ones.

@@ -2,9 +2,9 @@
 //! cannot take so many. What is in a layer is not known here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use hm_plugin_protocol::SnapshotRef;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     LocalBackend, Sandbox, SandboxError, blocking,
+    covers::Contents,
     kept::{self, KeptLayers, Tag},
     merge, place, tree,
 };
@@ -35,7 +36,10 @@ pub(super) struct Stack {
 pub(super) struct Borrowed {
     kept: KeptLayers,
     run: PathBuf,
+    /// With all that they stand on.
     known: Mutex<BTreeMap<Tag, Link>>,
+    /// Of the project's snapshot.
+    contents: Contents,
 }
 
 #[derive(Debug, Clone)]
@@ -46,49 +50,60 @@ struct Link {
 
 impl Link {
     /// Short, for the sake of mount options, and none of a layer's own.
-    fn new(known: &BTreeMap<Tag, Self>, more: usize, below: Option<Tag>) -> Self {
-        Self { name: format!("k{:x}", known.len() + more), below }
+    fn new(known: &BTreeMap<Tag, Self>, below: Option<Tag>) -> Self {
+        Self { name: format!("k{:x}", known.len()), below }
     }
 }
 
 impl Borrowed {
     pub(super) fn new(kept: KeptLayers, run: &Path) -> Self {
-        Self { kept, run: run.to_owned(), known: Mutex::default() }
+        Self { kept, run: run.to_owned(), known: Mutex::default(), contents: Contents::default() }
     }
 
-    /// Whether a layer is there, with all that it stands on. If so, they all stay as long as the run.
-    fn borrow(&self, tag: Tag) -> Result<bool, SandboxError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains_key(&tag) {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Tag, Link>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a layer is there, with all that it stands on, and they cover nothing that the project's snapshot has
+    /// otherwise than when they were made. If so, they all stay as long as the run.
+    fn borrow(&self, tag: Tag, base: &Path) -> Result<bool, SandboxError> {
+        if self.known().contains_key(&tag) {
             return Ok(true);
         }
         let Some(_held) = self.kept.hold()? else { return Ok(false) };
-        let mut found = BTreeMap::new();
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let mut next = Some(tag);
-        while let Some(tag) = next.filter(|tag| !known.contains_key(tag)) {
+        while let Some(tag) = next.filter(|tag| !self.known().contains_key(tag)) {
             let Some(about) = self.kept.find(tag) else { return Ok(false) };
-            next = about.below;
-            if found.insert(tag, Link::new(&known, found.len(), next)).is_some() {
-                // Only damage makes a layer stand on itself.
+            let Some(covers) = self.kept.covers(tag) else { return Ok(false) };
+            // Only damage makes a layer stand on itself.
+            if !seen.insert(tag) || !self.contents.agree(&covers, base)? {
                 return Ok(false);
             }
+            next = about.below;
+            found.push((tag, next));
         }
-        for (tag, link) in &found {
-            let path = self.run.join(&link.name);
-            // An earlier attempt may have come to nothing halfway.
-            tree::remove(&path)?;
-            self.kept.link(*tag, &path)?;
+        let mut known = self.known();
+        for (tag, below) in found.into_iter().rev() {
+            // Meanwhile another thread may have come to it.
+            if !known.contains_key(&tag) {
+                let link = Link::new(&known, below);
+                let path = self.run.join(&link.name);
+                // An earlier attempt may have come to nothing halfway.
+                tree::remove(&path)?;
+                self.kept.link(tag, &path)?;
+                known.insert(tag, link);
+            }
         }
-        known.append(&mut found);
         Ok(true)
     }
 
-    /// Keeps a layer of the run; answers with the name that it has in the run now.
-    fn keep(&self, layer: &str, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
+    /// Keeps a layer of the run, whose project's snapshot is `base`; answers with the name that it has in the run now.
+    fn keep(&self, layer: &str, tag: Tag, below: Option<Tag>, base: &Path) -> Result<String, SandboxError> {
         let layer = self.run.join(layer);
-        kept::describe(&layer, below)?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = Link::new(&known, 0, below);
+        kept::describe(&layer, below, &self.contents.list(&layer.join(place::TREE), base)?)?;
+        let mut known = self.known();
+        let link = Link::new(&known, below);
         let path = self.run.join(&link.name);
         tree::remove(&path)?;
         self.kept.keep(&layer, tag, &path)?;
@@ -99,7 +114,7 @@ impl Borrowed {
 
     /// The layers from this one on, down to the first of which `settled` knows more.
     fn stack(&self, tag: Tag, settled: &BTreeMap<String, Stack>) -> Stack {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let mut stack = Stack { layers: Vec::new(), on_base: true };
         let mut next = Some(tag);
         while let Some(tag) = next {
@@ -118,16 +133,17 @@ impl Borrowed {
 }
 
 impl LocalBackend {
-    /// Whether there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on.
-    /// A kept one that is there stays there as long as this run.
+    /// Whether there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
+    /// and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
         if self.books().snapshots.contains_key(&snapshot.0) {
             return true;
         }
         let Some(tag) = Tag::of(snapshot).filter(|_| self.keeps()) else { return false };
-        let borrowed = Arc::clone(&self.borrowed);
         // What cannot be read is as good as gone.
-        blocking(move || borrowed.borrow(tag)).await.unwrap_or(false)
+        let Ok(base) = self.tree().await else { return false };
+        let borrowed = Arc::clone(&self.borrowed);
+        blocking(move || borrowed.borrow(tag, &base)).await.unwrap_or(false)
     }
 
     /// What a sandbox on this snapshot has below it, ready to be mounted.
@@ -151,10 +167,10 @@ impl LocalBackend {
             return Ok(stack.clone());
         }
         let tag = Tag::of(snapshot).ok_or_else(|| SandboxError::UnknownSnapshot(snapshot.0.clone()))?;
+        self.base().await?;
         if !self.exists(snapshot).await {
             return Err(SandboxError::UnknownSnapshot(snapshot.0.clone()));
         }
-        self.base().await?;
         let mut books = self.books();
         let stack = self.borrowed.stack(tag, &books.snapshots);
         if stack.layers.len() <= STACK_MAX {
@@ -188,13 +204,18 @@ impl LocalBackend {
         keep: Option<(Tag, Option<Tag>)>,
     ) -> (String, SnapshotRef) {
         if let Some((tag, below)) = keep {
-            let (borrowed, name) = (Arc::clone(&self.borrowed), layer.clone());
-            match blocking(move || borrowed.keep(&name, tag, below)).await {
+            match self.keep(layer.clone(), tag, below).await {
                 Ok(name) => return (name, SnapshotRef(tag.to_string())),
                 Err(error) => drop(self.trouble.set(said(&error))),
             }
         }
         (layer, SnapshotRef(format!("local-{}", Uuid::new_v4().simple())))
+    }
+
+    async fn keep(&self, layer: String, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
+        let base = self.tree().await?;
+        let borrowed = Arc::clone(&self.borrowed);
+        blocking(move || borrowed.keep(&layer, tag, below, &base)).await
     }
 
     /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -40,6 +40,12 @@ const SYSTEM: &[&str] = &[
 /// What is made for each sandbox and so cannot be the host's.
 const OURS: &[&str] = &["/dev", "/proc", HOME, WORKSPACE];
 
+/// Where the running system is, with sockets that lead out of a sandbox.
+const RUNNING: &[&str] = &["/run", "/var/run", "/proc", "/sys", "/dev"];
+
+/// What everybody may put something in.
+const SHARED: &[&str] = &["/tmp", "/var/tmp"];
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A chain of more symbolic links than this is a loop, as for the kernel.
@@ -59,12 +65,18 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Works it out from the developer's environment and home directory; `also` is shown in any case, with what it leads to, as far as that
-    /// may be shown at all.
-    pub(super) fn new(host: &BTreeMap<String, String>, home: Option<&Path>, also: &[PathBuf]) -> Self {
+    /// Works it out from the developer's environment and home directory. `also` is shown in addition, with what it leads to, but nothing
+    /// where people keep what is theirs, no part of the running system, and no socket; for what is in `project` its place does not matter.
+    pub(super) fn new(
+        host: &BTreeMap<String, String>,
+        home: Option<&Path>,
+        project: &Path,
+        also: &[PathBuf],
+    ) -> Self {
         let home = home.filter(|home| home.is_absolute());
         let real_home = home.and_then(|home| home.canonicalize().ok());
-        let mut found = Found { home, real_home, ..Found::default() };
+        let project = project.canonicalize().ok();
+        let mut found = Found { home, real_home, project, ..Found::default() };
         let mut env = BTreeMap::new();
         for path in SYSTEM {
             found.show(Path::new(path));
@@ -87,7 +99,7 @@ impl View {
             found.commands(Path::new(directory));
         }
         for path in also {
-            found.show(path);
+            found.show_in_addition(path);
         }
         let user = host.get("USER").or_else(|| host.get("LOGNAME")).map_or("user", String::as_str);
         env.extend(
@@ -103,15 +115,45 @@ struct Found<'a> {
     home: Option<&'a Path>,
     /// Without links in it.
     real_home: Option<PathBuf>,
+    /// Without links in it.
+    project: Option<PathBuf>,
     /// Without links in them.
     shown: BTreeSet<PathBuf>,
+    /// Without links in them.
+    added: BTreeSet<PathBuf>,
     links: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Found<'_> {
     /// Shows a path, whatever it leads to, and the links on the way. Nothing happens if there is nothing.
     fn show(&mut self, path: &Path) {
+        if let Some((real, links)) = resolve(path) {
+            self.show_real(real, links);
+        }
+    }
+
+    /// Shows what steps do not see; it may have been a stranger's files that led to it.
+    fn show_in_addition(&mut self, path: &Path) {
         let Some((real, links)) = resolve(path) else { return };
+        if links.keys().chain([&real]).all(|path| self.may_be_added(path)) {
+            self.added.insert(real.clone());
+            self.show_real(real, links);
+        }
+    }
+
+    fn may_be_added(&self, path: &Path) -> bool {
+        let project = self.project.as_deref();
+        let below = project.and_then(|project| path.strip_prefix(project).ok());
+        let personal = below.unwrap_or(path).iter().any(is_personal);
+        let running = RUNNING.iter().any(|place| {
+            let with_project = below.is_some() && project.is_some_and(|project| project.starts_with(place));
+            path.starts_with(place) && !with_project
+        });
+        let shared = RUNNING.iter().chain(SHARED).any(|place| Path::new(place).starts_with(path));
+        !personal && !running && !shared
+    }
+
+    fn show_real(&mut self, real: PathBuf, links: BTreeMap<PathBuf, PathBuf>) {
         // Packages of nix need one another, and say so only in their files.
         let real = if real.starts_with("/nix/store") { PathBuf::from("/nix/store") } else { real };
         if !self.too_much(&real) && real.to_str().is_some() {
@@ -194,15 +236,14 @@ impl Found<'_> {
     /// Whether a path lies where people keep what is theirs rather than programs: by the names in it and, in the home
     /// directory, by being in a hidden directory that we do not know.
     fn personal(&self, path: &Path) -> bool {
-        let named = |name: &OsStr| CREDENTIALS.iter().chain(PERSONAL).any(|personal| name == *personal);
         let Some(below) = self.real_home.as_ref().and_then(|home| path.strip_prefix(home).ok()) else {
-            return path.iter().any(named);
+            return path.iter().any(is_personal);
         };
         let first = below.iter().next().unwrap_or_default();
         let known = first == ".local"
             || path.parent().is_some_and(is_commands)
             || TOOLS.iter().any(|tool| !tool.default.is_empty() && below.starts_with(tool.default));
-        below.iter().any(named) || first.as_encoded_bytes().starts_with(b".") && !known
+        below.iter().any(is_personal) || first.as_encoded_bytes().starts_with(b".") && !known
     }
 
     fn covers(&self, path: &Path) -> bool {
@@ -228,12 +269,22 @@ impl Found<'_> {
         {
             hidden.extend(CREDENTIALS.iter().map(|name| directory.join(name)).filter(|path| path.exists()));
         }
+        for directory in
+            self.added.iter().filter(|path| !path.starts_with("/nix") && !path.starts_with("/usr"))
+        {
+            hidden.extend(sockets(directory));
+        }
         View { binds, links, hidden, env }
     }
 }
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether a name is one of those that people keep what is theirs by.
+fn is_personal(name: &OsStr) -> bool {
+    CREDENTIALS.iter().chain(PERSONAL).any(|personal| name == *personal)
 }
 
 fn is_commands(directory: &Path) -> bool {
@@ -304,16 +355,35 @@ pub(super) fn secrets(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The sockets below a directory: that it is read-only keeps nobody from connecting to them.
+fn sockets(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_socket() {
+                // A path of the wire is UTF-8: what has no such path goes with what it is in.
+                let path = entry.path();
+                found.extend(path.ancestors().find(|path| path.to_str().is_some()).map(Path::to_owned));
+            }
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::{fs::symlink, net::UnixListener};
 
     use super::*;
 
     fn view(variables: &[(&str, &Path)], home: &Path) -> View {
         let host =
             variables.iter().map(|(name, value)| ((*name).to_owned(), value.display().to_string())).collect();
-        View::new(&host, Some(home), &[])
+        View::new(&host, Some(home), home, &[])
     }
 
     #[test]
@@ -328,7 +398,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let env = View::new(&host, Some(scratch.path()), &[]).env;
+        let env = View::new(&host, Some(scratch.path()), scratch.path(), &[]).env;
         let expected = [
             ("CI", "true"),
             ("HOME", HOME),
@@ -415,6 +485,38 @@ mod tests {
         shown.retain(|path| path.starts_with(&home));
         let expected = [".local/share/tool/run", ".unknown/bin", "apps/tool/run", "bin"];
         assert_eq!(shown, expected.map(|path| home.join(path)));
+    }
+
+    #[test]
+    fn what_is_added_leads_neither_to_what_people_keep_nor_to_the_running_system() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        let (home, project) = (root.join("home"), root.join("home/.config/project"));
+        for directory in [".ssh", ".ssh/py", "py/lib/deep", ".config/project/.venv"] {
+            fs::create_dir_all(home.join(directory)).unwrap();
+        }
+        symlink(home.join(".ssh/py"), home.join("to-keys")).unwrap();
+        symlink("../py", home.join(".ssh/back")).unwrap();
+        let _listening = UnixListener::bind(home.join("py/lib/deep/socket")).unwrap();
+        let also = [
+            ".ssh",
+            ".ssh/py",
+            "to-keys",
+            // Its place is shown too.
+            ".ssh/back",
+            ".config",
+            ".config/project/.venv",
+            "py/lib",
+        ]
+        .map(|path| home.join(path));
+        let system = ["/run", "/var/run", "/tmp", "/var", "/proc/self/cwd", "/dev/shm", "/sys/class", "/"];
+        let also: Vec<_> = also.into_iter().chain(system.map(PathBuf::from)).collect();
+        let plain = View::new(&BTreeMap::new(), Some(&home), &project, &[]);
+        let mut view = View::new(&BTreeMap::new(), Some(&home), &project, &also);
+        view.binds.retain(|path| !plain.binds.contains(path));
+        assert_eq!(view.binds, [home.join(".config/project/.venv"), home.join("py/lib")]);
+        assert!(!view.links.iter().any(|(link, _)| link.starts_with(&home)), "{:?}", view.links);
+        assert!(view.hidden.contains(&home.join("py/lib/deep/socket")));
     }
 
     #[test]
