@@ -208,9 +208,11 @@ fn an_image_is_never_silently_something_else() {
     assert_eq!(
         ran.stderr,
         "error: step `a` wants image `alpine:3.20`, which needs the `docker` runner, and no plugin provides it\n\
-         hint: run such steps without their image, in the local sandbox: hm build --runner local\n"
+         hint: run such steps without their image, in the local sandbox: --runner local, or runner = \"local\" in .hm/config.toml\n"
     );
     project.run(&["build", "--runner", "local"]).expect_code(0);
+    project.write(".hm/config.toml", "runner = \"local\"\n");
+    project.run(&["build"]).expect_code(0);
 }
 
 #[test]
