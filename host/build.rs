@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The plugins that every `hm` has, by the name of their folder.
-const EMBEDDED: [&str; 3] = ["human", "json", "local"];
+const EMBEDDED: [&str; 4] = ["docker", "human", "json", "local"];
 
 fn main() {
     if let Err(error) = embed_plugins().and_then(|()| assemble_guests()) {
@@ -26,7 +26,14 @@ fn main() {
 fn embed_plugins() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for watched in ["plugins/Cargo.toml", "plugins/Cargo.lock", "protocol", "sdk", "xtask/src/wasm.rs"] {
+    for watched in [
+        "plugins/Cargo.toml",
+        "plugins/Cargo.lock",
+        "plugins/runner-args",
+        "protocol",
+        "sdk",
+        "xtask/src/wasm.rs",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     for plugin in EMBEDDED {

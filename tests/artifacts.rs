@@ -19,7 +19,7 @@ fn producing(key: &str, cmd: &str, patterns: &[&str]) -> Value {
 }
 
 /// What the step ends say, in their order.
-fn artifacts(events: &[BuildEvent]) -> Vec<ArtifactRef> {
+pub(crate) fn artifacts(events: &[BuildEvent]) -> Vec<ArtifactRef> {
     let of = |event: &BuildEvent| match event {
         BuildEvent::StepEnd { artifacts, .. } => artifacts.clone(),
         _ => Vec::new(),
@@ -28,7 +28,7 @@ fn artifacts(events: &[BuildEvent]) -> Vec<ArtifactRef> {
 }
 
 /// What is in a directory and below, sorted; nothing if it is not there.
-fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let (mut names, mut open) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(path) = open.pop() {
         for entry in fs::read_dir(path).into_iter().flatten() {
@@ -44,7 +44,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-fn out(project: &Project) -> PathBuf {
+pub(crate) fn out(project: &Project) -> PathBuf {
     project.path().join(".hm/out")
 }
 

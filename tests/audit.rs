@@ -27,7 +27,9 @@ fn lines(path: &Path) -> Vec<Value> {
             assert!(line.remove("step").is_some_and(|step| step.as_str().is_some_and(|id| id.len() == 36)));
         }
     }
-    lines.retain(|line| !["human", "json", "local"].contains(&line["plugin"].as_str().expect("a name")));
+    lines.retain(|line| {
+        !["docker", "human", "json", "local"].contains(&line["plugin"].as_str().expect("a name"))
+    });
     lines
 }
 

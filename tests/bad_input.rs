@@ -29,7 +29,7 @@ fn graphs_that_cannot_be() {
     unknown["runner"] = json!("mars");
     refused(
         &json!([unknown]),
-        "step `a` asks for runner `mars`, which no plugin provides; there is: local\nhint: see what there is: hm plugin list\n",
+        "step `a` asks for runner `mars`, which no plugin provides; there is: docker, local\nhint: see what there is: hm plugin list\n",
     );
 }
 
@@ -204,6 +204,8 @@ fn an_image_is_never_silently_something_else() {
     let mut alpine = step("a", "true");
     alpine["image"] = json!("alpine:3.20");
     let project = Project::with_steps(&json!([alpine]));
+    let settings = project.config().join("plugins.toml");
+    std::fs::write(&settings, "[plugin.docker]\nenabled = false\n").expect("a file");
     let ran = project.run(&["build"]).expect_code(5);
     assert_eq!(
         ran.stderr,

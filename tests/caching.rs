@@ -98,7 +98,7 @@ pub(crate) fn counted(project: &Project) -> Vec<String> {
 }
 
 /// All lines of all steps: key, stream, text, in the order of the events of each step.
-fn printed(events: &[BuildEvent], of: &str) -> Vec<(StdStream, String)> {
+pub(crate) fn printed(events: &[BuildEvent], of: &str) -> Vec<(StdStream, String)> {
     let id = events.iter().find_map(|event| match event {
         BuildEvent::StepQueued { step_id, key, .. } if key == of => Some(*step_id),
         _ => None,

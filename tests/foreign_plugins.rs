@@ -164,7 +164,7 @@ fn files_that_are_no_plugins_are_named_and_harm_nobody() {
         let list = project.run(&["plugin", "list"]).expect_code(0);
         let last = list.stdout.lines().last().unwrap_or_default();
         assert!(last.starts_with("foreign      broken   plugin ") && last.contains(expected), "{last}");
-        assert_eq!(list.stdout.lines().count(), 4);
+        assert_eq!(list.stdout.lines().count(), 5);
     }
 }
 

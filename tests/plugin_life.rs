@@ -330,7 +330,7 @@ fn many_at_once_leave_a_lock_file_with_all_of_them() {
     }
     assert_eq!(lock.matches("[[plugin]]").count(), 8);
     let list = project.run(&["plugin", "list"]).expect_code(0);
-    assert_eq!(list.stdout.lines().count(), 3 + 8, "{}", list.stdout);
+    assert_eq!(list.stdout.lines().count(), 4 + 8, "{}", list.stdout);
 }
 
 #[test]
@@ -397,6 +397,7 @@ fn what_there_is_can_be_read_by_people_and_programs() {
     let plugins = list["plugins"].as_array().expect("a list");
     let states: Vec<_> = plugins.iter().map(|p| (p["name"].as_str(), p["state"].as_str())).collect();
     let expected = [
+        ("docker", "ready"),
         ("human", "ready"),
         ("local", "ready"),
         ("greet", "ready"),
@@ -409,8 +410,8 @@ fn what_there_is_can_be_read_by_people_and_programs() {
         "name": "greet", "state": "ready", "version": "0.1.0", "sha256": sha, "origin": "user", "path": path,
         "provides": ["runner greet", "format greet"],
     });
-    assert_eq!(plugins[2], greet);
-    assert!(plugins[4]["reason"].as_str().is_some_and(|reason| reason.contains("is not a module")), "{list}");
+    assert_eq!(plugins[3], greet);
+    assert!(plugins[5]["reason"].as_str().is_some_and(|reason| reason.contains("is not a module")), "{list}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Plugins that were built with the published SDK 0.0.1 (`tests/guests/published`), as binaries, in the real `hm`: one of each kind.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use hm_plugin_protocol::BuildEvent;
 use serde_json::json;
@@ -15,15 +15,21 @@ fn with(kind: &str) -> Option<Project> {
 
 /// Whether it could be installed, with all that it asks for and these functions granted.
 fn install(project: &Project, kind: &str, granted: &[&str]) -> bool {
-    let Some(guests) = std::env::var_os("HM_TEST_GUESTS") else {
-        skipped("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it");
-        return false;
-    };
-    let file = Path::new(&guests).join(format!("published-{kind}.wasm"));
+    let Some(guests) = guests() else { return false };
+    let file = guests.join(format!("published-{kind}.wasm"));
     let mut args = vec!["plugin", "install", file.to_str().expect("a path"), "--yes"];
     args.extend(granted.iter().flat_map(|function| ["--grant", function]));
     project.run(&args).expect_code(0);
     true
+}
+
+/// Where the guests are, if they were built.
+fn guests() -> Option<PathBuf> {
+    let guests = std::env::var_os("HM_TEST_GUESTS");
+    if guests.is_none() {
+        skipped("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it");
+    }
+    guests.map(PathBuf::from)
 }
 
 #[test]
@@ -57,6 +63,32 @@ fn an_executor_runs_steps() {
         _ => None,
     });
     assert!(why.is_some_and(|why| why.contains("it was told to")), "{why:?}");
+}
+
+#[test]
+fn a_docker_plugin_takes_the_place_of_ours_where_that_is_switched_off() {
+    let Some(guests) = guests() else { return };
+    let file = guests.join("published-docker.wasm");
+    let install = ["plugin", "install", file.to_str().expect("a path"), "--yes"];
+    let mut imaged = step("imaged", "true");
+    imaged["image"] = json!("alpine");
+    let project = Project::with_steps(&json!([imaged, step("plain", "true")]));
+    let refused = project.run(&install).expect_code(5);
+    let conflict = "error: runner `docker` is claimed by two plugins: docker (built in, ";
+    assert!(refused.stderr.starts_with(conflict), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("[plugin.docker] or [plugin.harmont-docker] enabled = false"),
+        "{}",
+        refused.stderr
+    );
+
+    std::fs::write(project.config().join("plugins.toml"), "[plugin.docker]\nenabled = false\n")
+        .expect("a file");
+    project.run(&install).expect_code(0);
+    let plan = project.run(&["plan"]).expect_code(0).stdout;
+    assert!(plan.contains("imaged (docker, alpine)") && plan.contains("plain (local)"), "{plan}");
+    let list = project.run(&["plugin", "list"]).expect_code(0).stdout;
+    assert!(list.contains("harmont-docker 0.0.1    runner docker"), "{list}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Project {
     dir: tempfile::TempDir,
     /// Where `cache` and `state` are.
     places: PathBuf,
+    /// What else is in the environment.
+    variables: BTreeMap<String, String>,
 }
 
 /// What a run of `hm` gave.
@@ -33,7 +35,7 @@ impl Project {
         for part in ["project", "home", "config/harmont"] {
             fs::create_dir_all(dir.path().join(part)).expect("a directory");
         }
-        Self { dir, places: PathBuf::from(env!("CARGO_TARGET_TMPDIR")) }
+        Self { dir, places: PathBuf::from(env!("CARGO_TARGET_TMPDIR")), variables: BTreeMap::new() }
     }
 
     /// A project whose only pipeline has these steps.
@@ -56,6 +58,12 @@ impl Project {
         }
         fs::create_dir_all(self.state()).expect("a directory");
         fs::copy(shared.join(key), self.places.join(key)).expect("a copy");
+        self
+    }
+
+    /// The same, whose `hm` has this in its environment.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -94,7 +102,7 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hm"));
         command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").expect("PATH"));
-        command.env("HOME", self.home());
+        command.envs(&self.variables).env("HOME", self.home());
         command.env("XDG_CONFIG_HOME", self.dir.path().join("config"));
         command
             .env("XDG_CACHE_HOME", self.places.join("cache"))

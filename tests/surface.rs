@@ -41,6 +41,7 @@ fn plugins_are_listed_and_described() {
     assert_eq!(
         provides,
         [
+            ("docker", "runner docker built in".to_owned()),
             ("human", "format human built in".to_owned()),
             ("json", "format json built in".to_owned()),
             ("local", "runner local (default) built in".to_owned()),
@@ -58,7 +59,7 @@ fn plugins_are_listed_and_described() {
     let none = Project::new().run(&["plugin", "info", "nobody"]).expect_code(5);
     assert_eq!(
         none.stderr,
-        "error: there is no plugin `nobody`; there is: human, json, local\nhint: see what there is: hm plugin list\n"
+        "error: there is no plugin `nobody`; there is: docker, human, json, local\nhint: see what there is: hm plugin list\n"
     );
 }
 

@@ -1,7 +1,7 @@
 //! Paths named by patterns, relative to some directory, as shells have them; a directory that is named means all that is below
 //! it. Nothing here looks at a disk, so whoever does is told where looking is of use.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -87,6 +87,12 @@ impl Pattern {
         shallow_enough && self.matcher.is_match(path)
     }
 
+    /// What all that it names is at or below, as far as that can be said without looking.
+    #[must_use]
+    pub fn start(&self) -> PathBuf {
+        self.literal.iter().collect()
+    }
+
     /// Whether it may name something below this directory.
     #[must_use]
     pub fn may_name_below(&self, directory: &Path) -> bool {
@@ -160,6 +166,21 @@ mod tests {
         assert!(may("*/x", "a") && !may("*/x", "a/b"));
         assert!(!may("a[b", "a[b") && may("a[b/c", "a[b"));
         assert!(may("{a,b/c}", "b"));
+    }
+
+    #[test]
+    fn a_pattern_says_where_to_start() {
+        for (pattern, expected) in [
+            ("./dist//*.whl", "dist"),
+            ("a/b", "a/b"),
+            ("a/**", "a"),
+            ("**", ""),
+            (".", ""),
+            ("a/{b,c}/d", "a"),
+            ("a[b/c", "a[b/c"),
+        ] {
+            assert_eq!(Pattern::new(pattern).expect("a pattern").start(), Path::new(expected), "{pattern}");
+        }
     }
 
     #[test]

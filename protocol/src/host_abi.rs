@@ -46,6 +46,16 @@ pub struct SocketHandle(pub u64);
 #[serde(transparent)]
 pub struct LoopbackHandle(pub u64);
 
+/// What 0.0.1, which has no such field, means.
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 macro_rules! args {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => {$(
         $(#[$doc])*
@@ -132,6 +142,9 @@ args! {
         workdir: String,
         /// Goes into its name, for people.
         name_hint: String,
+        /// Whether it asks for the network; the user's policy may still say no.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        network: bool,
     }
     /// For `hm_docker_exec`.
     DockerExecArgs {
@@ -152,6 +165,16 @@ args! {
         container_id: String,
         /// The image to make.
         tag: String,
+    }
+    /// For `hm_docker_artifacts`, which answers with what it has brought out, or with nothing where that does not work; why, is
+    /// then in the step's logs.
+    DockerArtifactsArgs {
+        /// The container.
+        container_id: String,
+        /// What to bring out: patterns of paths in `workdir`, relative to it. A directory means all that is below it.
+        paths: Vec<String>,
+        /// Where the workspace is.
+        workdir: String,
     }
     /// For `hm_docker_extract_workspace`.
     DockerExtractArgs {

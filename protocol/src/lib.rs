@@ -25,10 +25,10 @@ pub use events::{BuildEvent, PlanSummary, StdStream};
 pub use executor::{ArchiveId, ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StepResult};
 pub use hook::{HookEvent, HookEventKind, HookOutcome, HookPhase};
 pub use host_abi::{
-    ArchiveReadArgs, CallbackData, DockerCommitArgs, DockerExecArgs, DockerExtractArgs, DockerStartArgs,
-    KeyringArgs, KeyringSetArgs, KvScope, Level, LoopbackHandle, LoopbackRecvArgs, SandboxArtifactsArgs,
-    SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SocketHandle, SocketReadArgs, SocketWriteArgs,
-    TtyConfirmArgs, TtyPromptArgs,
+    ArchiveReadArgs, CallbackData, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,
+    DockerStartArgs, KeyringArgs, KeyringSetArgs, KvScope, Level, LoopbackHandle, LoopbackRecvArgs,
+    SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SocketHandle, SocketReadArgs,
+    SocketWriteArgs, TtyConfirmArgs, TtyPromptArgs,
 };
 pub use ir::{Cache, CommandStep, Pipeline, Step, WaitStep};
 pub use manifest::{

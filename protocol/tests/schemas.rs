@@ -20,6 +20,7 @@ schemas! {
     "args_schema": ArgsSchema,
     "build_event": BuildEvent,
     "callback_data": CallbackData,
+    "docker_artifacts_args": DockerArtifactsArgs,
     "docker_commit_args": DockerCommitArgs,
     "docker_exec_args": DockerExecArgs,
     "docker_extract_args": DockerExtractArgs,

@@ -182,11 +182,15 @@ same! {
 
 /// What 0.0.1 does not have.
 #[test]
-fn sandboxes() {
+fn sandboxes_and_more_of_docker() {
     fn unchanged<T: Serialize + DeserializeOwned>(json: &str) {
         let json = json.replace("ID", ID);
         assert_eq!(read_and_write::<T>(&json), Some(json));
     }
+    unchanged::<ours::DockerStartArgs>(
+        r#"{"image":"i","env":{},"workdir":"/w","name_hint":"n","network":false}"#,
+    );
+    unchanged::<ours::DockerArtifactsArgs>(r#"{"container_id":"c","paths":["dist/*.whl"],"workdir":"/w"}"#);
     unchanged::<ours::SandboxStartArgs>(r#"{"archive_id":"ID","parent":null}"#);
     unchanged::<ours::SandboxStartArgs>(r#"{"archive_id":"ID","parent":"p"}"#);
     unchanged::<ours::SandboxArtifactsArgs>(r#"{"sandbox_id":"s","paths":["dist/*.whl"]}"#);

@@ -168,13 +168,13 @@ pub fn docker_pull(tag: &str) {
     sys::hm_docker_pull(tag.to_owned());
 }
 
-/// Creates and starts a container; its id.
+/// A container of an image, which may be made no sooner than something is done in it; its id.
 #[must_use]
 pub fn docker_start_container(args: DockerStartArgs) -> String {
     sys::hm_docker_start_container(Json(args))
 }
 
-/// Unpacks the source archive in a container.
+/// Puts the project's files into a container: those of the source archive, with what the steps before have changed.
 pub fn docker_extract_workspace(args: DockerExtractArgs) {
     sys::hm_docker_extract_workspace(Json(args));
 }
@@ -183,6 +183,13 @@ pub fn docker_extract_workspace(args: DockerExtractArgs) {
 #[must_use]
 pub fn docker_exec(args: DockerExecArgs) -> i32 {
     sys::hm_docker_exec(Json(args))
+}
+
+/// Brings files out of a container, those that the patterns name, to where the user wants what steps produce, in place of what was
+/// brought out before. None if that does not work: then the step has failed, and its output says why.
+#[must_use]
+pub fn docker_artifacts(args: DockerArtifactsArgs) -> Option<Vec<ArtifactRef>> {
+    sys::hm_docker_artifacts(Json(args)).0
 }
 
 /// Makes an image of a container; its tag.

@@ -87,6 +87,7 @@ imports! {
     fn hm_docker_start_container(args: Json<DockerStartArgs>) -> String;
     fn hm_docker_extract_workspace(args: Json<DockerExtractArgs>);
     fn hm_docker_exec(args: Json<DockerExecArgs>) -> i32;
+    fn hm_docker_artifacts(args: Json<DockerArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>>;
     fn hm_docker_commit(args: Json<DockerCommitArgs>) -> String;
     fn hm_docker_remove_image(tag: String);
     fn hm_docker_stop_remove(container_id: String);

@@ -70,9 +70,9 @@ pub struct Host {
     pub sandbox_execs: Vec<SandboxExecArgs>,
     /// Recorded: arguments of `sandbox_artifacts`.
     pub artifact_calls: Vec<SandboxArtifactsArgs>,
-    /// What `sandbox_artifacts` brings out.
+    /// What `sandbox_artifacts` and `docker_artifacts` bring out.
     pub artifacts: Vec<ArtifactRef>,
-    /// Whether `sandbox_artifacts` does not work.
+    /// Whether `sandbox_artifacts` and `docker_artifacts` do not work.
     pub artifacts_fail: bool,
     /// Recorded: sandboxes that were discarded.
     pub discarded: Vec<String>,
@@ -82,12 +82,16 @@ pub struct Host {
     pub docker_answers: bool,
     /// What `docker_image_exists` finds; pulling and committing add to it.
     pub images: Vec<String>,
+    /// Recorded: images that were pulled.
+    pub pulled: Vec<String>,
     /// Recorded: arguments of `docker_start_container`. The ids are `container-0`, `container-1` …
     pub containers: Vec<DockerStartArgs>,
     /// Recorded: arguments of `docker_exec`.
     pub docker_execs: Vec<DockerExecArgs>,
     /// Recorded: arguments of `docker_extract_workspace`.
     pub docker_extracts: Vec<DockerExtractArgs>,
+    /// Recorded: arguments of `docker_artifacts`.
+    pub docker_artifact_calls: Vec<DockerArtifactsArgs>,
     /// Recorded: containers that were stopped and removed.
     pub removed_containers: Vec<String>,
 }
@@ -217,7 +221,10 @@ functions! {
 
     fn hm_docker_ping(host) -> u32 { u32::from(host.docker_answers) }
     fn hm_docker_image_exists(host, tag => String) -> u32 { u32::from(host.images.contains(&tag)) }
-    fn hm_docker_pull(host, tag => String) { host.images.push(tag); }
+    fn hm_docker_pull(host, tag => String) {
+        host.pulled.push(tag.clone());
+        host.images.push(tag);
+    }
     fn hm_docker_start_container(host, Json(args) => Json<DockerStartArgs>) -> String {
         host.containers.push(args);
         format!("container-{}", host.containers.len() - 1)
@@ -228,6 +235,10 @@ functions! {
     fn hm_docker_exec(host, Json(args) => Json<DockerExecArgs>) -> i32 {
         host.docker_execs.push(args);
         host.exit_codes.pop_front().unwrap_or(0)
+    }
+    fn hm_docker_artifacts(host, Json(args) => Json<DockerArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>> {
+        host.docker_artifact_calls.push(args);
+        Json((!host.artifacts_fail).then(|| host.artifacts.clone()))
     }
     fn hm_docker_commit(host, Json(args) => Json<DockerCommitArgs>) -> String {
         host.images.push(args.tag.clone());

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use hm_host::backend::Backends;
 use hm_host::backend::browser::Browser;
+use hm_host::backend::docker::{DockerBackend, DockerConfig, Limits, Reach};
 use hm_host::backend::keyring::Keyring;
 use hm_host::backend::kv::KeptValues;
 use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
@@ -20,7 +22,11 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{outside, project, steps, words};
+use super::{docker, outside, project, steps, words};
+use crate::docker::lab::Engine;
+
+/// What the names of functions on an engine begin with.
+const DOCKER: &str = "hm_docker_";
 
 /// One call of one function.
 pub(super) struct Case {
@@ -50,11 +56,16 @@ pub(super) struct Bench {
     pub(super) directory: tempfile::TempDir,
     pub(super) world: Arc<World>,
     pub(super) cancelled: Arc<AtomicBool>,
-    pub(super) backend: Arc<LocalBackend>,
+    pub(super) backends: Backends,
     pub(super) archive: ArchiveId,
     pub(super) step_id: Uuid,
     /// What the instance of the case holds from the beginning.
     pub(super) handles: Mutex<Handles>,
+}
+
+/// Whether there is on this machine what the function of this name is for.
+pub(super) fn is_possible(name: &str) -> bool {
+    !name.starts_with(DOCKER) || Engine::get().is_some()
 }
 
 /// The case of the function of this name.
@@ -83,6 +94,7 @@ pub(super) async fn of(name: &str, bench: &Bench) -> Case {
         "hm_kv_get" | "hm_kv_set" | "hm_archive_total_size" | "hm_archive_read" | "hm_fs_read_config" => {
             project::case(name, bench).await
         }
+        name if name.starts_with(DOCKER) => docker::case(name, bench).await,
         other => panic!("no case for {other}: add one in tests/grants"),
     }
 }
@@ -92,8 +104,8 @@ pub(super) fn json(value: impl Serialize) -> Vec<u8> {
     serde_json::to_vec(&value).expect("JSON")
 }
 
-/// A backend for steps; it lives in the directory.
-pub(super) async fn backend(directory: &Path) -> Arc<LocalBackend> {
+/// Back ends for steps; they live in the directory, but for the engine.
+pub(super) async fn backends(directory: &Path) -> Backends {
     let at = |name: &str| directory.join(name);
     for name in ["project", "home"] {
         std::fs::create_dir(at(name)).expect("a directory");
@@ -108,12 +120,22 @@ pub(super) async fn backend(directory: &Path) -> Arc<LocalBackend> {
         network: false,
         mode: Mode::Auto,
     };
-    Arc::new(LocalBackend::open(config).await.expect("a sandbox"))
+    std::fs::write(at("project/of-the-project"), "").expect("a file");
+    let engine = Engine::get().map_or("unix:///nowhere", |engine| &engine.host);
+    let docker = DockerConfig {
+        reach: Reach { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
+        cache: at("cache"),
+        run_id: config.run_id,
+        network: false,
+        limits: Limits::default(),
+    };
+    let local = Arc::new(LocalBackend::open(config).await.expect("a sandbox"));
+    Backends { docker: Arc::new(DockerBackend::new(docker, local.clone())), local }
 }
 
 impl Bench {
-    /// A machine of its own, but for the sandboxes of steps: opening their backend takes longest.
-    pub(super) fn new(backend: &Arc<LocalBackend>) -> Self {
+    /// A machine of its own, but for the sandboxes of steps: opening what they run in takes longest.
+    pub(super) fn new(backends: &Backends) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         for name in ["project/.hm", "config"] {
             std::fs::create_dir_all(directory.path().join(name)).expect("a directory");
@@ -131,7 +153,7 @@ impl Bench {
         Self {
             world: Arc::new(world),
             cancelled: Arc::default(),
-            backend: backend.clone(),
+            backends: backends.clone(),
             archive: ArchiveId(Uuid::new_v4()),
             step_id: Uuid::new_v4(),
             handles: Mutex::default(),
@@ -147,9 +169,10 @@ impl Bench {
             archive: self.archive,
             parent: None,
             cache: CacheDecision::MissNoCommit,
+            is_built_in: true,
             artifacts: None,
         };
-        (StepContext::new(terms, self.backend.clone(), sender, None, self.world.secrets.clone()), events)
+        (StepContext::new(terms, self.backends.clone(), sender, None, self.world.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.

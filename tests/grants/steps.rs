@@ -23,9 +23,9 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
             }),
         };
     }
-    let id = bench.backend.start(None).await.expect("a sandbox");
+    let id = bench.backends.local.start(None).await.expect("a sandbox");
     if name == "hm_sandbox_exists" {
-        let snapshot = bench.backend.commit(&id, None).await.expect("a snapshot");
+        let snapshot = bench.backends.local.commit(&id, None).await.expect("a snapshot");
         return Case {
             role: Role::Executor(Box::new(step)),
             args: vec![json(snapshot)],
@@ -56,7 +56,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
                 workdir: "/workspace".into(),
                 network: false,
             };
-            assert_eq!(bench.backend.exec(&id, made, sender).await.expect("a command"), 0);
+            assert_eq!(bench.backends.local.exec(&id, made, sender).await.expect("a command"), 0);
             let out = bench.directory.path().canonicalize().expect("a directory").join("out/step");
             step.terms.artifacts = Some(out.clone());
             let done = move |happened: &Happened<'_>| {
@@ -70,7 +70,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
                 let noted: Vec<ArtifactRef> = step.produced.iter().map(Produced::artifact).collect();
                 answered.as_deref() == Some(&expected[..]) && noted == expected && out.join("file").exists()
             };
-            (json(SandboxArtifactsArgs { sandbox_id: id, paths: vec!["*".into()] }), Box::new(done))
+            (json(SandboxArtifactsArgs { sandbox_id: id, paths: vec!["file".into()] }), Box::new(done))
         }
         "hm_sandbox_commit" => (
             json(SandboxCommitArgs { sandbox_id: id.clone(), keep_as: None }),
@@ -107,7 +107,7 @@ async fn call(
     let function = TABLE.iter().find(|function| function.name == name).expect("a function");
     let mut step = bench.step().0;
     step.terms = terms;
-    // All that the bench's backend has.
+    // All that the bench's back end has.
     if let Ok(args) = serde_json::to_value(&args)
         && let Some(id) = args.get("sandbox_id").and_then(|id| id.as_str())
     {
@@ -126,13 +126,13 @@ async fn call(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     let directory = tempfile::tempdir().expect("a directory");
-    let bench = Bench::new(&super::case::backend(directory.path()).await);
-    if !bench.backend.keeps() {
+    let bench = Bench::new(&super::case::backends(directory.path()).await);
+    if !bench.backends.local.keeps() {
         return crate::support::skipped("without namespaces nothing is kept");
     }
     let tag = || SnapshotRef(format!("{KEPT}{}", uuid::Uuid::new_v4().simple()));
-    let id = bench.backend.start(None).await.expect("a sandbox");
-    let kept = bench.backend.commit(&id, Some(&tag())).await.expect("kept");
+    let id = bench.backends.local.start(None).await.expect("a sandbox");
+    let kept = bench.backends.local.commit(&id, Some(&tag())).await.expect("kept");
     let terms = |cache: CacheDecision, parent: Option<&SnapshotRef>| StepTerms {
         cache,
         parent: parent.cloned(),
@@ -156,7 +156,7 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     }
 
     let own = tag();
-    let id = bench.backend.start(None).await.expect("a sandbox");
+    let id = bench.backends.local.start(None).await.expect("a sandbox");
     let commit =
         |keep_as: &SnapshotRef| SandboxCommitArgs { sandbox_id: id.clone(), keep_as: Some(keep_as.clone()) };
     for (name, terms) in [
@@ -167,8 +167,8 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
         let error = call("hm_sandbox_commit", commit(name), terms, &bench).await.expect_err("a refusal");
         assert!(error.contains("this step is not to keep its files as"), "{error}");
     }
-    assert!(!bench.backend.exists(&own).await);
+    assert!(!bench.backends.local.exists(&own).await);
     let answer = call("hm_sandbox_commit", commit(&own), terms(build_as(&own), None), &bench).await;
     assert_eq!(answer, Ok(json(&own)));
-    assert!(bench.backend.exists(&own).await);
+    assert!(bench.backends.local.exists(&own).await);
 }

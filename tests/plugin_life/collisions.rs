@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use hm_plugin_protocol::BuildEvent;
 use serde_json::{Value, json};
 
 use super::made::{digest, greet, wasm};
+use crate::support::Project;
 
 fn capability(kind: &str, name: &str) -> Value {
     match kind {
@@ -27,11 +29,7 @@ fn what_two_plugins_claim_names_both_and_their_digests() {
     for (first, second, expected) in [
         (json!({"name": "a", "capabilities": [capability("runner", "local")]}), None, Some("runner `local`")),
         (json!({"name": "a", "capabilities": [capability("format", "json")]}), None, Some("format `json`")),
-        (
-            json!({"name": "a", "capabilities": [capability("default", "x")]}),
-            None,
-            Some("being the default `runner`"),
-        ),
+        (json!({"name": "a", "capabilities": [capability("default", "x")]}), None, None),
         (json!({"name": "human", "capabilities": []}), None, Some("plugin name `human`")),
         (
             json!({"name": "a", "capabilities": [capability("verb", "v")]}),
@@ -182,4 +180,37 @@ fn another_takes_the_place_of_a_built_in_one_that_is_switched_off() {
     assert_eq!(build.stdout, "mine");
     let list = project.run(&["plugin", "list"]).expect_code(0).stdout;
     assert!(list.contains("json         disabled plugin json is switched off in "), "{list}");
+}
+
+/// The runner of steps that name none, and no image.
+fn default_runner(project: &Project) -> String {
+    let (_, events) = project.events(&["--file", "ours.json"]);
+    let of_plan = events.iter().find_map(|event| match event {
+        BuildEvent::BuildStart { plan, .. } => Some(plan.default_runner.clone()),
+        _ => None,
+    });
+    of_plan.expect("a build that began")
+}
+
+#[test]
+fn a_built_in_runner_stays_the_default_while_it_is_on() {
+    let project = greet::project();
+    project.write(
+        "ours.json",
+        &json!({"version": "0", "steps": [crate::support::step("ours", "true")]}).to_string(),
+    );
+    let claims = |name: &str, runner: &str| {
+        wasm(json!({"name": name, "capabilities": [capability("default", runner)]}))
+    };
+    project.install(&claims("a", "x"), &["--yes"]).expect_code(0);
+    assert_eq!(default_runner(&project), "local");
+    let settings = project.config().join("plugins.toml");
+    fs::write(&settings, "[plugin.local]\nenabled = false\n").expect("a file");
+    assert_eq!(default_runner(&project), "x");
+    let refused = project.install(&claims("b", "y"), &["--yes"]).expect_code(5);
+    let conflict = "error: being the default `runner` is claimed by two plugins: a (";
+    assert!(refused.stderr.starts_with(conflict), "{}", refused.stderr);
+    fs::remove_file(&settings).expect("removed");
+    project.install(&claims("b", "y"), &["--yes"]).expect_code(0);
+    assert_eq!(default_runner(&project), "local");
 }

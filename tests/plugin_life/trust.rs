@@ -78,7 +78,7 @@ fn names_of_files_cannot_be_commands_and_many_of_them_are_told_in_few_lines() {
         build.stderr
     );
     let list = project.run(&["plugin", "list"]).expect_code(0).stdout;
-    assert_eq!(list.lines().count(), 4, "{list}");
+    assert_eq!(list.lines().count(), 5, "{list}");
     for n in 0..30 {
         put(&project, &format!(".hm/plugins/{n}.wasm"), format!("not wasm {n}").as_bytes());
     }

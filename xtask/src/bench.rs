@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: what a step costs. `hm build` on 1, 10 and 100 steps of `true` beside a plain shell loop, in one run.
-//! How that grows with thousands of steps is `scale`'s.
+//! How that grows with thousands of steps is `scale`'s; steps in containers are `docker`'s.
 
 use std::fs;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::docker::docker;
 use crate::run::{cargo, run};
 use crate::scale::{pipeline, scale};
 use crate::setup;
@@ -15,7 +16,7 @@ use crate::setup;
 /// Measured runs of each command; the median is what is shown.
 const RUNS: usize = 15;
 
-/// Builds `hm` optimised and measures what a step costs, or with `scale` how that grows.
+/// Builds `hm` optimised and measures what a step costs, with `scale` how that grows, or with `docker` what one in a container costs.
 ///
 /// # Errors
 /// When something cannot be built, or a measured command fails.
@@ -23,7 +24,8 @@ pub(crate) fn bench(root: &Path, args: &[String]) -> Result<()> {
     let measured = match args {
         [] => steps,
         [only] if only == "scale" => scale,
-        _ => bail!("`bench` takes `scale` or nothing"),
+        [only] if only == "docker" => docker,
+        _ => bail!("`bench` takes `scale`, `docker` or nothing"),
     };
     eprintln!("setup: {}", setup::run()?);
     run(cargo().current_dir(root).args(["build", "--release", "--locked", "--package", "hm"]))?;
@@ -88,7 +90,7 @@ fn steps(hm: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn time(mut command: Command) -> Result<Duration> {
+pub(crate) fn time(mut command: Command) -> Result<Duration> {
     let start = Instant::now();
     let status = command
         .stdin(Stdio::null())
@@ -102,11 +104,11 @@ fn time(mut command: Command) -> Result<Duration> {
     Ok(time)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }
 
-fn millis(time: Duration) -> String {
+pub(crate) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }

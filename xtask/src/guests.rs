@@ -17,8 +17,13 @@ const NODE_PACKAGES: [&str; 2] = ["nodejs", "npm"];
 const LOCK: &str = "package-lock.json";
 const RUST_PACKAGE: &str = "hm-guest-rust";
 /// Plugins on the published SDK 0.0.1.
-const PUBLISHED_PACKAGES: [&str; 4] =
-    ["hm-published-executor", "hm-published-formatter", "hm-published-hook", "hm-published-subcommand"];
+const PUBLISHED_PACKAGES: [&str; 5] = [
+    "hm-published-docker",
+    "hm-published-executor",
+    "hm-published-formatter",
+    "hm-published-hook",
+    "hm-published-subcommand",
+];
 
 /// Builds all guests for which the tools are there or can be installed; the directory of the modules.
 ///

@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod differential;
+mod docker;
 mod fuzz;
 mod guests;
 mod plugins;
@@ -54,8 +55,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "[scale]",
-        about: "measure what a step costs, beside a plain shell loop, or how plans and builds grow",
+        arguments: "[scale|docker]",
+        about: "measure what a step costs, beside a plain shell loop or the bare engine, or how builds grow",
         run: bench::bench,
     },
     Command {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::setup;
 
-/// Builds every package of `plugins/`; the paths of the modules.
+/// Builds every plugin of `plugins/`; the paths of the modules.
 ///
 /// # Errors
 /// When nothing here builds for wasm, or a plugin does not compile.
@@ -21,13 +21,13 @@ pub(crate) fn run(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(setup::run()?.build(&workspace, &packages, &target_dir)?)
 }
 
-/// The package in the directory `x` is called `hm-plugin-x`.
+/// The plugin in the directory `x` is called `hm-plugin-x`. What is no `cdylib` is a part of several of them.
 fn packages(workspace: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(workspace).with_context(|| format!("reading {}", workspace.display()))?;
     let mut packages = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if entry.path().join("Cargo.toml").is_file() {
+        if fs::read_to_string(entry.path().join("Cargo.toml")).is_ok_and(|text| text.contains("\"cdylib\"")) {
             packages.push(format!("hm-plugin-{}", entry.file_name().to_string_lossy()));
         }
     }

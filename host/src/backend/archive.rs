@@ -1,6 +1,8 @@
 //! The source archive of a run: a directory, packed as a gzipped tar that is the same, byte for byte, for the same files.
 //! Which files are in the directory, and who may read the archive, is decided elsewhere.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +15,7 @@ use rustix::fs::OFlags;
 use tar::{Builder, EntryType, Header};
 
 /// Bytes in one answer, at the most.
-const READ_MAX: u64 = 8 << 20;
+pub const READ_MAX: u64 = 8 << 20;
 
 /// The time of every file in it, in seconds since 1970. Not 0, which tools take for a mistake.
 const TIME: u64 = 1_000_000_000;
@@ -62,16 +64,15 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError`]
     pub fn pack(tree: &Path, directory: &Path) -> Result<Self, ArchiveError> {
-        let unwritable = |source| ArchiveError::Write { directory: directory.to_owned(), source };
-        let file = tempfile::tempfile_in(directory).map_err(unwritable)?;
+        let unwritable = unwritable(directory);
+        let file = tempfile::tempfile_in(directory).map_err(&unwritable)?;
         let stream = GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::fast());
-        let mut packer = Packer { tar: Builder::new(stream), tree, directory };
-        packer.pack()?;
-        let finished = packer.tar.into_inner().and_then(GzEncoder::finish);
+        let stream = write(tree, None, |_| TIME, stream, directory)?;
+        let finished = stream.finish();
         let finished =
             finished.and_then(|buffer| buffer.into_inner().map_err(io::IntoInnerError::into_error));
-        let mut file = finished.map_err(unwritable)?;
-        let size = file.stream_position().map_err(unwritable)?;
+        let mut file = finished.map_err(&unwritable)?;
+        let size = file.stream_position().map_err(&unwritable)?;
         Ok(Self { file, size })
     }
 
@@ -93,31 +94,54 @@ impl Archive {
     }
 }
 
+/// Writes the tar of what is in `tree`, as [`Archive::pack`] describes it, or of these paths alone and not of what is below
+/// them. `time` says when something was changed, in seconds since 1970. Errors of writing name `directory`. Blocks.
+///
+/// # Errors
+/// [`ArchiveError`]
+pub(in crate::backend) fn write<W: Write>(
+    tree: &Path,
+    only: Option<&BTreeSet<Vec<u8>>>,
+    time: fn(&Metadata) -> u64,
+    to: W,
+    directory: &Path,
+) -> Result<W, ArchiveError> {
+    let mut packer = Packer { tar: Builder::new(to), tree, time, directory };
+    packer.pack(only)?;
+    packer.tar.into_inner().map_err(unwritable(directory))
+}
+
 /// An archive being made.
 struct Packer<'a, W: Write> {
     tar: Builder<W>,
     tree: &'a Path,
+    time: fn(&Metadata) -> u64,
     /// What errors of writing name.
     directory: &'a Path,
 }
 
 impl<W: Write> Packer<'_, W> {
-    fn pack(&mut self) -> Result<(), ArchiveError> {
+    fn pack(&mut self, only: Option<&BTreeSet<Vec<u8>>>) -> Result<(), ArchiveError> {
         // No recursion: how deep a tree is, is not ours to say.
-        let mut open = self.inside(Path::new(""))?;
+        let mut open = match only {
+            Some(only) => only.iter().rev().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect(),
+            None => self.inside(Path::new(""))?,
+        };
         while let Some(path) = open.pop() {
             let at = self.tree.join(&path);
             let about = fs::symlink_metadata(&at).map_err(unreadable(&at))?;
             if about.is_symlink() {
                 let to = fs::read_link(&at).map_err(unreadable(&at))?;
                 self.write_name(b'K', to.as_os_str().as_bytes())?;
-                let mut header = header(EntryType::Symlink, 0o777, 0);
+                let mut header = header(EntryType::Symlink, 0o777, (self.time)(&about), 0);
                 copy(&mut header.as_old_mut().linkname, to.as_os_str().as_bytes());
                 self.entry(header, path.as_os_str().as_bytes(), io::empty())?;
             } else if about.is_dir() {
                 let name = [path.as_os_str().as_bytes(), b"/"].concat();
-                self.entry(header(EntryType::Directory, 0o755, 0), &name, io::empty())?;
-                open.extend(self.inside(&path)?);
+                self.entry(header(EntryType::Directory, 0o755, (self.time)(&about), 0), &name, io::empty())?;
+                if only.is_none() {
+                    open.extend(self.inside(&path)?);
+                }
             } else if about.is_file() {
                 self.file(&path, &at)?;
             }
@@ -140,7 +164,7 @@ impl<W: Write> Packer<'_, W> {
         let (file, about) = open(at).map_err(unreadable(at))?;
         let mode = if about.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
         let mut content = file.take(about.len());
-        let header = header(EntryType::Regular, mode, about.len());
+        let header = header(EntryType::Regular, mode, (self.time)(&about), about.len());
         self.entry(header, path.as_os_str().as_bytes(), &mut content)?;
         if content.limit() > 0 { Err(ArchiveError::Changed(at.to_owned())) } else { Ok(()) }
     }
@@ -158,21 +182,25 @@ impl<W: Write> Packer<'_, W> {
             return Ok(());
         }
         let size = u64::try_from(name.len()).unwrap_or(u64::MAX).saturating_add(1);
-        let mut header = header(EntryType::new(kind), 0o644, size);
+        let mut header = header(EntryType::new(kind), 0o644, TIME, size);
         copy(&mut header.as_old_mut().name, b"././@LongLink");
         self.append(&mut header, name.chain(&b"\0"[..]))
     }
 
     fn append(&mut self, header: &mut Header, content: impl Read) -> Result<(), ArchiveError> {
         header.set_cksum();
-        let unwritable = |source| ArchiveError::Write { directory: self.directory.to_owned(), source };
-        self.tar.append(header, content).map_err(unwritable)
+        self.tar.append(header, content).map_err(unwritable(self.directory))
     }
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
     let path = path.to_owned();
     |source| ArchiveError::Read { path, source }
+}
+
+fn unwritable(directory: &Path) -> impl Fn(io::Error) -> ArchiveError {
+    let directory = directory.to_owned();
+    move |source| ArchiveError::Write { directory: directory.clone(), source }
 }
 
 /// Opens a file, if it still is one.
@@ -184,13 +212,13 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
 }
 
 /// The header of an entry, as yet without a name.
-fn header(kind: EntryType, mode: u32, size: u64) -> Header {
+fn header(kind: EntryType, mode: u32, time: u64, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
-    header.set_mtime(TIME);
+    header.set_mtime(time);
     header.set_size(size);
     header
 }

@@ -2,6 +2,7 @@
 //! elsewhere, and nothing is removed that was not put there. How files get out of a sandbox is the sandbox's affair.
 
 mod directory;
+mod patterns;
 
 use std::fs::File;
 use std::io;
@@ -13,6 +14,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 pub(in crate::backend) use self::directory::Directory;
+pub(in crate::backend) use self::patterns::{LeftOut, Patterns, Which};
 use crate::content::Produced;
 use crate::files::open_below;
 use crate::globs::PatternError;

@@ -6,9 +6,24 @@ pub mod artifacts;
 pub mod browser;
 pub mod callback;
 pub mod config_files;
+pub mod docker;
 pub mod keyring;
 pub mod kv;
 pub mod local;
 mod secret_files;
 pub mod socket;
 pub mod terminal;
+
+use std::sync::Arc;
+
+use self::docker::DockerBackend;
+use self::local::LocalBackend;
+
+/// Where the steps of a run can run.
+#[derive(Clone)]
+pub struct Backends {
+    /// On this machine, in sandboxes of ours. It has the project's files.
+    pub local: Arc<LocalBackend>,
+    /// In containers.
+    pub docker: Arc<DockerBackend>,
+}

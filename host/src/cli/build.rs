@@ -45,15 +45,19 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let chosen = args.artifacts.as_ref().map(|dir| system.current_dir.join(dir));
     let artifacts = artifacts::root(&prepared.project, chosen.as_deref()).map_err(CliError::Artifacts)?;
     let formatter = formatter(&args, &prepared.plugins, &system)?;
+    tokio::select! {
+        connected = prepared.connect() => connected?,
+        _ = interrupts.recv() => return Err(CliError::Interrupted),
+    }
     let record = record(&prepared, &runs, &whole);
     let keeping = prepared.keeping(&system, !args.no_cache);
-    let Prepared { plan, plugins, world, listener, backend, config, run_id, .. } = prepared;
+    let Prepared { plan, plugins, world, listener, backends, config, run_id, .. } = prepared;
     let jobs = args.jobs.map_or_else(cores, usize::from);
     let limits = keeping.as_ref().map(|_| config.limits());
     let build = Build {
         plan: Arc::new(plan),
         plugins,
-        backend: backend.clone(),
+        backends: backends.clone(),
         manner: Manner { jobs, keep_going: args.keep_going },
         keeping,
         record,
@@ -72,9 +76,9 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     }
     let limits = limits.filter(|_| kept.results > 0 && kept.trouble.is_none());
     warn_of_what_was_not_kept(kept, not_recorded);
-    let closed = close(backend).await;
+    let closed = close(backends).await;
     if let Some(limits) = limits
-        && let Err(error) = sweep(&system.cache, limits, Utc::now())
+        && let Err(error) = sweep(&system, limits, Utc::now()).await
     {
         warn(&format!("the cache was not kept within its limits: {}", one_line(&error)));
     }

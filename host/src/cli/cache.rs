@@ -16,17 +16,20 @@ use super::error::CliError;
 use super::measures::{size, span};
 use super::paragraph::COLUMNS;
 use super::plugins::print_json;
+use super::prepare::reach;
 use super::print;
+use crate::backend::docker::{Cleared, KeptImages};
 use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
 use crate::content::Produced;
+use crate::plugin::one_line;
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.
 const NAMES: [usize; 2] = [24, 12];
 
 /// What was removed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Swept {
     results: usize,
     layers: usize,
@@ -35,10 +38,12 @@ pub(super) struct Swept {
     bytes: u64,
     /// Results that would have been removed, had no build used them.
     in_use: usize,
+    /// Images, and what builds that are no more have left on an engine.
+    images: Cleared,
 }
 
 /// Runs the command and returns the exit code.
-pub(super) fn cache(command: &CacheCommand) -> Result<u8, CliError> {
+pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
     let system = System::read()?;
     match command {
         CacheCommand::List { json } => list(&system.cache, *json, Utc::now()),
@@ -46,17 +51,18 @@ pub(super) fn cache(command: &CacheCommand) -> Result<u8, CliError> {
             let limits = Config::of_user(&system.config)?.limits();
             let max_age = older_than.map_or(limits.max_age, |span| span.0);
             let max_bytes = max_size.map_or(limits.max_bytes, |size| size.0);
-            let swept = sweep(&system.cache, Limits { max_bytes, max_age }, Utc::now())?;
+            let swept = sweep(&system, Limits { max_bytes, max_age }, Utc::now()).await?;
             empty_trash(&system.cache).map_err(CliError::Layers)?;
             print(&swept.to_string())
         }
-        CacheCommand::Clear => print(&clear(&system.cache)?.to_string()),
+        CacheCommand::Clear => print(&clear(&system).await?.to_string()),
     }
 }
 
 /// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
 /// the trash has been emptied, which may take long.
-pub(super) fn sweep(cache: &Path, limits: Limits, now: DateTime<Utc>) -> Result<Swept, CliError> {
+pub(super) async fn sweep(system: &System, limits: Limits, now: DateTime<Utc>) -> Result<Swept, CliError> {
+    let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let layers = layers(cache)?;
     let is_there = |project: &Path| {
@@ -65,23 +71,30 @@ pub(super) fn sweep(cache: &Path, limits: Limits, now: DateTime<Utc>) -> Result<
     };
     let entries = store.entries()?;
     let keys = worthless(&entries, &layers, limits, is_there, now);
-    let mut swept = remove(cache, &store, &entries, &keys.into_iter().collect())?;
+    let mut swept = remove(system, &store, &entries, &keys.into_iter().collect()).await?;
     let vanished = forget_vanished(cache).map_err(CliError::Layers)?;
     swept.folders = vanished.layers;
     swept.bytes = swept.bytes.saturating_add(vanished.bytes);
     Ok(swept)
 }
 
-fn clear(cache: &Path) -> Result<Swept, CliError> {
+async fn clear(system: &System) -> Result<Swept, CliError> {
+    let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let entries = store.entries()?;
-    let swept = remove(cache, &store, &entries, &entries.iter().map(|listed| listed.key.clone()).collect())?;
+    let all = entries.iter().map(|listed| listed.key.clone()).collect();
+    let swept = remove(system, &store, &entries, &all).await?;
     empty_trash(cache).map_err(CliError::Layers)?;
     Ok(swept)
 }
 
-/// Removes results, and the layers that no other result needs.
-fn remove(cache: &Path, store: &Store, entries: &[Listed], keys: &BTreeSet<Key>) -> Result<Swept, CliError> {
+/// Removes results, and the layers and images that no other result needs.
+async fn remove(
+    system: &System,
+    store: &Store,
+    entries: &[Listed],
+    keys: &BTreeSet<Key>,
+) -> Result<Swept, CliError> {
     let mut swept = Swept::default();
     for listed in entries.iter().filter(|listed| keys.contains(&listed.key)) {
         match store.try_lock(&listed.key)? {
@@ -95,33 +108,52 @@ fn remove(cache: &Path, store: &Store, entries: &[Listed], keys: &BTreeSet<Key>)
     }
     // Anew, for other builds may have made some.
     let live = store.entries()?.into_iter().filter_map(|listed| Some(listed.entry?.tag.0)).collect();
-    let removed = KeptLayers::open(cache).remove_all_but(&live).map_err(CliError::Layers)?;
+    let removed = KeptLayers::open(&system.cache).remove_all_but(&live).map_err(CliError::Layers)?;
     swept.layers = removed.layers;
-    swept.bytes = swept.bytes.saturating_add(removed.bytes);
+    let images = KeptImages::open(&system.cache).keep_only(&live, &reach(system)).await;
+    swept.images = images.map_err(CliError::Images)?;
+    swept.bytes = swept.bytes.saturating_add(removed.bytes).saturating_add(swept.images.bytes);
     store.tidy()?;
     Ok(swept)
 }
 
-/// The layers that are kept, with their sizes.
+/// The layers and images that are kept, with their sizes.
 fn layers(cache: &Path) -> Result<BTreeMap<SnapshotRef, u64>, CliError> {
     let layers = KeptLayers::open(cache).list().map_err(CliError::Layers)?;
-    Ok(layers.into_iter().map(|layer| (layer.tag, layer.bytes)).collect())
+    let images = KeptImages::open(cache).list().map_err(CliError::ImageRecords)?;
+    Ok(layers.into_iter().map(|layer| (layer.tag, layer.bytes)).chain(images).collect())
 }
 
 impl std::fmt::Display for Swept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let parts: Vec<String> =
-            [(self.results, "result"), (self.layers, "layer"), (self.folders, "stale folder")]
-                .into_iter()
-                .filter(|(number, _)| *number > 0)
-                .map(|(number, what)| plural(number, what))
-                .collect();
+        let parts: Vec<String> = [
+            (self.results, "result"),
+            (self.layers, "layer"),
+            (self.images.images, "image"),
+            (self.images.abandoned, "leftover"),
+            (self.folders, "stale folder"),
+        ]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| plural(number, what))
+        .collect();
         match parts.as_slice() {
             [] => writeln!(f, "nothing to remove")?,
             parts => writeln!(f, "removed {}: {} freed", parts.join(", "), size(self.bytes))?,
         }
         if self.in_use > 0 {
             writeln!(f, "in use by running builds, and kept: {}", plural(self.in_use, "result"))?;
+        }
+        if self.images.elsewhere > 0 {
+            writeln!(f, "on another Docker Engine, and kept: {}", plural(self.images.elsewhere, "image"))?;
+        }
+        if let Some((number @ 1.., why)) = &self.images.left {
+            writeln!(
+                f,
+                "kept, as no Docker Engine can be asked: {} ({})",
+                plural(*number, "image"),
+                one_line(why)
+            )?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The configuration files: `config.toml` in the user's configuration folder and in the project's `.hm/`.
 //! A project can take away, never give: whatever either file forbids is forbidden. What is for all projects is the user's.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde::Deserialize;
 
 use super::error::CliError;
 use super::measures::Size;
+use crate::backend::docker;
 use crate::cache::Limits;
 use crate::files::read_regular;
 
@@ -17,9 +19,15 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_CACHE_BYTES: u64 = 20_000_000_000;
 /// How many days a result is kept that nobody uses.
 const MAX_AGE_DAYS: u32 = 30;
+/// How many processes and threads a container may have, unless the user says otherwise.
+const MAX_PIDS: u32 = 4096;
+/// The least memory of a container, in bytes; engines refuse 6 MiB and less.
+const LEAST_MEMORY: u64 = 7_000_000;
+/// What engines take as the least of a processor.
+const LEAST_CPUS: f64 = 0.01;
 
 /// What the configuration says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Config {
     /// Steps get no network.
@@ -28,6 +36,8 @@ pub(super) struct Config {
     pub(super) runner: Option<String>,
     /// How much is kept of what steps have made.
     cache: Option<CacheConfig>,
+    /// What a container may use.
+    docker: DockerConfig,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -36,6 +46,60 @@ struct CacheConfig {
     /// Such as `20GB`.
     max_size: Option<Size>,
     max_age_days: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DockerConfig {
+    memory: Option<Memory>,
+    cpus: Option<Cpus>,
+    pids: Option<NonZeroU32>,
+}
+
+/// Bytes, written like `4GB`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "Size")]
+struct Memory(u64);
+
+impl TryFrom<Size> for Memory {
+    type Error = &'static str;
+
+    fn try_from(Size(bytes): Size) -> Result<Self, Self::Error> {
+        if bytes < LEAST_MEMORY { Err("a container needs 7MB of memory or more") } else { Ok(Self(bytes)) }
+    }
+}
+
+/// Processors, such as 2 or 1.5.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "f64")]
+struct Cpus(f64);
+
+impl TryFrom<f64> for Cpus {
+    type Error = &'static str;
+
+    fn try_from(cpus: f64) -> Result<Self, Self::Error> {
+        let fits = cpus.is_finite() && cpus >= LEAST_CPUS;
+        if fits { Ok(Self(cpus)) } else { Err("it has to be a number of processors, 0.01 or more") }
+    }
+}
+
+impl DockerConfig {
+    /// What is left of the user's limits under the project's.
+    fn within(self, project: Self) -> Self {
+        Self {
+            memory: smaller(self.memory, project.memory),
+            cpus: smaller(self.cpus, project.cpus),
+            pids: smaller(self.pids.or(NonZeroU32::new(MAX_PIDS)), project.pids),
+        }
+    }
+}
+
+/// The smaller of two limits; one that is not there is none.
+fn smaller<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other < one { other } else { one }),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Config {
@@ -47,6 +111,7 @@ impl Config {
             merged.offline |= config.offline;
             // It gives no rights, and the project knows best what its steps need.
             merged.runner = config.runner.or(merged.runner);
+            merged.docker = merged.docker.within(config.docker);
             if config.cache.is_some() {
                 let source =
                     "the cache is for all projects, so [cache] belongs in the user's own configuration";
@@ -68,6 +133,16 @@ impl Config {
         Limits {
             max_bytes: max_size.map_or(MAX_CACHE_BYTES, |size| size.0),
             max_age: Duration::from_secs(u64::from(days) * 86_400),
+        }
+    }
+
+    /// What a container may use.
+    pub(super) fn docker(&self) -> docker::Limits {
+        let DockerConfig { memory, cpus, pids } = self.docker;
+        docker::Limits {
+            memory: memory.map(|Memory(bytes)| bytes),
+            cpus: cpus.map(|Cpus(cpus)| cpus),
+            pids: Some(pids.map_or(MAX_PIDS, NonZeroU32::get).into()),
         }
     }
 }
@@ -133,5 +208,53 @@ mod tests {
         std::fs::remove_file(user.join("config.toml")).expect("removed");
         std::fs::write(project.join(".hm/config.toml"), "[cache]\n").expect("file");
         assert!(error().contains("belongs in the user's own configuration"));
+    }
+
+    #[test]
+    fn a_project_only_lowers_what_containers_may_use() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (user, project) = (dir.path().join("user"), dir.path().join("project"));
+        std::fs::create_dir_all(project.join(".hm")).expect("directory");
+        std::fs::create_dir_all(&user).expect("directory");
+        let limits = |users: &str, projects: &str| {
+            std::fs::write(user.join("config.toml"), users).expect("file");
+            std::fs::write(project.join(".hm/config.toml"), projects).expect("file");
+            let docker::Limits { memory, cpus, pids } =
+                Config::read(&user, &project).expect("valid").docker();
+            (memory, cpus, pids)
+        };
+        let all = "[docker]\nmemory = \"4GB\"\ncpus = 2\npids = 10000\n";
+        let less = "[docker]\nmemory = \"1GB\"\ncpus = 0.5\npids = 100\n";
+        let (of_all, of_less) =
+            ((Some(4_000_000_000), Some(2.0), Some(10_000)), (Some(1_000_000_000), Some(0.5), Some(100)));
+        assert_eq!(limits("", ""), (None, None, Some(4096)));
+        assert_eq!(limits(all, ""), of_all);
+        assert_eq!(limits(all, less), of_less);
+        assert_eq!(limits(less, all), of_less);
+        assert_eq!(limits("", less), of_less);
+        assert_eq!(limits("", all).2, Some(4096), "what the user has not said counts too");
+        assert_eq!(limits("[docker]\ncpus = 3\n", less), of_less);
+
+        let error = |text: &str| {
+            std::fs::write(user.join("config.toml"), text).expect("file");
+            let error = Config::read(&user, &project).expect_err(text);
+            std::error::Error::source(&error).expect("a source").to_string()
+        };
+        for (text, reason) in [
+            ("memory = \"6MB\"", "a container needs 7MB of memory or more"),
+            ("memory = 4000000000", "expected a string"),
+            ("memory = \"4GiB\"", "500MB or 5GB"),
+            ("cpus = 0", "a number of processors, 0.01 or more"),
+            ("cpus = -1.5", "a number of processors, 0.01 or more"),
+            ("cpus = nan", "a number of processors, 0.01 or more"),
+            ("cpus = inf", "a number of processors, 0.01 or more"),
+            ("cpus = \"2\"", "expected f64"),
+            ("pids = 0", "nonzero u32"),
+            ("pids = -1", "nonzero u32"),
+            ("pid = 1", "pid"),
+        ] {
+            let error = error(&format!("[docker]\n{text}\n"));
+            assert!(error.contains(reason), "{error}");
+        }
     }
 }

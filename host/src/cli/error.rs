@@ -11,6 +11,7 @@ use super::refusal::{Refusal, against};
 use super::why::names;
 use crate::attack::Failure;
 use crate::backend::artifacts::ArtifactError;
+use crate::backend::docker::DockerError;
 use crate::backend::local::SandboxError;
 use crate::cache::CacheError;
 use crate::orchestrator::{FormatterError, HookStop, exit};
@@ -94,8 +95,16 @@ pub(super) enum CliError {
     Sandbox(#[source] SandboxError),
     #[error("cannot tell where artifacts go")]
     Artifacts(#[source] ArtifactError),
+    #[error("there are steps that run in containers, and no engine for them")]
+    Docker(#[source] DockerError),
     #[error("the build left something behind")]
     CleanUp(#[source] SandboxError),
+    #[error("the build left something behind on the Docker Engine")]
+    CleanUpDocker(#[source] DockerError),
+    #[error("cannot remove images that are kept")]
+    Images(#[source] DockerError),
+    #[error("cannot read what images are kept")]
+    ImageRecords(#[source] std::io::Error),
     #[error(transparent)]
     Output(#[from] FormatterError),
     #[error("cannot write the output")]
@@ -142,6 +151,7 @@ impl CliError {
             | Self::Config { .. }
             | Self::Cache(_)
             | Self::Layers(_)
+            | Self::ImageRecords(_)
             | Self::System(_)
             | Self::Artifacts(_)
             | Self::NoBuild { .. }
@@ -179,7 +189,11 @@ impl CliError {
             Self::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
             Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
-            Self::CleanUp(_) | Self::Output(FormatterError::Write(_)) | Self::Write(_) => to_u8(exit::FAILED),
+            Self::Docker(_) | Self::Images(_) => ENVIRONMENT,
+            Self::CleanUp(_)
+            | Self::CleanUpDocker(_)
+            | Self::Output(FormatterError::Write(_))
+            | Self::Write(_) => to_u8(exit::FAILED),
         }
     }
 
@@ -241,6 +255,12 @@ impl CliError {
             Self::Pipeline(PipelineError::UnknownRunner { .. })
             | Self::NoSuchPlugin { .. }
             | Self::NoSuchFormat { .. } => Some("see what there is: hm plugin list"),
+            Self::Docker(_) => Some(
+                "start it, or say where another one is: DOCKER_HOST or docker context use; or run without containers: --runner local",
+            ),
+            Self::CleanUpDocker(_) => {
+                Some("the next build that uses Docker tries again, and so does hm cache prune")
+            }
             Self::Sandbox(SandboxError::Io { .. }) => {
                 Some("steps need a cache folder that hm can write to; XDG_CACHE_HOME can name another one")
             }

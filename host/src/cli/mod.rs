@@ -92,7 +92,7 @@ async fn command(command: Command) -> Result<u8, CliError> {
         Command::Act(args) => attack::carry_out(args).await,
         Command::Plan(args) => plan::plan(args).await,
         Command::Why(args) => why::why(&args),
-        Command::Cache(command) => cache::cache(&command),
+        Command::Cache(command) => cache::cache(&command).await,
         Command::Completions { shell } => completions::completions(shell).await,
         Command::OfPlugin(words) => subcommand::run(words).await,
         Command::Version => print(&format!(

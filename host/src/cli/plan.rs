@@ -40,10 +40,10 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
         }
         None => without_cache(&prepared.plan),
     };
-    let Prepared { project, pipeline, plan, plugins, world, listener, backend, .. } = prepared;
+    let Prepared { project, pipeline, plan, plugins, world, listener, backends, .. } = prepared;
     drop((plugins, world));
     heard(listener).await;
-    let closed = close(backend).await;
+    let closed = close(backends).await;
     let outlooks = outlooks(decisions, &earlier_builds(&system.state.join("runs"), &project, &pipeline));
     if args.json {
         print_data(format!("{}\n", as_json(&pipeline, &plan, &outlooks)).as_bytes())?;

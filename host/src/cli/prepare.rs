@@ -13,9 +13,11 @@ use super::config::Config;
 use super::error::CliError;
 use super::pipelines::{environment, pipelines, places};
 use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
+use crate::backend::Backends;
+use crate::backend::docker::{DockerBackend, DockerConfig, Reach};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::cache::{Doubt, Store};
-use crate::orchestrator::{Keeping, Terms};
+use crate::orchestrator::{Keeping, ON_ENGINE, Terms};
 use crate::pipeline::{Overrides, Plan, choose};
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sandbox::{Audit, World};
@@ -34,7 +36,7 @@ pub(super) struct Prepared {
     pub(super) world: Arc<World>,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,
-    pub(super) backend: Arc<LocalBackend>,
+    pub(super) backends: Backends,
     pub(super) config: Config,
     pub(super) run_id: Uuid,
 }
@@ -65,19 +67,37 @@ impl Prepared {
         plan.check_arguments(|runner| plugins.step_schema(runner))?;
         warn_of_unknown_fields(&plan);
 
-        let backend = Arc::new(match backend {
+        let local = Arc::new(match backend {
             Some(backend) => backend,
             None => open().await?,
         });
-        Ok(Self { project, pipeline, plan, plugins, world, listener, backend, config, run_id })
+        let docker = DockerConfig {
+            reach: reach(system),
+            cache: system.cache.clone(),
+            run_id,
+            network,
+            limits: config.docker(),
+        };
+        let docker = Arc::new(DockerBackend::new(docker, local.clone()));
+        let backends = Backends { local, docker };
+        Ok(Self { project, pipeline, plan, plugins, world, listener, backends, config, run_id })
+    }
+
+    /// Finds the engine that steps run on, if there are any that do.
+    pub(super) async fn connect(&self) -> Result<(), CliError> {
+        let mut runners = self.plan.steps().iter().filter_map(|step| self.plugins.runner(&step.runner));
+        if runners.any(|plugin| plugin.asks_for(ON_ENGINE)) {
+            self.backends.docker.connect().await.map_err(CliError::Docker)?;
+        }
+        Ok(())
     }
 
     /// Ends all of it, without a build.
     pub(super) async fn close(self) -> Result<(), CliError> {
-        let Self { plugins, world, listener, backend, .. } = self;
+        let Self { plugins, world, listener, backends, .. } = self;
         drop((plugins, world));
         heard(listener).await;
-        close(backend).await
+        close(backends).await
     }
 
     /// The cache, as far as it can be used. `ask`: whether former results count.
@@ -91,7 +111,7 @@ impl Prepared {
         };
         Some(Keeping::new(Terms {
             store,
-            backend: self.backend.clone(),
+            backends: self.backends.clone(),
             // However it was spelled.
             project: self.project.canonicalize().unwrap_or_else(|_| self.project.clone()),
             pipeline: self.pipeline.clone(),
@@ -103,11 +123,19 @@ impl Prepared {
 }
 
 /// Removes what a build or the thought of one has left behind. Nothing else may hold on to the back end.
-pub(super) async fn close(backend: Arc<LocalBackend>) -> Result<(), CliError> {
-    match Arc::into_inner(backend) {
-        Some(backend) => backend.close().await.map_err(CliError::CleanUp),
-        None => Ok(()),
+pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
+    let Backends { local, docker } = backends;
+    let closed = docker.close().await.map_err(CliError::CleanUpDocker);
+    drop(docker);
+    match Arc::into_inner(local) {
+        Some(local) => local.close().await.map_err(CliError::CleanUp).and(closed),
+        None => closed,
     }
+}
+
+/// How an engine is found.
+pub(super) fn reach(system: &System) -> Reach {
+    Reach { env: system.env.clone(), home: system.home.clone() }
 }
 
 async fn open_backend(

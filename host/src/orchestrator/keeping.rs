@@ -10,7 +10,8 @@ use chrono::Utc;
 use hm_plugin_protocol::SnapshotRef;
 use tokio::task::spawn_blocking;
 
-use crate::backend::local::{LocalBackend, WORKSPACE};
+use crate::backend::Backends;
+use crate::backend::local::WORKSPACE;
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
 use crate::content::{Content, Produced};
 use crate::pipeline::{Caching, PlannedStep};
@@ -18,6 +19,9 @@ use crate::plugin::{Plugin, digest, one_line};
 
 /// Host functions with this prefix run commands on this machine, so that results depend on it.
 const RUNS_HERE: &str = "hm_sandbox_";
+
+/// Host functions with this prefix run commands on an engine, which has what is kept of them.
+pub const ON_ENGINE: &str = "hm_docker_";
 
 /// How long nobody is told that a build waits for another one.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -35,7 +39,7 @@ pub struct Terms {
     /// The results of former builds.
     pub store: Store,
     /// What has the project's files, and the layers.
-    pub backend: Arc<LocalBackend>,
+    pub backends: Backends,
     /// The project.
     pub project: PathBuf,
     /// The pipeline's name.
@@ -129,8 +133,8 @@ impl Keeping {
         };
         let cannot = |why: &str| Err(Never::CannotKeep { why: why.to_owned() });
         let Some(plugin) = plugin else { return cannot("no plugin provides its runner") };
-        let here = plugin.manifest.required_host_fns.iter().any(|name| name.starts_with(RUNS_HERE));
-        if here && !self.terms.backend.keeps() {
+        let here = plugin.asks_for(RUNS_HERE);
+        if here && !self.terms.backends.local.keeps() {
             return cannot("without namespaces, what a step leaves does not outlive the build");
         }
         let inputs = match self.inputs(paths).await {
@@ -168,7 +172,7 @@ impl Keeping {
         if let Some(inputs) = known.get(paths) {
             return Ok(inputs.clone());
         }
-        let tree = self.terms.backend.tree().await.map_err(|error| one_line(&error))?;
+        let tree = self.terms.backends.local.tree().await.map_err(|error| one_line(&error))?;
         let patterns = paths.clone();
         let found = spawn_blocking(move || cache::inputs(&tree, Path::new(WORKSPACE), &patterns)).await;
         let found = found.map_err(|error| error.to_string())?.map_err(|error| one_line(&error))?;
@@ -200,8 +204,11 @@ impl Keeping {
     }
 
     /// Whether a result is still there, as far as that can be told without its runner.
-    pub(super) async fn has(&self, parts: &Parts, tag: &SnapshotRef) -> bool {
-        parts.machine.is_none() || self.terms.backend.exists(tag).await
+    pub(super) async fn has(&self, plugin: Option<&Plugin>, tag: &SnapshotRef) -> bool {
+        let Backends { local, docker } = &self.terms.backends;
+        let asks = |prefix| plugin.is_some_and(|plugin| plugin.asks_for(prefix));
+        (!asks(RUNS_HERE) || local.exists(tag).await)
+            && (!asks(ON_ENGINE) || docker.has(&tag.0).await.unwrap_or(false))
     }
 
     /// Notes that a result was used; it is the least that can go wrong.
@@ -289,7 +296,8 @@ impl Keeping {
     pub(super) async fn close(self: Arc<Self>) -> Kept {
         let settled = spawn_blocking(move || {
             let State { mut trouble, made, doubts } = std::mem::take(&mut *self.state());
-            if let Some(why) = self.terms.backend.not_kept() {
+            let Backends { local, docker } = &self.terms.backends;
+            for why in [local.not_kept(), docker.not_kept()].into_iter().flatten() {
                 trouble.get_or_insert_with(|| why.to_owned());
             }
             if !made.is_empty()

@@ -24,13 +24,14 @@ pub async fn predict(plan: &Plan, plugins: &Plugins, keeping: &Keeping) -> Vec<D
             .parent
             .map(|parent| Parent { key: steps[parent].step.key.clone(), kept: kept[parent].clone() });
         let plugin = plugins.runner(&planned.runner);
-        let parts = keeping.parts(planned, &plan.env(planned), plugin.map(|plugin| &**plugin), parent).await;
+        let plugin = plugin.map(|plugin| &**plugin);
+        let parts = keeping.parts(planned, &plan.env(planned), plugin, parent).await;
         let (key, parts, verdict) = match parts {
             Err(never) => (None, None, Verdict::Never(never)),
             Ok(parts) => {
                 let key = parts.key();
                 let found = match keeping.look(&key, planned.caching.longest()) {
-                    Ok(entry) if keeping.has(&parts, &entry.tag).await => Ok(entry),
+                    Ok(entry) if keeping.has(plugin, &entry.tag).await => Ok(entry),
                     Ok(_) => Err(Missing::Gone),
                     Err(missing) => Err(missing),
                 };

@@ -19,8 +19,7 @@ use super::formatter::{FormatterError, show};
 use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
 use super::keeping::{Keeping, Kept, Parent};
 use super::step::{Done, Job, Settled};
-use crate::backend::artifacts;
-use crate::backend::local::LocalBackend;
+use crate::backend::{Backends, artifacts};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugins};
 use crate::record::Recorder;
@@ -36,7 +35,7 @@ pub struct Build {
     /// Who runs it.
     pub plugins: Plugins,
     /// Where commands run.
-    pub backend: Arc<LocalBackend>,
+    pub backends: Backends,
     /// How many steps run at once, and what a failure stops.
     pub manner: Manner,
     /// What it takes from the cache and keeps there; none if there is no cache.
@@ -89,7 +88,7 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
         started: Instant::now(),
         plan: build.plan,
         plugins: build.plugins,
-        backend: build.backend,
+        backends: build.backends,
         keeping: keeping.clone(),
         record: record.clone(),
         artifacts: build.artifacts,
@@ -126,7 +125,7 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
 struct Run {
     plan: Arc<Plan>,
     plugins: Plugins,
-    backend: Arc<LocalBackend>,
+    backends: Backends,
     keeping: Option<Arc<Keeping>>,
     record: Option<Arc<Recorder>>,
     artifacts: PathBuf,
@@ -434,7 +433,7 @@ impl Run {
             step_id: self.steps[step].id,
             run_id: self.run_id,
             archive: self.archive,
-            backend: self.backend.clone(),
+            backends: self.backends.clone(),
             events: self.events.clone(),
             secrets: self.world.secrets.clone(),
             record: self.record.clone(),

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::dispatcher::Outcome;
-use super::keeping::{Hold, Keeping, Made, Parent};
-use crate::backend::artifacts;
-use crate::backend::local::{KEPT, LocalBackend, WORKSPACE};
+use super::keeping::{Hold, Keeping, Made, ON_ENGINE, Parent};
+use crate::backend::local::{KEPT, WORKSPACE};
+use crate::backend::{Backends, artifacts};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
 use crate::content::Produced;
 use crate::pipeline::PlannedStep;
@@ -46,7 +46,7 @@ pub(super) struct Job {
     pub(super) step_id: Uuid,
     pub(super) run_id: Uuid,
     pub(super) archive: ArchiveId,
-    pub(super) backend: Arc<LocalBackend>,
+    pub(super) backends: Backends,
     pub(super) events: EventSender,
     pub(super) secrets: Arc<Secrets>,
     pub(super) record: Option<Arc<Recorder>>,
@@ -202,7 +202,10 @@ impl Job {
         let limits = executor_call(self.planned.timeout);
         let asked: Result<StepResult, PluginFailure> =
             live.ask("hm_executor_run", &self.input(cache), &limits).await;
-        asked.is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag))
+        let said = asked
+            .is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag));
+        // There are plugins that do not look.
+        said && (!plugin.asks_for(ON_ENGINE) || self.backends.docker.has(&tag.0).await.unwrap_or(false))
     }
 
     /// Brings back what the step had produced. If that is not possible, the step has to produce it again.
@@ -295,14 +298,18 @@ impl Job {
             archive: self.archive,
             parent: self.parent.clone(),
             cache: cache.clone(),
+            is_built_in: !self.planned.children.is_empty(),
             artifacts: Some(self.artifacts.clone()),
         };
-        StepContext::new(terms, self.backend.clone(), events, log, self.secrets.clone())
+        StepContext::new(terms, self.backends.clone(), events, log, self.secrets.clone())
     }
 
     fn input(&self, cache_lookup: CacheDecision) -> ExecutorInput {
+        let mut step = self.planned.step.clone();
+        // That of the pipeline, if the step has none of its own.
+        step.image = self.planned.image.clone().or(step.image);
         ExecutorInput {
-            step: self.planned.step.clone(),
+            step,
             workspace_archive_id: self.archive,
             env: self.env.clone(),
             workdir: WORKSPACE.into(),

@@ -178,7 +178,7 @@ impl Plugins {
     fn index(loaded: Vec<Arc<Plugin>>, absent: Vec<Absent>) -> Self {
         let mut by_name: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
         let mut verbs = BTreeMap::new();
-        let mut defaults = BTreeMap::new();
+        let mut defaults: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
         let mut this = Self {
             loaded: Vec::new(),
             absent,
@@ -195,7 +195,10 @@ impl Plugins {
                 match capability {
                     Capability::StepExecutor(StepExecutorSpec { runner, default, .. }) => {
                         conflicts.extend(claim("runner", runner, plugin, &mut this.runners));
-                        if *default {
+                        // Who installs a plugin does not mean to move all steps to it.
+                        let settled =
+                            defaults.get("runner").is_some_and(|first| first.origin == Origin::BuiltIn);
+                        if *default && !settled {
                             conflicts.extend(claim("being the default", "runner", plugin, &mut defaults));
                             this.default_runner.get_or_insert_with(|| runner.clone());
                         }

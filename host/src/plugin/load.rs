@@ -258,6 +258,12 @@ pub struct Live {
 }
 
 impl Plugin {
+    /// Whether its manifest asks for host functions with such names.
+    #[must_use]
+    pub fn asks_for(&self, prefix: &str) -> bool {
+        self.manifest.required_host_fns.iter().any(|name| name.starts_with(prefix))
+    }
+
     /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
     #[must_use]
     pub fn instance(&self, mut start: Start) -> Live {

@@ -4,11 +4,13 @@
 mod audit;
 mod browser;
 mod diagnostics;
+mod docker;
 mod gate;
 mod handles;
 mod keyring;
 mod kv;
 mod lines;
+mod linking;
 mod log;
 mod output;
 mod policy;
@@ -31,12 +33,13 @@ pub use audit::{Audit, AuditLine};
 pub use diagnostics::{Diagnostic, Diagnostics, Said};
 pub use handles::Handles;
 pub use lines::LineSplitter;
+pub use linking::{host_functions, reference, required_but_unknown};
 pub use output::{Output, Stream};
 pub use policy::{Decision, Grants, Policy, Reach};
 pub use reach::{Authorities, Outside};
 pub use secrets::{Masker, Secrets, TooManySecrets};
 pub use step::{EventSender, StepContext, StepTerms};
-pub use table::{Grant, HostFn, TABLE, host_functions, reference, required_but_unknown};
+pub use table::{Grant, HostFn, TABLE};
 pub use world::World;
 
 use crate::backend::kv::Values;

@@ -34,7 +34,7 @@ async fn archive(state: &mut PluginState, id: ArchiveId) -> Result<std::sync::Ar
     if id != step.terms.archive {
         return Err(failed(Misuse::NotItsArchive));
     }
-    step.backend.archive().await.map_err(failed)
+    step.backends.local.archive().await.map_err(failed)
 }
 
 /// `hm_fs_read_config`: a file below the project's `.hm` or `.harmont`, or null.

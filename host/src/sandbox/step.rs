@@ -1,6 +1,6 @@
 //! What an executor's instance acts on: its own step, and nothing of any other. Log lines become events here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{LineSplitter, Masker, Secrets};
-use crate::backend::local::LocalBackend;
+use crate::backend::Backends;
+use crate::backend::docker::Container;
 use crate::content::Produced;
 use crate::record::StepLog;
 
@@ -28,6 +29,8 @@ pub struct StepTerms {
     pub parent: Option<SnapshotRef>,
     /// What it may take from the cache, or keep there.
     pub cache: CacheDecision,
+    /// Whether other steps build in it.
+    pub is_built_in: bool,
     /// The directory for what it produces; none where nobody wants that.
     pub artifacts: Option<PathBuf>,
 }
@@ -37,9 +40,13 @@ pub struct StepContext {
     /// What it may do.
     pub terms: StepTerms,
     /// What runs commands.
-    pub backend: Arc<LocalBackend>,
+    pub backends: Backends,
     /// The sandboxes that this instance has started; it can act on no others.
     pub sandboxes: BTreeSet<String>,
+    /// The containers that this instance has made, by their ids; it can act on no others.
+    pub containers: BTreeMap<String, Container>,
+    /// What it has called the states of containers that it has saved.
+    pub saved: BTreeSet<String>,
     /// What was brought out of them.
     pub produced: Vec<Produced>,
     events: EventSender,
@@ -61,14 +68,15 @@ impl StepContext {
     #[must_use]
     pub fn new(
         terms: StepTerms,
-        backend: Arc<LocalBackend>,
+        backends: Backends,
         events: EventSender,
         log: Option<StepLog>,
         secrets: Arc<Secrets>,
     ) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let (sandboxes, produced) = (BTreeSet::new(), Vec::new());
-        Self { terms, backend, sandboxes, produced, events, log, secrets, stdout, stderr }
+        let (sandboxes, saved, containers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let produced = Vec::new();
+        Self { terms, backends, sandboxes, containers, saved, produced, events, log, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
@@ -88,8 +96,12 @@ impl StepContext {
         self.send(StdStream::Stderr, lines).await;
     }
 
-    /// Ends the output: where its log is, if there is a whole one, and what was brought out.
+    /// Ends what still runs, and the output: where its log is, if there is a whole one, and what was brought out.
     pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<Produced>) {
+        for container in std::mem::take(&mut self.containers).into_values() {
+            // What cannot be removed now is tried again at the end of the build, which says so.
+            let _ = container.end().await;
+        }
         self.end_of_output().await;
         (self.log.take().and_then(StepLog::finish), std::mem::take(&mut self.produced))
     }

@@ -19,7 +19,7 @@ use crate::content::Produced;
 const OUTPUT_CHUNKS: usize = 16;
 
 /// What a shell exits with when it cannot find a command.
-const NOT_FOUND: i32 = 127;
+pub(super) const NOT_FOUND: i32 = 127;
 
 /// A call that the plugin had no reason to make.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,12 @@ pub(super) enum Misuse {
     /// The sandbox is not one that this step has started.
     #[error("`{0}` is not a sandbox of this step")]
     NotItsSandbox(String),
+    /// The container is not one that this step has started.
+    #[error("`{0}` is not a container of this step")]
+    NotItsContainer(String),
+    /// The image is not one that this step has saved.
+    #[error("`{0}` is not an image that this step has saved")]
+    NotItsImage(String),
     /// The snapshot is kept for later builds, and is neither this step's nor its parent's.
     #[error("the snapshot `{0}` is neither this step's nor its parent's")]
     NotItsSnapshot(String),
@@ -83,7 +89,7 @@ fn own_sandbox(step: &StepContext, id: &[u8]) -> Result<String, HostError> {
 }
 
 /// Checks that a snapshot, if it is one that outlives builds, is one that this step was told of.
-fn own_snapshot(step: &StepContext, snapshot: &SnapshotRef) -> Result<(), HostError> {
+pub(super) fn own_snapshot(step: &StepContext, snapshot: &SnapshotRef) -> Result<(), HostError> {
     let told = match &step.terms.cache {
         CacheDecision::Hit { tag } | CacheDecision::MissBuildAs { tag } => Some(tag),
         CacheDecision::MissNoCommit => None,
@@ -93,6 +99,54 @@ fn own_snapshot(step: &StepContext, snapshot: &SnapshotRef) -> Result<(), HostEr
         Ok(())
     } else {
         Err(failed(Misuse::NotItsSnapshot(snapshot.0.clone())))
+    }
+}
+
+/// Whether a name is the one under which this step is to keep its files. No other may look like such a one.
+pub(super) fn own_name(step: &StepContext, name: &SnapshotRef) -> Result<bool, HostError> {
+    match &step.terms.cache {
+        CacheDecision::MissBuildAs { tag } if tag == name => Ok(true),
+        _ if name.0.starts_with(KEPT) => Err(failed(Misuse::NotItsName(name.0.clone()))),
+        _ => Ok(false),
+    }
+}
+
+/// Does something that has output, which becomes that of the step.
+pub(super) async fn with_output<T, F: Future<Output = T>>(
+    step: &mut StepContext,
+    work: impl FnOnce(mpsc::Sender<(StdStream, Vec<u8>)>) -> F,
+) -> T {
+    let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
+    let lines = async {
+        while let Some((stream, bytes)) = chunks.recv().await {
+            step.output(stream, &bytes).await;
+        }
+        step.end_of_output().await;
+    };
+    let (ended, ()) = tokio::join!(work(sender), lines);
+    ended
+}
+
+/// Answers what was brought out of where a step runs. What is wrong with that is the step's fault and said in its output; the plugin
+/// hears only that it did not work.
+pub(super) async fn brought_out(
+    step: &mut StepContext,
+    collected: Result<Collected, &(dyn std::error::Error + Send + Sync)>,
+) -> Result<Vec<u8>, HostError> {
+    match collected {
+        Ok(Collected { artifacts, notes }) => {
+            for note in notes {
+                step.lines(StdStream::Stderr, &format!("hm: {note}")).await;
+            }
+            let named: Vec<_> = artifacts.iter().map(Produced::artifact).collect();
+            let answer = serde_json::to_vec(&named).map_err(failed)?;
+            step.produced = artifacts;
+            Ok(answer)
+        }
+        Err(error) => {
+            step.lines(StdStream::Stderr, &format!("hm: {}", with_causes(error))).await;
+            Ok(b"null".to_vec())
+        }
     }
 }
 
@@ -112,7 +166,7 @@ pub(super) fn sandbox_start(state: &mut PluginState, args: Args) -> HostFuture<'
         if let Some(parent) = &start.parent {
             own_snapshot(step, parent)?;
         }
-        let id = step.backend.start(start.parent.as_ref()).await.map_err(failed)?;
+        let id = step.backends.local.start(start.parent.as_ref()).await.map_err(failed)?;
         step.sandboxes.insert(id.clone());
         Ok(id.into_bytes())
     })
@@ -125,15 +179,8 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
         let step = step(state)?;
         let id = own_sandbox(step, sandbox_id.as_bytes())?;
         let spec = ExecSpec { argv: cmd, env, workdir, network };
-        let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
-        let backend = step.backend.clone();
-        let lines = async {
-            while let Some((stream, bytes)) = chunks.recv().await {
-                step.output(stream, &bytes).await;
-            }
-            step.end_of_output().await;
-        };
-        let (ended, ()) = tokio::join!(backend.exec(&id, spec, sender), lines);
+        let backend = step.backends.local.clone();
+        let ended = with_output(step, |sender| backend.exec(&id, spec, sender)).await;
         let exit_code = match ended {
             // The step's own mistake, such as a shell that does not exist, and not the plugin's.
             Err(SandboxError::Command(reason)) => {
@@ -146,8 +193,7 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
     })
 }
 
-/// `hm_sandbox_artifacts`: files of the sandbox go to the user. What is wrong with them is the step's fault and said in its output;
-/// the plugin hears only that it did not work.
+/// `hm_sandbox_artifacts`: files of the sandbox go to the user.
 pub(super) fn sandbox_artifacts(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let SandboxArtifactsArgs { sandbox_id, paths } = json("hm_sandbox_artifacts", &args[0])?;
@@ -156,21 +202,11 @@ pub(super) fn sandbox_artifacts(state: &mut PluginState, args: Args) -> HostFutu
         // Before anything else: each call replaces what the one before has brought out.
         step.produced.clear();
         let Some(out) = step.terms.artifacts.clone() else { return Ok(b"[]".to_vec()) };
-        match step.backend.collect(&id, &paths, &out).await {
-            Ok(Collected { artifacts, notes }) => {
-                for note in notes {
-                    step.lines(StdStream::Stderr, &format!("hm: {note}")).await;
-                }
-                let named: Vec<_> = artifacts.iter().map(Produced::artifact).collect();
-                let answer = serde_json::to_vec(&named).map_err(failed)?;
-                step.produced = artifacts;
-                Ok(answer)
-            }
+        match step.backends.local.collect(&id, &paths, &out).await {
             Err(error @ (SandboxError::Artifacts(_) | SandboxError::Io { .. })) => {
-                step.lines(StdStream::Stderr, &format!("hm: {}", with_causes(&error))).await;
-                Ok(b"null".to_vec())
+                brought_out(step, Err(&error)).await
             }
-            Err(other) => Err(failed(other)),
+            collected => brought_out(step, Ok(collected.map_err(failed)?)).await,
         }
     })
 }
@@ -186,13 +222,12 @@ pub(super) fn sandbox_commit(state: &mut PluginState, args: Args) -> HostFuture<
         let SandboxCommitArgs { sandbox_id, keep_as } = json("hm_sandbox_commit", &args[0])?;
         let step = step(state)?;
         let id = own_sandbox(step, sandbox_id.as_bytes())?;
-        if let Some(name) = &keep_as {
-            let own = matches!(&step.terms.cache, CacheDecision::MissBuildAs { tag } if tag == name);
-            if !own {
-                return Err(failed(Misuse::NotItsName(name.0.clone())));
-            }
+        if let Some(name) = keep_as.as_ref()
+            && !own_name(step, name)?
+        {
+            return Err(failed(Misuse::NotItsName(name.0.clone())));
         }
-        let snapshot = step.backend.commit(&id, keep_as.as_ref()).await.map_err(failed)?;
+        let snapshot = step.backends.local.commit(&id, keep_as.as_ref()).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         serde_json::to_vec(&snapshot).map_err(failed)
     })
@@ -203,7 +238,7 @@ pub(super) fn sandbox_discard(state: &mut PluginState, args: Args) -> HostFuture
     Box::pin(async move {
         let step = step(state)?;
         let id = own_sandbox(step, &args[0])?;
-        step.backend.discard(&id).await.map_err(failed)?;
+        step.backends.local.discard(&id).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         Ok(Vec::new())
     })
@@ -215,6 +250,6 @@ pub(super) fn sandbox_exists(state: &mut PluginState, args: Args) -> HostFuture<
         let snapshot: SnapshotRef = json("hm_sandbox_exists", &args[0])?;
         let step = step(state)?;
         own_snapshot(step, &snapshot)?;
-        Ok(truth(step.backend.exists(&snapshot).await))
+        Ok(truth(step.backends.local.exists(&snapshot).await))
     })
 }

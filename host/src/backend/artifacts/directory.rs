@@ -107,20 +107,47 @@ impl Directory {
     /// # Errors
     /// What the system says; also if the name leads out, or through a link.
     pub(in crate::backend) fn put(&self, key: &str, from: &File) -> Result<Produced, ArtifactError> {
-        self.stop.check()?;
         let failed = |error| ArtifactError::io("write", self.path.join(key))(error);
         let about = from.metadata().map_err(failed)?;
         if !about.is_file() {
             return Err(failed(io::Error::other("it is no regular file")));
         }
+        let executable = about.permissions().mode() & 0o111 != 0;
+        self.place(key, executable, |to| self.copy(from, about.len(), to))
+    }
+
+    /// As [`put`](Self::put), what can be read.
+    ///
+    /// # Errors
+    /// As there; also if there are not exactly `size` bytes.
+    pub(in crate::backend) fn put_stream(
+        &self,
+        key: &str,
+        executable: bool,
+        from: impl Read,
+        size: u64,
+    ) -> Result<Produced, ArtifactError> {
+        self.place(key, executable, |to| {
+            let content = self.pass_on(from, size, to)?;
+            if content.size_bytes < size { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(content) }
+        })
+    }
+
+    fn place(
+        &self,
+        key: &str,
+        executable: bool,
+        copy: impl FnOnce(File) -> io::Result<Content>,
+    ) -> Result<Produced, ArtifactError> {
+        self.stop.check()?;
+        let failed = |error| ArtifactError::io("write", self.path.join(key))(error);
         let path = Path::new(key);
         let folder = make_below(&self.handle, parent(path)).map_err(failed)?;
-        let executable = about.permissions().mode() & 0o111 != 0;
         let mode = if executable { 0o777 } else { 0o666 };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = openat(&self.handle, &self.partial, flags, Mode::from_raw_mode(mode))
             .map_err(|errno| failed(errno.into()))?;
-        let put = self.copy(from, about.len(), File::from(to)).map_err(failed).and_then(|content| {
+        let put = copy(File::from(to)).map_err(failed).and_then(|content| {
             // Those who stopped us wait for nothing.
             self.stop.check()?;
             let renamed = name(path).and_then(|name| {
@@ -144,10 +171,10 @@ impl Directory {
         self.pass_on(from, size, to)
     }
 
-    fn pass_on(&self, from: &File, size: u64, to: impl Write) -> io::Result<Content> {
+    fn pass_on(&self, mut from: impl Read, size: u64, to: impl Write) -> io::Result<Content> {
         let (mut to, mut copied) = (Noting::new(to), 0);
         while copied < size && self.stop.check().is_ok() {
-            match io::copy(&mut from.take(CHUNK.min(size - copied)), &mut to)? {
+            match io::copy(&mut from.by_ref().take(CHUNK.min(size - copied)), &mut to)? {
                 0 => break,
                 more => copied += more,
             }

@@ -16,22 +16,10 @@ use super::{
 };
 use crate::{
     backend::artifacts::{
-        ArtifactError, Collected, Directory, MAX_BYTES, MAX_FILES, MAX_PATTERNS, Stop, StopOnDrop,
+        ArtifactError, Collected, Directory, LeftOut, MAX_BYTES, MAX_FILES, Patterns, Stop, StopOnDrop,
     },
     files::open_below,
-    globs::Pattern,
 };
-
-/// The patterns of a step, a bit each.
-type Which = u128;
-
-/// The patterns of a step.
-struct Patterns<'a> {
-    texts: &'a [String],
-    patterns: Vec<Pattern>,
-    /// Those that something was found for.
-    used: Which,
-}
 
 /// What was found in a workspace.
 #[derive(Default)]
@@ -39,15 +27,6 @@ struct Found {
     /// Regular files: where they are in the workspace, and on disk.
     files: Vec<(PathBuf, PathBuf)>,
     left_out: LeftOut,
-}
-
-/// How many things have names that are wanted, and are not brought out all the same.
-#[derive(Default)]
-struct LeftOut {
-    links: usize,
-    others: usize,
-    closed: usize,
-    odd_names: usize,
 }
 
 impl LocalBackend {
@@ -107,9 +86,7 @@ fn collect(trees: &[PathBuf], texts: &[String], out: &Path, stop: &Stop) -> Resu
         }
         Ok(artifacts)
     })?;
-    let mut notes = patterns.unused();
-    notes.extend(left_out.note());
-    Ok(Collected { artifacts, notes })
+    Ok(Collected { artifacts, notes: patterns.notes(&left_out) })
 }
 
 /// Opens a file of a layer: neither it nor anything on the way there is a link, whoever made one of it meanwhile.
@@ -120,7 +97,7 @@ fn open(path: &Path, source: &Path) -> io::Result<File> {
 }
 
 /// Looks for what the patterns name in the trees, topmost first, as the kernel would show them.
-fn find(trees: &[PathBuf], patterns: &mut Patterns<'_>, stop: &Stop) -> Result<Found, SandboxError> {
+fn find(trees: &[PathBuf], patterns: &mut Patterns, stop: &Stop) -> Result<Found, SandboxError> {
     let mut found = Found::default();
     let top = PathBuf::new();
     let all = patterns.naming(&top);
@@ -145,7 +122,7 @@ fn find(trees: &[PathBuf], patterns: &mut Patterns<'_>, stop: &Stop) -> Result<F
                 }
                 Sources::File(_) if named == 0 => {}
                 Sources::File(source) => {
-                    patterns.used |= named;
+                    patterns.found(named);
                     let about = fs::symlink_metadata(&source).map_err(SandboxError::io("read", &source))?;
                     if about.is_file() {
                         found.files.push((path, source));
@@ -162,46 +139,4 @@ fn find(trees: &[PathBuf], patterns: &mut Patterns<'_>, stop: &Stop) -> Result<F
         }
     }
     Ok(found)
-}
-
-impl<'a> Patterns<'a> {
-    fn new(texts: &'a [String]) -> Result<Self, ArtifactError> {
-        if texts.len() > MAX_PATTERNS {
-            return Err(ArtifactError::TooManyPatterns);
-        }
-        let read = |text: &String| {
-            Pattern::new(text).map_err(|reason| ArtifactError::Pattern { pattern: text.clone(), reason })
-        };
-        Ok(Self { texts, patterns: texts.iter().map(read).collect::<Result<_, _>>()?, used: 0 })
-    }
-
-    fn naming(&self, path: &Path) -> Which {
-        let named = self.patterns.iter().enumerate().filter(|(_, pattern)| pattern.names(path));
-        named.fold(0, |which, (index, _)| which | 1 << index)
-    }
-
-    fn may_name_below(&self, directory: &Path) -> bool {
-        self.patterns.iter().any(|pattern| pattern.may_name_below(directory))
-    }
-
-    /// A sentence for each that found nothing.
-    fn unused(&self) -> Vec<String> {
-        let unused = self.texts.iter().enumerate().filter(|(index, _)| self.used & 1 << index == 0);
-        unused.map(|(_, text)| format!("no file matches the artifacts `{text}`")).collect()
-    }
-}
-
-impl LeftOut {
-    /// What there is to say.
-    fn note(&self) -> Option<String> {
-        let counts = [
-            (self.links, "symbolic links"),
-            (self.others, "devices, sockets or pipes"),
-            (self.closed, "that cannot be read"),
-            (self.odd_names, "with names that are not UTF-8"),
-        ];
-        let counts = counts.iter().filter(|(count, _)| *count > 0);
-        let said: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
-        (!said.is_empty()).then(|| format!("left out of the artifacts: {}", said.join(", ")))
-    }
 }

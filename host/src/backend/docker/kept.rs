@@ -1,0 +1,402 @@
+//! Images that outlive their run: what the cache knows of each, whether it can still be started from, and giving up those that
+//! nobody wants. Which are wanted is decided elsewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bollard::query_parameters::{
+    CommitContainerOptionsBuilder, ListImagesOptionsBuilder, TagImageOptionsBuilder,
+};
+use hm_plugin_protocol::SnapshotRef;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::changes::Changes;
+use super::error::is_missing;
+use super::manifest::Manifest;
+use super::reap::plain;
+use super::{
+    Container, DockerBackend, DockerError, Engine, LABEL_CACHE, Lineage, OF_RUN, Reach, Snapshot, Tree,
+    artifacts,
+};
+use crate::backend::local::KEPT;
+use crate::files::{read_regular, write_atomically};
+
+/// What the cache knows of an image.
+const ABOUT: &str = "about.json";
+
+/// What steps have changed in it.
+const CHANGES: &str = "changes";
+
+/// What the project was then.
+const TREE: &str = "tree";
+
+/// What stands for a cache.
+const ID: &str = "id";
+
+/// The form of these files.
+const FORMAT: u32 = 1;
+
+/// No file of these is longer, in bytes.
+const MAX_BYTES: usize = 256 << 20;
+
+/// What is written down of the kept images of a cache, in `images/`.
+#[derive(Debug, Clone)]
+pub struct KeptImages {
+    root: PathBuf,
+}
+
+/// What became of images that nobody wants.
+#[derive(Debug, Default)]
+pub struct Cleared {
+    /// How many are gone.
+    pub images: usize,
+    /// How much of the engine's disk they took.
+    pub bytes: u64,
+    /// How many containers and images of runs that are no more are gone.
+    pub abandoned: usize,
+    /// How many stay, as they are on another engine than this one.
+    pub elsewhere: usize,
+    /// How many stay, since no engine can be asked, and why.
+    pub left: Option<(usize, DockerError)>,
+}
+
+/// What is known of an image without asking its engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct About {
+    format: u32,
+    /// The engine's name for itself.
+    engine: String,
+    /// The image's id.
+    image: String,
+    user: Option<String>,
+    /// The image that it all began with, by name and by id.
+    base: (String, String),
+    workdir: String,
+    /// What it takes on the engine's disk beyond the image that it was made from.
+    bytes: u64,
+}
+
+impl KeptImages {
+    /// Those of a cache.
+    #[must_use]
+    pub fn open(cache: &Path) -> Self {
+        Self { root: cache.join("images") }
+    }
+
+    /// Every image, with how much of its engine's disk it takes.
+    ///
+    /// # Errors
+    /// The cache cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(SnapshotRef, u64)>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(tag) = name.to_str().map(|name| SnapshotRef(format!("{KEPT}{name}"))) else { continue };
+            if digits(&tag).is_some() {
+                let bytes = self.about(&tag).map_or(0, |about| about.bytes);
+                found.push((tag, bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays written down.
+    /// No engine is asked for anything if none ever was for this cache.
+    ///
+    /// # Errors
+    /// The cache cannot be read or written, or an engine refuses.
+    pub async fn keep_only(&self, live: &BTreeSet<String>, reach: &Reach) -> Result<Cleared, DockerError> {
+        let mut cleared = Cleared::default();
+        if !self.root.join(ID).exists() {
+            return Ok(cleared);
+        }
+        let listed = self.list().map_err(DockerError::io("read what images are kept"))?;
+        let unwanted: Vec<_> = listed.into_iter().filter(|(tag, _)| !live.contains(&tag.0)).collect();
+        let engine = match Engine::connect(reach, self).await {
+            Ok(engine) => engine,
+            Err(error) => {
+                cleared.left = Some((unwanted.len(), error));
+                return Ok(cleared);
+            }
+        };
+        cleared.abandoned = engine.remove_abandoned().await?;
+        for (tag, bytes) in unwanted {
+            if self.about(&tag).is_some_and(|about| about.engine != engine.id) {
+                cleared.elsewhere += 1;
+                continue;
+            }
+            engine.remove_image(&tag.0).await?;
+            self.forget(&tag).map_err(DockerError::io("write to the cache"))?;
+            cleared.images += 1;
+            cleared.bytes = cleared.bytes.saturating_add(bytes);
+        }
+        // Those that were made and never written down.
+        for tag in engine.kept_for(&self.id().map_err(DockerError::io("read the cache"))?).await? {
+            if !live.contains(&tag) && self.about(&SnapshotRef(tag.clone())).is_none() {
+                engine.remove_image(&tag).await?;
+                cleared.images += 1;
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// What stands for this cache where others may be as well.
+    pub(super) fn id(&self) -> io::Result<String> {
+        let file = self.root.join(ID);
+        for _ in 0..2 {
+            match read_regular(&file, 100) {
+                Ok(id) => return Ok(String::from_utf8_lossy(&id).into_owned()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            fs::create_dir_all(&self.root)?;
+            // Whoever comes first: a link does not replace what is there.
+            let own = self.root.join(format!("id-{}", Uuid::new_v4().simple()));
+            write_atomically(&own, Uuid::new_v4().simple().to_string().as_bytes())?;
+            let linked = fs::hard_link(&own, &file);
+            fs::remove_file(&own)?;
+            match linked {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Err(io::Error::other("the cache's id comes and goes"))
+    }
+
+    fn place(&self, tag: &SnapshotRef) -> Option<PathBuf> {
+        Some(self.root.join(digits(tag)?))
+    }
+
+    fn about(&self, tag: &SnapshotRef) -> Option<About> {
+        let bytes = read_regular(&self.place(tag)?.join(ABOUT), MAX_BYTES).ok()?;
+        serde_json::from_slice(&bytes).ok().filter(|about: &About| about.format == FORMAT)
+    }
+
+    /// All that is known of an image; none if that is not whole.
+    fn read(&self, tag: &SnapshotRef) -> Option<(About, Manifest, Changes)> {
+        let place = self.place(tag)?;
+        let read = |name| read_regular(&place.join(name), MAX_BYTES).ok();
+        let (about, tree, changes) = (self.about(tag)?, read(TREE)?, read(CHANGES)?);
+        Some((about, Manifest::read(&tree)?, Changes::read(&changes)?))
+    }
+
+    fn write(&self, tag: &SnapshotRef, about: &About, tree: &Manifest, changes: &Changes) -> io::Result<()> {
+        let place = self.place(tag).ok_or(io::ErrorKind::InvalidInput)?;
+        fs::create_dir_all(&place)?;
+        let mut bytes = Vec::new();
+        tree.write(&mut bytes)?;
+        write_atomically(&place.join(TREE), &bytes)?;
+        bytes.clear();
+        changes.write(&mut bytes)?;
+        write_atomically(&place.join(CHANGES), &bytes)?;
+        // The last: without it, nothing is there.
+        write_atomically(&place.join(ABOUT), &serde_json::to_vec(about)?)
+    }
+
+    fn forget(&self, tag: &SnapshotRef) -> io::Result<()> {
+        match self.place(tag).map(fs::remove_dir_all) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The 32 digits of the name of a kept state; none if it has another form.
+fn digits(tag: &SnapshotRef) -> Option<&str> {
+    let digits = tag.0.strip_prefix(KEPT)?;
+    let is_one = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_one.then_some(digits)
+}
+
+impl Container {
+    /// Ends the container, and saves its files as a state that steps of this run can start from. One that is to be kept for later runs
+    /// is also an image of that name then; where that does not work, the answer is another name.
+    ///
+    /// # Errors
+    /// The engine does not make an image of it.
+    pub async fn commit(&mut self, tag: &SnapshotRef, keep: bool) -> Result<SnapshotRef, DockerError> {
+        let backend = self.backend().clone();
+        if backend.books().snapshots.contains_key(&tag.0) {
+            return Err(DockerError::TagTaken(tag.0.clone()));
+        }
+        self.stop().await?;
+        let engine = backend.engine().await?;
+        let changed = if keep { backend.changed(engine, self).await } else { Ok(None) };
+        let image = backend.commit_image(engine, self.name(), keep).await?;
+        let from = self.from().clone();
+        let (changes, trouble) = match changed {
+            Ok(changes) => (changes, None),
+            Err(error) => (None, Some(error)),
+        };
+        let tree = match &from.lineage.tree {
+            Tree::Nothing => Tree::Nothing,
+            Tree::Now | Tree::Former(_) => Tree::Now,
+        };
+        let (base, workdir) = (from.lineage.base.clone(), self.spec().workdir.clone());
+        let is_known = changes.is_some();
+        let lineage = Arc::new(Lineage { base, workdir, tree, changes });
+        let snapshot = Snapshot { image: image.clone(), user: from.user.clone(), lineage };
+        let kept = match trouble {
+            Some(error) => Err(error),
+            None if is_known => backend.keep(engine, tag, &snapshot, &from.image).await.map(|()| true),
+            None => Ok(false),
+        };
+        let name = match kept {
+            Ok(true) => tag.clone(),
+            Ok(false) if !keep => tag.clone(),
+            Ok(false) => SnapshotRef(image),
+            Err(error) => {
+                let _ = backend.trouble.set(with_causes(&error));
+                SnapshotRef(image)
+            }
+        };
+        let mut books = backend.books();
+        // By both: a plugin may not hear what the answer is.
+        books.snapshots.insert(tag.0.clone(), snapshot.clone());
+        books.snapshots.insert(name.0.clone(), snapshot);
+        Ok(name)
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl DockerBackend {
+    /// Makes an image of a container, and answers with its name, which is of this run.
+    pub(super) async fn commit_image(
+        &self,
+        engine: &Engine,
+        container: &str,
+        keep: bool,
+    ) -> Result<String, DockerError> {
+        let tag = self.run_tag(engine);
+        let options =
+            CommitContainerOptionsBuilder::default().container(container).repo(OF_RUN).tag(&tag).pause(false);
+        let cache =
+            if keep { Some(self.kept.id().map_err(DockerError::io("write to the cache"))?) } else { None };
+        let labels = cache.map(|id| [(LABEL_CACHE.to_owned(), id)].into());
+        let config = bollard::models::ContainerConfig { labels, ..Default::default() };
+        let made = engine.docker.commit_container(options.build(), config).await;
+        made.map_err(engine.failed("make an image of a container"))?;
+        Ok(format!("{OF_RUN}:{tag}"))
+    }
+
+    /// What steps have changed in a container's workspace since it was the project's; none if that is not known.
+    async fn changed(&self, engine: &Engine, container: &Container) -> Result<Option<Changes>, DockerError> {
+        let Some(before) = &container.from().lineage.changes else { return Ok(None) };
+        let changes = engine.docker.container_changes(container.name()).await;
+        let changes = changes.map_err(engine.failed("tell what has changed in a container"))?;
+        let mut now = Changes::of(&changes.unwrap_or_default(), container.workdir());
+        for path in now.unclear(self.manifest().await?) {
+            let place = format!("{}/{path}", container.workdir());
+            let is = artifacts::is_directory(&engine.docker, container.name(), &place).await;
+            if is.map_err(engine.failed("look at a directory in a container"))? {
+                now.forget(&path);
+            }
+        }
+        Ok(Some(before.followed_by(now)))
+    }
+
+    /// Gives an image the name under which later runs find it, and writes down what they have to know.
+    async fn keep(
+        &self,
+        engine: &Engine,
+        tag: &SnapshotRef,
+        snapshot: &Snapshot,
+        from: &str,
+    ) -> Result<(), DockerError> {
+        let lineage = snapshot.lineage.clone();
+        let inspect = async |image: &str| {
+            let found = engine.docker.inspect_image(image).await;
+            found.map_err(engine.failed(format!("look at the image `{image}`")))
+        };
+        let (image, from) = (inspect(&snapshot.image).await?, inspect(from).await?);
+        let grown = image.size.unwrap_or_default().saturating_sub(from.size.unwrap_or_default());
+        let about = About {
+            format: FORMAT,
+            engine: engine.id.clone(),
+            image: image.id.unwrap_or_default(),
+            user: snapshot.user.clone(),
+            base: lineage.base.clone(),
+            workdir: lineage.workdir.clone(),
+            bytes: u64::try_from(grown).unwrap_or_default(),
+        };
+        let tree = match lineage.tree {
+            Tree::Nothing => Arc::default(),
+            Tree::Now | Tree::Former(_) => self.manifest().await?.clone(),
+        };
+        let (kept, name) = (self.kept.clone(), tag.clone());
+        let written = spawn_blocking(move || {
+            let changes = lineage.changes.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+            kept.write(&name, &about, &tree, changes)
+        });
+        let written = written.await.map_err(DockerError::Task)?;
+        written.map_err(DockerError::io(format!("write down what the image `{}` holds", tag.0)))?;
+        engine.tag(&snapshot.image, &tag.0).await
+    }
+
+    /// Whether a kept image can be started from on the project as it is now. If so, it stays for as long as this run.
+    pub(super) async fn take_kept(&self, name: &str) -> Result<bool, DockerError> {
+        let tag = SnapshotRef(name.to_owned());
+        let kept = self.kept.clone();
+        let read = spawn_blocking(move || kept.read(&tag)).await.map_err(DockerError::Task)?;
+        let Some((about, then, changes)) = read else { return Ok(false) };
+        let engine = self.engine().await?;
+        let id = async |image: &str| match engine.docker.inspect_image(image).await {
+            Err(error) if is_missing(&error) => Ok(None),
+            found => {
+                found.map(|found| found.id).map_err(engine.failed(format!("look for the image `{image}`")))
+            }
+        };
+        let is_same = about.engine == engine.id && id(name).await?.as_ref() == Some(&about.image);
+        // If the first image is gone, its name means nothing else.
+        if !is_same || id(&about.base.0).await?.is_some_and(|id| id != about.base.1) {
+            return Ok(false);
+        }
+        let difference = then.difference(self.manifest().await?);
+        let can_say = |path: &Vec<u8>| std::str::from_utf8(path).is_ok();
+        if difference.covered_by(&changes) || !difference.gone.keys().all(can_say) {
+            return Ok(false);
+        }
+        // A name of this run keeps it, whoever gives up the other one.
+        let image = format!("{OF_RUN}:{}", self.run_tag(engine));
+        match engine.tag(&about.image, &image).await {
+            Err(DockerError::Refused { .. }) => return Ok(false),
+            tagged => tagged?,
+        }
+        let tree = if difference.is_empty() { Tree::Now } else { Tree::Former(then) };
+        let lineage = Lineage { base: about.base, workdir: about.workdir, tree, changes: Some(changes) };
+        let snapshot = Snapshot { image, user: about.user, lineage: Arc::new(lineage) };
+        self.books().snapshots.insert(name.to_owned(), snapshot);
+        Ok(true)
+    }
+}
+
+impl Engine {
+    async fn tag(&self, image: &str, name: &str) -> Result<(), DockerError> {
+        let (repo, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        let options = TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
+        let tagged = self.docker.tag_image(image, Some(options)).await;
+        tagged.map_err(self.failed("name an image"))
+    }
+
+    /// The names of images that are kept for a cache.
+    async fn kept_for(&self, cache: &str) -> Result<Vec<String>, DockerError> {
+        let filters = [("label", vec![format!("{LABEL_CACHE}={cache}")])].into();
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let images = self.docker.list_images(Some(options)).await.map_err(self.failed("list images"))?;
+        let tags = images.into_iter().flat_map(|image| image.repo_tags);
+        Ok(tags.map(|tag| plain(&tag).to_owned()).filter(|tag| tag.starts_with(KEPT)).collect())
+    }
+}

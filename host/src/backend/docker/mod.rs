@@ -1,0 +1,347 @@
+//! Containers and images of a Docker Engine, or of what answers like one: those of one run, and what is kept of them for later
+//! ones. Which step runs in which, and whether it may, is decided above.
+
+mod artifacts;
+mod changes;
+mod container;
+mod context;
+mod credentials;
+mod endpoint;
+mod error;
+mod exec;
+mod grounds;
+mod kept;
+#[cfg(test)]
+mod lab;
+mod limits;
+mod manifest;
+mod owner;
+mod pull;
+mod reap;
+mod reference;
+mod tar;
+mod tls;
+mod transport;
+mod untar;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::{JoinSet, spawn_blocking};
+use uuid::Uuid;
+
+use self::changes::Changes;
+pub use self::container::{Container, ContainerSpec};
+pub use self::endpoint::{Endpoint, EndpointError, Reach};
+pub use self::error::DockerError;
+use self::error::is_missing;
+pub use self::exec::Command;
+use self::grounds::Grounds;
+pub use self::kept::{Cleared, KeptImages};
+pub use self::limits::Limits;
+use self::manifest::Manifest;
+use self::owner::Owner;
+use super::local::{KEPT, LocalBackend};
+
+/// The repository of the images of a run. The tag says whose they are.
+const OF_RUN: &str = "hm-run";
+
+/// What the engine calls whoever made a container.
+const LABEL_OWNER: &str = "dev.harmont.hm.owner";
+
+/// What the engine calls the run that a container or an image is of.
+const LABEL_RUN: &str = "dev.harmont.hm.run";
+
+/// What the engine calls the step that a container or an image is of.
+const LABEL_STEP: &str = "dev.harmont.hm.step";
+
+/// What the engine calls the cache that an image is kept for.
+const LABEL_CACHE: &str = "dev.harmont.hm.cache";
+
+/// How long a build waits at its end for what has to be removed.
+const CLOSING: Duration = Duration::from_secs(120);
+
+/// What a [`DockerBackend`] has to know.
+#[derive(Clone)]
+pub struct DockerConfig {
+    /// How to find the engine.
+    pub reach: Reach,
+    /// Where it is written down what is kept.
+    pub cache: PathBuf,
+    /// The run; no two at a time have the same.
+    pub run_id: Uuid,
+    /// Whether any step may have the network.
+    pub network: bool,
+    /// What a container may use.
+    pub limits: Limits,
+}
+
+/// The containers and images of one run. Nothing is asked of an engine before something is needed.
+pub struct DockerBackend {
+    config: DockerConfig,
+    local: Arc<LocalBackend>,
+    kept: KeptImages,
+    engine: OnceCell<Engine>,
+    /// The project's files, as every container gets them.
+    project: OnceCell<PathBuf>,
+    manifest: OnceCell<Arc<Manifest>>,
+    grounds: Grounds,
+    books: Mutex<Books>,
+    /// Containers on their way out.
+    endings: Mutex<JoinSet<()>>,
+    /// Why something could not be kept, the first time.
+    trouble: OnceLock<String>,
+}
+
+/// An engine that answers.
+#[derive(Clone)]
+struct Engine {
+    docker: Docker,
+    endpoint: Endpoint,
+    /// Its own name for itself.
+    id: String,
+    has_init: bool,
+    /// How many processors it has.
+    cpus: Option<i64>,
+    owner: Owner,
+}
+
+#[derive(Default)]
+struct Books {
+    /// What steps have saved, by what they call it.
+    snapshots: HashMap<String, Snapshot>,
+    /// The next container's or image's.
+    number: u32,
+}
+
+/// A state that containers can start from.
+#[derive(Debug, Clone)]
+struct Snapshot {
+    /// What the engine calls it.
+    image: String,
+    /// Who commands in it run as, if its makers said so.
+    user: Option<String>,
+    lineage: Arc<Lineage>,
+}
+
+/// What is known of a state's workspace.
+#[derive(Debug)]
+struct Lineage {
+    /// The image that it all began with, by name and by id.
+    base: (String, String),
+    workdir: String,
+    tree: Tree,
+    /// What steps have changed since; none if that is not known.
+    changes: Option<Changes>,
+}
+
+/// The project's files in a workspace.
+#[derive(Debug)]
+enum Tree {
+    /// None of them.
+    Nothing,
+    /// As they are in this run.
+    Now,
+    /// As they were in another run.
+    Former(Manifest),
+}
+
+impl DockerBackend {
+    /// Prepares a run. It is closed before the other back end, which has the project's files, is.
+    #[must_use]
+    pub fn new(config: DockerConfig, local: Arc<LocalBackend>) -> Self {
+        Self {
+            kept: KeptImages::open(&config.cache),
+            config,
+            local,
+            engine: OnceCell::new(),
+            project: OnceCell::new(),
+            manifest: OnceCell::new(),
+            grounds: Grounds::default(),
+            books: Mutex::default(),
+            endings: Mutex::default(),
+            trouble: OnceLock::new(),
+        }
+    }
+
+    /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that are no more.
+    ///
+    /// # Errors
+    /// There is none that answers.
+    pub async fn connect(&self) -> Result<(), DockerError> {
+        self.engine().await.map(|_| ())
+    }
+
+    /// Whether the engine has an image or a snapshot: of a kept one, whether a step can start from it on the project as it is now.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or the project cannot be read.
+    pub async fn has(&self, image: &str) -> Result<bool, DockerError> {
+        if self.books().snapshots.contains_key(image) {
+            return Ok(true);
+        }
+        if image.starts_with(KEPT) {
+            return self.take_kept(image).await;
+        }
+        let engine = self.engine().await?;
+        match engine.docker.inspect_image(image).await {
+            Err(error) if is_missing(&error) => Ok(false),
+            found => found.map(|_| true).map_err(engine.failed(format!("look for the image `{image}`"))),
+        }
+    }
+
+    /// Pulls an image; what is to be said meanwhile goes to `lines`.
+    ///
+    /// # Errors
+    /// The engine does not get it.
+    pub async fn pull(&self, image: &str, lines: mpsc::Sender<String>) -> Result<(), DockerError> {
+        let engine = self.engine().await?;
+        Ok(pull::pull(&engine.docker, &self.config.reach, image, lines).await?)
+    }
+
+    /// Forgets what a step has saved.
+    ///
+    /// # Errors
+    /// The engine does not remove it.
+    pub async fn forget(&self, tag: &str) -> Result<(), DockerError> {
+        let known = self.books().snapshots.remove(tag);
+        match known {
+            Some(snapshot) => self.engine().await?.remove_image(&snapshot.image).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Why something that was to be kept is not, if that has happened; for people.
+    #[must_use]
+    pub fn not_kept(&self) -> Option<&str> {
+        self.trouble.get().map(String::as_str)
+    }
+
+    /// Removes every container and every image of the run, but for those that are kept.
+    ///
+    /// # Errors
+    /// Something cannot be removed. The next run will try again.
+    pub async fn close(&self) -> Result<(), DockerError> {
+        let Some(engine) = self.engine.get() else { return Ok(()) };
+        let closing = async {
+            let mut endings =
+                std::mem::take(&mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner));
+            while endings.join_next().await.is_some() {}
+            self.books().snapshots.clear();
+            engine.remove_all_of(&self.config.run_id).await
+        };
+        match tokio::time::timeout(CLOSING, closing).await {
+            Ok(closed) => closed,
+            Err(_) => Err(DockerError::Refused {
+                what: "remove what this build has made".into(),
+                message: format!("it has not come to an end within {} s", CLOSING.as_secs()),
+            }),
+        }
+    }
+
+    async fn engine(&self) -> Result<&Engine, DockerError> {
+        let connect = async {
+            let engine = Engine::connect(&self.config.reach, &self.kept).await?;
+            let abandoned = engine.clone();
+            self.in_background(async move {
+                // The next run tries again.
+                let _ = abandoned.remove_abandoned().await;
+            });
+            Ok(engine)
+        };
+        self.engine.get_or_try_init(|| connect).await
+    }
+
+    /// The project's files, as every container of this run gets them.
+    async fn project(&self) -> Result<&Path, DockerError> {
+        let tree = async { Ok::<_, DockerError>(self.local.tree().await?) };
+        self.project.get_or_try_init(|| tree).await.map(PathBuf::as_path)
+    }
+
+    /// What is in them.
+    async fn manifest(&self) -> Result<&Arc<Manifest>, DockerError> {
+        let read = async {
+            let tree = self.project().await?.to_owned();
+            let manifest = spawn_blocking(move || Manifest::of(&tree)).await.map_err(DockerError::Task)?;
+            Ok(Arc::new(manifest?))
+        };
+        self.manifest.get_or_try_init(|| read).await
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Nothing panics halfway through a change.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self) -> u32 {
+        let mut books = self.books();
+        books.number = books.number.wrapping_add(1);
+        books.number
+    }
+
+    /// Does something that nobody waits for but [`Self::close`].
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have ended need not be remembered.
+        while endings.try_join_next().is_some() {}
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            endings.spawn_on(work, &runtime);
+        }
+    }
+
+    /// What a name means: a state that a step has saved, or else an image of the engine.
+    async fn snapshot(&self, image: &str) -> Result<Snapshot, DockerError> {
+        if let Some(snapshot) = self.books().snapshots.get(image) {
+            return Ok(snapshot.clone());
+        }
+        let missing = || DockerError::NoImage(image.to_owned());
+        if image.starts_with(KEPT) || image.starts_with(&format!("{OF_RUN}:")) {
+            return Err(missing());
+        }
+        let engine = self.engine().await?;
+        let found = match engine.docker.inspect_image(image).await {
+            Err(error) if is_missing(&error) => return Err(missing()),
+            found => found.map_err(engine.failed(format!("look for the image `{image}`")))?,
+        };
+        let id = found.id.ok_or_else(missing)?;
+        let user = found.config.and_then(|config| config.user).filter(|user| !user.is_empty());
+        let lineage = Lineage {
+            base: (image.to_owned(), id.clone()),
+            workdir: String::new(),
+            tree: Tree::Nothing,
+            changes: Some(Changes::default()),
+        };
+        Ok(Snapshot { image: id, user, lineage: Arc::new(lineage) })
+    }
+
+    /// The name that a state of this run gets on the engine.
+    fn run_tag(&self, engine: &Engine) -> String {
+        format!("{}.{}-{}", engine.owner, short(&self.config.run_id), self.number())
+    }
+}
+
+impl Engine {
+    /// Finds an engine, to be used on behalf of a cache.
+    async fn connect(reach: &Reach, kept: &KeptImages) -> Result<Self, DockerError> {
+        let (endpoint, docker) = endpoint::connect(reach).await?;
+        let info = docker.info().await.map_err(DockerError::engine(&endpoint.url, "say what it is"))?;
+        let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
+        let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
+        let has_init = info.init_binary.is_some_and(|name| !name.is_empty());
+        Ok(Self { docker, endpoint, id: info.id.unwrap_or_default(), has_init, cpus: info.ncpu, owner })
+    }
+
+    /// For `map_err`: what could not be done here.
+    fn failed(&self, what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> DockerError {
+        DockerError::engine(&self.endpoint.url, what)
+    }
+}
+
+/// The beginning of a run's id.
+fn short(run: &Uuid) -> String {
+    run.simple().to_string().chars().take(8).collect()
+}

@@ -1,0 +1,122 @@
+//! Removing what runs have left on an engine: those that are no more, and this one at its end. What others have made is not touched.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerSummary, ImageSummary};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use uuid::Uuid;
+
+use super::error::{is_missing, status};
+use super::owner::Owner;
+use super::{DockerError, Engine, LABEL_OWNER, LABEL_RUN, OF_RUN, short};
+
+/// How many are removed at a time.
+const AT_ONCE: usize = 4;
+
+impl Engine {
+    /// Removes the containers and images of runs that are no more; how many.
+    ///
+    /// # Errors
+    /// The engine does not list or remove them.
+    pub(super) async fn remove_abandoned(&self) -> Result<usize, DockerError> {
+        let is_dead = |owner: &str| Owner::read(owner).is_some_and(|owner| owner.is_dead(&self.owner));
+        let containers = self.containers(LABEL_OWNER.to_owned()).await?;
+        let containers = containers.into_iter().filter(|container| {
+            let labels = container.labels.as_ref();
+            labels.and_then(|labels| labels.get(LABEL_OWNER)).is_some_and(|owner| is_dead(owner))
+        });
+        let images = self.images_of_runs().await?;
+        let images = images.into_iter().filter(|name| owner_of(name).is_some_and(is_dead));
+        self.remove_both(containers.collect(), images.collect()).await
+    }
+
+    /// Removes all containers and images of a run.
+    pub(super) async fn remove_all_of(&self, run: &Uuid) -> Result<(), DockerError> {
+        let containers = self.containers(format!("{LABEL_RUN}={run}")).await?;
+        let ours = format!("{OF_RUN}:{}.{}-", self.owner, short(run));
+        let images = self.images_of_runs().await?.into_iter().filter(|name| name.starts_with(&ours));
+        self.remove_both(containers, images.collect()).await.map(|_| ())
+    }
+
+    async fn remove_both(
+        &self,
+        containers: Vec<ContainerSummary>,
+        images: Vec<String>,
+    ) -> Result<usize, DockerError> {
+        let number = containers.len() + images.len();
+        let names: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
+        let mut removals: Vec<BoxFuture<'_, Result<(), DockerError>>> = Vec::new();
+        for id in &names {
+            removals.push(Box::pin(self.remove(id)));
+        }
+        all(removals).await?;
+        let mut removals: Vec<BoxFuture<'_, Result<(), DockerError>>> = Vec::new();
+        for name in &images {
+            removals.push(Box::pin(self.remove_image(name)));
+        }
+        all(removals).await.map(|()| number)
+    }
+
+    /// Removes a name of an image, and the image if it has no other and nobody uses it.
+    pub(super) async fn remove_image(&self, name: &str) -> Result<(), DockerError> {
+        let options = RemoveImageOptionsBuilder::default().build();
+        match self.docker.remove_image(name, Some(options), None).await {
+            // Gone; or a container is still on its way out, and the image goes with the next run's cleaning.
+            Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
+            removed => removed.map(|_| ()).map_err(self.failed(format!("remove the image `{name}`"))),
+        }
+    }
+
+    async fn containers(&self, label: String) -> Result<Vec<ContainerSummary>, DockerError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        self.docker.list_containers(Some(options)).await.map_err(self.failed("list containers"))
+    }
+
+    /// The names of images of any run.
+    async fn images_of_runs(&self) -> Result<Vec<String>, DockerError> {
+        // All of them, as engines do not agree on what a filter by name means.
+        let options = ListImagesOptionsBuilder::default().build();
+        let images: Vec<ImageSummary> =
+            self.docker.list_images(Some(options)).await.map_err(self.failed("list images"))?;
+        let names = images.into_iter().flat_map(|image| image.repo_tags);
+        Ok(names.map(|name| plain(&name).to_owned()).filter(|name| owner_of(name).is_some()).collect())
+    }
+}
+
+/// The name of an image without where it could come from, which Podman adds.
+pub(super) fn plain(name: &str) -> &str {
+    let places = ["localhost/", "docker.io/library/"];
+    places.iter().find_map(|place| name.strip_prefix(place)).unwrap_or(name)
+}
+
+/// Does all of this, some at a time, and answers with the first that went wrong.
+async fn all(work: Vec<BoxFuture<'_, Result<(), DockerError>>>) -> Result<(), DockerError> {
+    let done: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+    done.into_iter().collect()
+}
+
+/// Whose an image of a run is, as its name says.
+fn owner_of(name: &str) -> Option<&str> {
+    let tag = name.strip_prefix(OF_RUN)?.strip_prefix(':')?;
+    Some(tag.rsplit_once('.')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_image_says_whose_it_is() {
+        let owner = Owner::this("cache").unwrap();
+        let name = format!("{OF_RUN}:{owner}.{}-7", short(&Uuid::new_v4()));
+        assert_eq!(owner_of(&name).and_then(Owner::read), Some(owner));
+        for name in ["hm-run", "hm-run:x", "hm-running:a.b.1.2.3.x-1", "alpine:3.20"] {
+            assert_eq!(owner_of(name).and_then(Owner::read), None, "{name}");
+        }
+    }
+}

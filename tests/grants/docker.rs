@@ -1,0 +1,183 @@
+//! Cases of the functions on containers and images, on a real engine.
+
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+
+use hm_host::backend::docker::{Command as Program, ContainerSpec};
+use hm_host::sandbox::{Role, StepContext};
+use hm_plugin_protocol::{
+    ArtifactRef, BuildEvent, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,
+    DockerStartArgs, SnapshotRef,
+};
+use tokio::sync::mpsc;
+
+use super::case::{Bench, Case, Done, Happened, json};
+use crate::docker::lab::{BUSYBOX, Engine};
+use crate::support::wait_until;
+
+/// Where the project's files go.
+const WORKSPACE: &str = "/workspace";
+
+/// The case of the function of this name; there is an engine.
+pub(super) async fn case(name: &str, bench: &Bench) -> Case {
+    let (mut step, mut events) = bench.step();
+    let workdir = WORKSPACE.to_owned();
+    let (args, done): (Vec<u8>, Done) = match name {
+        "hm_docker_ping" => {
+            return Case { role: Role::Executor(Box::new(step)), args: vec![], done: Box::new(is_true) };
+        }
+        "hm_docker_image_exists" => (BUSYBOX.into(), Box::new(is_true)),
+        "hm_docker_pull" => {
+            let registry = Registry::start();
+            let image = registry.image.clone();
+            (image.clone().into(), Box::new(move |_| registry.is_there() && engine().has(&image)))
+        }
+        "hm_docker_start_container" => {
+            let name_hint = "x".to_owned();
+            let args =
+                DockerStartArgs { image: BUSYBOX.into(), env: [].into(), workdir, name_hint, network: false };
+            let done = |happened: &Happened<'_>| {
+                let id = String::from_utf8(happened.answer.to_vec()).expect("an id");
+                its(happened).containers.contains_key(&id)
+            };
+            (json(args), Box::new(done))
+        }
+        "hm_docker_extract_workspace" => {
+            let container_id = container(bench, &mut step).await;
+            let look = ["exec", &container_id, "ls", "/workspace/of-the-project"].map(str::to_owned);
+            let args = DockerExtractArgs { container_id, archive_id: bench.archive, workdir };
+            (json(args), Box::new(move |_| engine().try_docker(&look.each_ref().map(String::as_str)).is_ok()))
+        }
+        "hm_docker_exec" => {
+            let args = DockerExecArgs {
+                container_id: container(bench, &mut step).await,
+                cmd: ["sh", "-c", "echo done; exit 7"].map(str::to_owned).to_vec(),
+                env: [].into(),
+                workdir,
+                stdin_archive_id: None,
+            };
+            let done = move |happened: &Happened<'_>| {
+                happened.answer == 7_i32.to_le_bytes()
+                    && matches!(events.try_recv(), Ok(BuildEvent::StepLog { line, .. }) if line == "done")
+            };
+            (json(args), Box::new(done))
+        }
+        "hm_docker_artifacts" => {
+            let out = bench.directory.path().canonicalize().expect("a directory").join("out/step");
+            step.terms.artifacts = Some(out.clone());
+            let container_id = container(bench, &mut step).await;
+            let args = DockerArtifactsArgs { container_id, paths: vec!["made".into()], workdir };
+            let done = move |happened: &Happened<'_>| {
+                let answered: Option<Vec<ArtifactRef>> = serde_json::from_slice(happened.answer).ok();
+                let names: Vec<_> = answered.into_iter().flatten().map(|artifact| artifact.key).collect();
+                names == ["made"] && its(happened).produced.len() == 1 && out.join("made").exists()
+            };
+            (json(args), Box::new(done))
+        }
+        "hm_docker_commit" => {
+            let container_id = container(bench, &mut step).await;
+            // Its own, as another step of the build may have one of that name.
+            let tag = format!("of-{container_id}");
+            let done = {
+                let tag = tag.clone();
+                move |happened: &Happened<'_>| {
+                    happened.answer == tag.as_bytes() && its(happened).saved.contains(&tag)
+                }
+            };
+            (json(DockerCommitArgs { container_id, tag }), Box::new(done))
+        }
+        "hm_docker_remove_image" => {
+            let id = container(bench, &mut step).await;
+            let tag = SnapshotRef(format!("of-{id}"));
+            let container = step.containers.get_mut(&id).expect("made just now");
+            container.commit(&tag, false).await.expect("an image");
+            step.saved.insert(tag.0.clone());
+            (tag.0.clone().into(), Box::new(move |happened| !its(happened).saved.contains(&tag.0)))
+        }
+        "hm_docker_stop_remove" => {
+            let id = container(bench, &mut step).await;
+            (id.clone().into(), Box::new(move |_| !engine().has(&id)))
+        }
+        _ => panic!("no case for {name}"),
+    };
+    Case { role: Role::Executor(Box::new(step)), args: vec![args], done }
+}
+
+/// A container of the step, in which there is a file `made`.
+async fn container(bench: &Bench, step: &mut StepContext) -> String {
+    let spec = ContainerSpec {
+        image: BUSYBOX.into(),
+        step: bench.step_id,
+        env: [].into(),
+        workdir: WORKSPACE.into(),
+        hint: "case".into(),
+        network: false,
+        keep: false,
+    };
+    let mut container = bench.backends.docker.container(spec).await.expect("a container");
+    let (sender, _unread) = mpsc::channel(1);
+    let argv = ["touch", "made"].map(str::to_owned).to_vec();
+    let make = Program { argv, env: [].into(), workdir: WORKSPACE.into(), input: None };
+    assert_eq!(container.exec(make, sender).await.expect("a command"), 0);
+    let id = container.name().to_owned();
+    step.containers.insert(id.clone(), container);
+    id
+}
+
+fn is_true(happened: &Happened<'_>) -> bool {
+    happened.answer == 1_u32.to_le_bytes()
+}
+
+/// The step of the instance.
+fn its<'a>(happened: &'a Happened<'_>) -> &'a StepContext {
+    match &happened.state.role {
+        Role::Executor(step) => step,
+        _ => panic!("not a step's"),
+    }
+}
+
+fn engine() -> &'static Engine {
+    Engine::get().expect("there was one")
+}
+
+/// A registry on this machine that has one image, which the engine has not.
+struct Registry {
+    program: Child,
+    image: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let root = folder.path().join("data");
+        let file = folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            root.display()
+        );
+        std::fs::write(&file, text).expect("a file");
+        let mut command = engine().beside("docker-registry");
+        command.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let program = command.spawn().expect("docker-registry, of Debian's package of that name");
+        let image = format!("127.0.0.1:{port}/case:1");
+        let registry = Self { program, image, _folder: folder };
+        engine().docker(&["tag", BUSYBOX, &registry.image]);
+        wait_until("the registry answers", || engine().try_docker(&["push", &registry.image]).is_ok());
+        engine().docker(&["rmi", &registry.image]);
+        registry
+    }
+
+    fn is_there(&self) -> bool {
+        std::fs::exists(format!("/proc/{}", self.program.id())).unwrap_or(false)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = engine().try_docker(&["rmi", &self.image]);
+        let _ = self.program.kill().and_then(|()| self.program.wait());
+    }
+}
