@@ -31,7 +31,8 @@ const SUPERVISOR: &str = r#"
     read -r end
     kill -KILL $!
     wait
-    rm -rf "$folder"
+    # What was in the namespace may take a moment longer.
+    until rm -rf "$folder" || [ $((tries += 1)) -gt 100 ]; do sleep 0.1; done
 "#;
 
 /// An engine that answers.

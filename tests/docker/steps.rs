@@ -71,6 +71,19 @@ fn forks_run_side_by_side() {
 }
 
 #[test]
+fn a_long_chain_leaves_nothing() {
+    let Some(engine) = Engine::get() else { return };
+    let chain = (1..20)
+        .map(|n| child(&format!("s{n}"), &format!("s{}", n - 1), &format!("cat {}; echo {n} > {n}", n - 1)));
+    let steps: Vec<_> = std::iter::once(root("s0", "echo 0 > 0")).chain(chain).collect();
+    let (ran, events) = engine.project(&json!(steps)).events(&[]);
+    assert_eq!(ran.stderr, "");
+    ran.expect_code(0);
+    assert_eq!(logs(&events)["s19"], ["18"]);
+    assert_eq!(engine.left_by(&events), [""; 0]);
+}
+
+#[test]
 fn only_root_steps_take_the_default_image() {
     let Some(engine) = Engine::get() else { return };
     let project = engine.reached_from(Project::new()).alone();

@@ -16,7 +16,6 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::changes::Changes;
-use super::error::is_missing;
 use super::manifest::Manifest;
 use super::reap::plain;
 use super::{
@@ -317,11 +316,10 @@ impl DockerBackend {
         from: &str,
     ) -> Result<(), DockerError> {
         let lineage = snapshot.lineage.clone();
-        let inspect = async |image: &str| {
-            let found = engine.docker.inspect_image(image).await;
-            found.map_err(engine.failed(format!("look at the image `{image}`")))
+        let look = async |image: &str| {
+            engine.image(image).await?.ok_or_else(|| DockerError::NoImage(image.to_owned()))
         };
-        let (image, from) = (inspect(&snapshot.image).await?, inspect(from).await?);
+        let (image, from) = (look(&snapshot.image).await?, look(from).await?);
         let grown = image.size.unwrap_or_default().saturating_sub(from.size.unwrap_or_default());
         let about = About {
             format: FORMAT,
@@ -353,12 +351,8 @@ impl DockerBackend {
         let read = spawn_blocking(move || kept.read(&tag)).await.map_err(DockerError::Task)?;
         let Some((about, then, changes)) = read else { return Ok(false) };
         let engine = self.engine().await?;
-        let id = async |image: &str| match engine.docker.inspect_image(image).await {
-            Err(error) if is_missing(&error) => Ok(None),
-            found => {
-                found.map(|found| found.id).map_err(engine.failed(format!("look for the image `{image}`")))
-            }
-        };
+        let id =
+            async |image: &str| Ok::<_, DockerError>(engine.image(image).await?.and_then(|image| image.id));
         let is_same = about.engine == engine.id && id(name).await?.as_ref() == Some(&about.image);
         // If the first image is gone, its name means nothing else.
         if !is_same || id(&about.base.0).await?.is_some_and(|id| id != about.base.1) {

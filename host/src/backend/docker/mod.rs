@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::models::ImageInspect;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use uuid::Uuid;
@@ -187,11 +188,10 @@ impl DockerBackend {
         if image.starts_with(KEPT) {
             return self.take_kept(image).await;
         }
-        let engine = self.engine().await?;
-        match engine.docker.inspect_image(image).await {
-            Err(error) if is_missing(&error) => Ok(false),
-            found => found.map(|_| true).map_err(engine.failed(format!("look for the image `{image}`"))),
+        if !reference::is_name(image) {
+            return Ok(false);
         }
+        Ok(self.engine().await?.image(image).await?.is_some_and(|image| !is_ours(&image)))
     }
 
     /// Pulls an image; what is to be said meanwhile goes to `lines`.
@@ -299,14 +299,11 @@ impl DockerBackend {
             return Ok(snapshot.clone());
         }
         let missing = || DockerError::NoImage(image.to_owned());
-        if image.starts_with(KEPT) || image.starts_with(&format!("{OF_RUN}:")) {
+        if !reference::is_name(image) {
             return Err(missing());
         }
-        let engine = self.engine().await?;
-        let found = match engine.docker.inspect_image(image).await {
-            Err(error) if is_missing(&error) => return Err(missing()),
-            found => found.map_err(engine.failed(format!("look for the image `{image}`")))?,
-        };
+        let found = self.engine().await?.image(image).await?.filter(|image| !is_ours(image));
+        let found = found.ok_or_else(missing)?;
         let id = found.id.ok_or_else(missing)?;
         let user = found.config.and_then(|config| config.user).filter(|user| !user.is_empty());
         let lineage = Lineage {
@@ -335,10 +332,24 @@ impl Engine {
         Ok(Self { docker, endpoint, id: info.id.unwrap_or_default(), has_init, cpus: info.ncpu, owner })
     }
 
+    /// What the engine says of an image; none if it has no such image.
+    async fn image(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
+        match self.docker.inspect_image(name).await {
+            Err(error) if is_missing(&error) => Ok(None),
+            found => found.map(Some).map_err(self.failed(format!("look for the image `{name}`"))),
+        }
+    }
+
     /// For `map_err`: what could not be done here.
     fn failed(&self, what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> DockerError {
         DockerError::engine(&self.endpoint.url, what)
     }
+}
+
+/// Whether an image is a state that some step has saved, whatever else it is called: those are for whom they were made.
+fn is_ours(image: &ImageInspect) -> bool {
+    let tags = image.repo_tags.iter().flatten().map(|tag| reap::plain(tag));
+    tags.into_iter().any(|tag| tag.starts_with(KEPT) || reap::owner_of(tag).is_some())
 }
 
 /// The beginning of a run's id.

@@ -101,7 +101,7 @@ async fn all(work: Vec<BoxFuture<'_, Result<(), DockerError>>>) -> Result<(), Do
 }
 
 /// Whose an image of a run is, as its name says.
-fn owner_of(name: &str) -> Option<&str> {
+pub(super) fn owner_of(name: &str) -> Option<&str> {
     let tag = name.strip_prefix(OF_RUN)?.strip_prefix(':')?;
     Some(tag.rsplit_once('.')?.0)
 }

@@ -83,6 +83,11 @@ impl Reference {
     }
 }
 
+/// Whether a text names an image, as a registry does or by its id. Nothing else gets into the path of a request.
+pub(super) fn is_name(text: &str) -> bool {
+    is_digest(text) || Reference::parse(text).is_ok()
+}
+
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         // The end of an address of IPv6.

@@ -10,6 +10,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, WaitContainerOptions};
 
 use super::super::lab;
+use super::super::transport::{Transport, Way};
 use super::*;
 
 const IMAGE: &str = "lab:1";
@@ -189,7 +190,8 @@ fn pretender(answer: Vec<u8>) -> Docker {
             let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(answer));
         }
     });
-    Docker::connect_with_http(&format!("http://{address}"), 60, bollard::API_DEFAULT_VERSION).unwrap()
+    let way = Way::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
+    Transport::new(way).client(bollard::ClientVersion { major_version: 1, minor_version: 41 }).unwrap()
 }
 
 fn entry(tar: &mut Vec<u8>, kind: EntryType, name: &[u8], link: &[u8], size: u64, content: &[u8]) {
