@@ -326,7 +326,7 @@ pub(super) fn told(mut step: Value, args: Value) -> Value {
 }
 
 #[test]
-fn an_engine_ends_with_whoeverstarted_it() {
+fn an_engine_ends_with_whoever_started_it() {
     let Some(engine) = Engine::alone() else { return };
     let folder = engine.started.as_ref().expect("started here").folder.clone();
     let marker = "88800";

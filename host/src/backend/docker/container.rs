@@ -88,6 +88,11 @@ impl DockerBackend {
     /// There is no such image.
     pub async fn container(self: &Arc<Self>, spec: ContainerSpec) -> Result<Container, DockerError> {
         let from = self.snapshot(&spec.image).await?;
+        if let Some(volume) = from.volumes.iter().find(|volume| Path::new(&spec.workdir).starts_with(volume))
+        {
+            let (image, workdir) = (spec.image, spec.workdir);
+            return Err(DockerError::Volume { image, volume: volume.clone(), workdir });
+        }
         let hint: String =
             spec.hint.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
         let hint: String = hint.chars().take(HINT).collect();
@@ -199,7 +204,14 @@ impl Container {
         // A state can be saved of what nothing has happened in.
         self.run().await?;
         self.state = State::Over;
-        self.backend.engine().await?.wait(&self.name).await
+        let backend = self.backend.clone();
+        let engine = backend.engine().await?;
+        engine.wait(&self.name).await
+    }
+
+    /// Goes by another name from now on.
+    pub(super) fn rename(&mut self, name: String) {
+        self.name = name;
     }
 
     /// Brings files out of its workspace into a directory, those that the patterns name.
@@ -287,7 +299,8 @@ impl DockerBackend {
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        match engine.docker.create_container(Some(options), body).await {
+        let docker = engine.docker.clone();
+        match self.to_the_end(async move { docker.create_container(Some(options), body).await }).await? {
             Err(error) if is_missing(&error) => Err(DockerError::NoImage(image.to_owned())),
             created => created.map(|_| ()).map_err(engine.failed("make a container")),
         }

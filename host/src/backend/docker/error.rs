@@ -46,6 +46,19 @@ pub enum DockerError {
     /// The step's own mistake, such as a program that does not exist.
     #[error("{0}")]
     Command(String),
+    /// The image keeps the workspace out of what can be saved.
+    #[error("the image `{image}` has a volume at `{volume}`, so what steps do in {workdir} would be lost")]
+    Volume {
+        /// The image.
+        image: String,
+        /// Where its volume is.
+        volume: String,
+        /// Where the workspace is.
+        workdir: String,
+    },
+    /// The run is coming to its end.
+    #[error("it was stopped")]
+    Stopped,
     /// Two steps call their states the same.
     #[error("another step of this build has saved its state as `{0}`")]
     TagTaken(String),

@@ -92,7 +92,7 @@ impl DockerBackend {
                 tree: Tree::Now,
                 changes: Some(changes.clone()),
             };
-            Ok::<_, DockerError>(Snapshot { image, user: from.user.clone(), lineage: Arc::new(lineage) })
+            Ok::<_, DockerError>(Snapshot { image, lineage: Arc::new(lineage), ..from.clone() })
         };
         cell.get_or_try_init(|| make).await.cloned().map(Some)
     }

@@ -230,6 +230,9 @@ impl Container {
         self.stop().await?;
         let engine = backend.engine().await?;
         let changed = if keep { backend.changed(engine, self).await } else { Ok(None) };
+        if let Some(flat) = backend.flattened(engine, self.name(), &self.from().image).await? {
+            self.rename(flat);
+        }
         let image = backend.commit_image(engine, self.name(), keep).await?;
         let from = self.from().clone();
         let (changes, trouble) = match changed {
@@ -243,7 +246,7 @@ impl Container {
         let (base, workdir) = (from.lineage.base.clone(), self.spec().workdir.clone());
         let is_known = changes.is_some();
         let lineage = Arc::new(Lineage { base, workdir, tree, changes });
-        let snapshot = Snapshot { image: image.clone(), user: from.user.clone(), lineage };
+        let snapshot = Snapshot { image: image.clone(), lineage, ..from.clone() };
         let kept = match trouble {
             Some(error) => Err(error),
             None if is_known => backend.keep(engine, tag, &snapshot, &from.image).await.map(|()| true),
@@ -286,7 +289,8 @@ impl DockerBackend {
             if keep { Some(self.kept.id().map_err(DockerError::io("write to the cache"))?) } else { None };
         let labels = cache.map(|id| [(LABEL_CACHE.to_owned(), id)].into());
         let config = bollard::models::ContainerConfig { labels, ..Default::default() };
-        let made = engine.docker.commit_container(options.build(), config).await;
+        let (docker, options) = (engine.docker.clone(), options.build());
+        let made = self.to_the_end(async move { docker.commit_container(options, config).await }).await?;
         made.map_err(engine.failed("make an image of a container"))?;
         Ok(format!("{OF_RUN}:{tag}"))
     }
@@ -294,13 +298,19 @@ impl DockerBackend {
     /// What steps have changed in a container's workspace since it was the project's; none if that is not known.
     async fn changed(&self, engine: &Engine, container: &Container) -> Result<Option<Changes>, DockerError> {
         let Some(before) = &container.from().lineage.changes else { return Ok(None) };
+        let is_directory = async |path: &str| {
+            let is = artifacts::is_directory(&engine.docker, container.name(), path).await;
+            is.map_err(engine.failed("look at a directory in a container"))
+        };
+        if !is_directory(container.workdir()).await? {
+            let what = format!("tell what has changed in {}, which is a link there", container.workdir());
+            return Err(DockerError::Refused { what, message: "it tells only of where that leads".into() });
+        }
         let changes = engine.docker.container_changes(container.name()).await;
         let changes = changes.map_err(engine.failed("tell what has changed in a container"))?;
         let mut now = Changes::of(&changes.unwrap_or_default(), container.workdir());
         for path in now.unclear(self.manifest().await?) {
-            let place = format!("{}/{path}", container.workdir());
-            let is = artifacts::is_directory(&engine.docker, container.name(), &place).await;
-            if is.map_err(engine.failed("look at a directory in a container"))? {
+            if is_directory(&format!("{}/{path}", container.workdir())).await? {
                 now.forget(&path);
             }
         }
@@ -353,7 +363,7 @@ impl DockerBackend {
         let engine = self.engine().await?;
         let id =
             async |image: &str| Ok::<_, DockerError>(engine.image(image).await?.and_then(|image| image.id));
-        let is_same = about.engine == engine.id && id(name).await?.as_ref() == Some(&about.image);
+        let is_same = id(name).await?.as_ref() == Some(&about.image);
         // If the first image is gone, its name means nothing else.
         if !is_same || id(&about.base.0).await?.is_some_and(|id| id != about.base.1) {
             return Ok(false);
@@ -371,7 +381,7 @@ impl DockerBackend {
         }
         let tree = if difference.is_empty() { Tree::Now } else { Tree::Former(then) };
         let lineage = Lineage { base: about.base, workdir: about.workdir, tree, changes: Some(changes) };
-        let snapshot = Snapshot { image, user: about.user, lineage: Arc::new(lineage) };
+        let snapshot = Snapshot { image, user: about.user, volumes: Vec::new(), lineage: Arc::new(lineage) };
         self.books().snapshots.insert(name.to_owned(), snapshot);
         Ok(true)
     }

@@ -50,7 +50,7 @@ impl Engine {
         for off in ["iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy"] {
             command.arg(format!("--{off}=false"));
         }
-        command.arg("--bridge=none").args(more);
+        command.args(more);
         let program = Some(run(&mut command)?);
         let engine = Self { dir, program };
         let ready = engine.socket();

@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod exec;
+mod flat;
 mod grounds;
 mod kept;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ImageInspect;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use uuid::Uuid;
 
@@ -64,7 +65,7 @@ const LABEL_STEP: &str = "dev.harmont.hm.step";
 const LABEL_CACHE: &str = "dev.harmont.hm.cache";
 
 /// How long a build waits at its end for what has to be removed.
-const CLOSING: Duration = Duration::from_secs(120);
+const CLOSING: Duration = Duration::from_secs(60);
 
 /// What a [`DockerBackend`] has to know.
 #[derive(Clone)]
@@ -126,6 +127,8 @@ struct Snapshot {
     image: String,
     /// Who commands in it run as, if its makers said so.
     user: Option<String>,
+    /// Directories whose content is not part of what is saved.
+    volumes: Vec<String>,
     lineage: Arc<Lineage>,
 }
 
@@ -293,6 +296,19 @@ impl DockerBackend {
         }
     }
 
+    /// Does something on the engine that must not be left halfway, and that is waited for at the end of the run if nobody does now.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, DockerError> {
+        let (sender, done) = oneshot::channel();
+        self.in_background(async move {
+            // Nobody may be there to hear of it any more.
+            let _ = sender.send(work.await);
+        });
+        done.await.map_err(|_| DockerError::Stopped)
+    }
+
     /// What a name means: a state that a step has saved, or else an image of the engine.
     async fn snapshot(&self, image: &str) -> Result<Snapshot, DockerError> {
         if let Some(snapshot) = self.books().snapshots.get(image) {
@@ -305,14 +321,16 @@ impl DockerBackend {
         let found = self.engine().await?.image(image).await?.filter(|image| !is_ours(image));
         let found = found.ok_or_else(missing)?;
         let id = found.id.ok_or_else(missing)?;
-        let user = found.config.and_then(|config| config.user).filter(|user| !user.is_empty());
+        let config = found.config.unwrap_or_default();
+        let volumes = config.volumes.unwrap_or_default();
+        let user = config.user.filter(|user| !user.is_empty());
         let lineage = Lineage {
             base: (image.to_owned(), id.clone()),
             workdir: String::new(),
             tree: Tree::Nothing,
             changes: Some(Changes::default()),
         };
-        Ok(Snapshot { image: id, user, lineage: Arc::new(lineage) })
+        Ok(Snapshot { image: id, user, volumes, lineage: Arc::new(lineage) })
     }
 
     /// The name that a state of this run gets on the engine.
@@ -329,7 +347,12 @@ impl Engine {
         let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
         let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
         let has_init = info.init_binary.is_some_and(|name| !name.is_empty());
-        Ok(Self { docker, endpoint, id: info.id.unwrap_or_default(), has_init, cpus: info.ncpu, owner })
+        let version = docker.version().await.map_err(DockerError::engine(&endpoint.url, "say what it is"))?;
+        // Podman has another id each time that it is asked.
+        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
+        let place = format!("{} {}", info.name.unwrap_or_default(), info.docker_root_dir.unwrap_or_default());
+        let id = info.id.filter(|_| !is_podman).unwrap_or(place);
+        Ok(Self { docker, endpoint, id, has_init, cpus: info.ncpu, owner })
     }
 
     /// What the engine says of an image; none if it has no such image.

@@ -1,5 +1,6 @@
 //! Removing what runs have left on an engine: those that are no more, and this one at its end. What others have made is not touched.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use bollard::models::{ContainerSummary, ImageSummary};
@@ -45,20 +46,22 @@ impl Engine {
     async fn remove_both(
         &self,
         containers: Vec<ContainerSummary>,
-        images: Vec<String>,
+        mut images: Vec<String>,
     ) -> Result<usize, DockerError> {
         let number = containers.len() + images.len();
+        // Those that were made last first: they may be made of others, and engines are confused by removing both at a time.
+        images.sort_by_key(|name| Reverse(number_of(name)));
         let names: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
         let mut removals: Vec<BoxFuture<'_, Result<(), DockerError>>> = Vec::new();
         for id in &names {
             removals.push(Box::pin(self.remove(id)));
         }
-        all(removals).await?;
-        let mut removals: Vec<BoxFuture<'_, Result<(), DockerError>>> = Vec::new();
+        let removed: Vec<_> = stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
+        removed.into_iter().collect::<Result<(), _>>()?;
         for name in &images {
-            removals.push(Box::pin(self.remove_image(name)));
+            self.remove_image(name).await?;
         }
-        all(removals).await.map(|()| number)
+        Ok(number)
     }
 
     /// Removes a name of an image, and the image if it has no other and nobody uses it.
@@ -94,16 +97,15 @@ pub(super) fn plain(name: &str) -> &str {
     places.iter().find_map(|place| name.strip_prefix(place)).unwrap_or(name)
 }
 
-/// Does all of this, some at a time, and answers with the first that went wrong.
-async fn all(work: Vec<BoxFuture<'_, Result<(), DockerError>>>) -> Result<(), DockerError> {
-    let done: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
-    done.into_iter().collect()
-}
-
 /// Whose an image of a run is, as its name says.
 pub(super) fn owner_of(name: &str) -> Option<&str> {
     let tag = name.strip_prefix(OF_RUN)?.strip_prefix(':')?;
     Some(tag.rsplit_once('.')?.0)
+}
+
+/// Which of a run's images it is.
+fn number_of(name: &str) -> Option<u32> {
+    name.rsplit_once('-')?.1.parse().ok()
 }
 
 #[cfg(test)]
