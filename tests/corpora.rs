@@ -14,6 +14,7 @@ type Check = fn(&[u8]);
 const TARGETS: &[(&str, Check)] = &[
     ("allowed_hosts", checks::allowed_hosts),
     ("args_schema", checks::args_schema),
+    ("engine_tar", checks::engine_tar),
     ("event", checks::event),
     ("guest", checks::guest),
     ("host_calls", checks::host_calls),

@@ -8,6 +8,7 @@ mod host_calls;
 mod http;
 mod model;
 mod script;
+mod tar;
 
 use std::sync::LazyLock;
 
@@ -18,6 +19,7 @@ pub use documents::{event, manifest, pipeline, terminal};
 pub use guest::guest;
 pub use host_calls::host_calls;
 pub use http::{allowed_hosts, http_request};
+pub use tar::engine_tar;
 
 /// What the calls of guests run on.
 static RUNTIME: LazyLock<Runtime> =

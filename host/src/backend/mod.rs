@@ -13,6 +13,7 @@ pub mod local;
 mod secret_files;
 pub mod socket;
 pub mod terminal;
+pub mod untar;
 
 use std::sync::Arc;
 

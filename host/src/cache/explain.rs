@@ -48,7 +48,7 @@ fn missed(missing: &Missing, now: &Decision, before: Option<&Decision>, at: Date
     let because = match missing {
         Missing::Expired { since } => format!("expired {}", ago(*since, at)),
         Missing::MadeInFuture => "its result was made later than now: the clock was set back".into(),
-        Missing::Gone => "its runner does not take the result any more: it is gone, was made from an image that is another one now, or hides files of the project that have changed since".into(),
+        Missing::Gone => "its result is gone, or its image or files that it hides have changed".into(),
         Missing::Damaged => "its result is damaged, or was not on the disk when the machine went down".into(),
         Missing::NotAsked => "former results were not to be used (--no-cache)".into(),
         Missing::NoEntry => match (&now.parts, before.map(|before| (before, &before.parts))) {

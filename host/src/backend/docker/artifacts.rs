@@ -19,10 +19,10 @@ use tokio::task::spawn_blocking;
 
 use super::error::{DockerError, is_missing};
 use super::manifest::as_path;
-use super::untar::{Entry, Untar};
 use crate::backend::artifacts::{
     ArtifactError, Collected, Directory, LeftOut, MAX_BYTES, MAX_FILES, Patterns, Stop, StopOnDrop, Which,
 };
+use crate::backend::untar::{Entry, Untar};
 use crate::content::Produced;
 
 /// The bit of a mode that tells a directory, as the engine has it.
@@ -228,7 +228,7 @@ impl<'a> Collecting<'a> {
         // What the first entry is called, if that is a directory: what is in it begins with that.
         let mut top = None;
         loop {
-            let entry = match tar.next() {
+            let entry = match tar.entry() {
                 // It is not there.
                 Err(_) if self.engine.failure.borrow().as_ref().is_some_and(is_missing) => {
                     self.engine.failure.take();

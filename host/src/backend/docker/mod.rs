@@ -23,7 +23,6 @@ mod reference;
 mod tar;
 mod tls;
 mod transport;
-mod untar;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ const BLOCK: u64 = 512;
 const ABOUT_MAX: u64 = 1 << 20;
 
 /// A tar that is being read.
-pub(super) struct Untar<R> {
+pub struct Untar<R> {
     from: R,
     /// Bytes of the entry that have not been read.
     content: u64,
@@ -22,18 +22,20 @@ pub(super) struct Untar<R> {
 
 /// What an entry is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// Its name, as it is written: nothing is sure about it.
-    pub(super) name: Vec<u8>,
-    pub(super) kind: EntryType,
+    pub name: Vec<u8>,
+    /// What kind of thing it is.
+    pub kind: EntryType,
     /// Whether anybody may run it.
-    pub(super) executable: bool,
+    pub executable: bool,
     /// Bytes of its content.
-    pub(super) size: u64,
+    pub size: u64,
 }
 
 impl<R: Read> Untar<R> {
-    pub(super) fn new(from: R) -> Self {
+    /// A tar that comes from there. Nothing is read yet.
+    pub fn new(from: R) -> Self {
         Self { from, content: 0, padding: 0 }
     }
 
@@ -41,7 +43,7 @@ impl<R: Read> Untar<R> {
     ///
     /// # Errors
     /// It cannot be read, or is no tar.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub fn entry(&mut self) -> io::Result<Option<Entry>> {
         let (mut name, mut size) = (None, None);
         loop {
             self.skip()?;
@@ -100,7 +102,7 @@ impl<R: Read> Untar<R> {
     }
 
     /// What has not been read of the last entry.
-    pub(super) fn content(&mut self) -> impl Read {
+    pub fn content(&mut self) -> impl Read {
         Content(self)
     }
 
@@ -165,8 +167,9 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    use super::super::manifest::as_path;
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     fn packed(tree: &Path, format: &str) -> Vec<u8> {
         let mut command = Command::new("tar");
@@ -178,7 +181,7 @@ mod tests {
 
     fn all(bytes: &[u8], reading: bool) -> io::Result<Vec<(Entry, Vec<u8>)>> {
         let (mut tar, mut all) = (Untar::new(bytes), Vec::new());
-        while let Some(entry) = tar.next()? {
+        while let Some(entry) = tar.entry()? {
             let mut content = Vec::new();
             if reading {
                 tar.content().read_to_end(&mut content)?;
@@ -197,7 +200,7 @@ mod tests {
         let odd = [long.as_bytes(), b"\n12 path=evil\n\xff"].concat();
         for (name, content) in [(b"a".to_vec(), &[7; 1000][..]), (b"b".to_vec(), b""), (odd.clone(), b"odd")]
         {
-            fs::write(top.join(as_path(&name)), content).unwrap();
+            fs::write(top.join(OsStr::from_bytes(&name)), content).unwrap();
         }
         fs::write(top.join("d").join(&long).join("deep"), "deep").unwrap();
         fs::set_permissions(top.join("a"), Permissions::from_mode(0o711)).unwrap();
@@ -247,7 +250,7 @@ mod tests {
                 child.args([&format!("--format={format}"), "-cf-", "-C"]).arg(scratch.path()).arg("top");
             let mut child = child.stdout(std::process::Stdio::piped()).spawn().unwrap();
             let mut tar = Untar::new(child.stdout.take().unwrap());
-            assert_eq!(tar.next().unwrap().unwrap().size, 9 << 30, "{format}");
+            assert_eq!(tar.entry().unwrap().unwrap().size, 9 << 30, "{format}");
             drop(tar);
             let _ = child.wait();
         }
