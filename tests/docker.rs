@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod cache;
+mod deep;
 mod ends;
 mod engines;
 mod files;
@@ -10,5 +11,6 @@ mod hostile;
 pub(crate) mod lab;
 mod limits;
 mod orphans;
+mod podman;
 mod published;
 mod steps;

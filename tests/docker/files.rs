@@ -12,6 +12,7 @@ use base64::Engine as _;
 use serde_json::json;
 
 use super::lab::{Engine, root};
+use crate::caching::{Built, forever, on_change};
 use crate::support::{Running, child, logs};
 
 /// Every path in the workspace, in one line.
@@ -186,4 +187,64 @@ fn a_large_workspace_needs_no_memory() {
     assert!(logs["root"][1].parse::<u32>().expect("a size") >= 200, "{logs:?}");
     assert_eq!(logs["root"][0], logs["child"][0]);
     assert!(most > 10 * 1024 && most < 150 * 1024, "{most} KiB for 200 MiB of files");
+}
+
+#[test]
+fn what_changed_is_newer_than_what_a_kept_parent_has_made_and_the_rest_is_older() {
+    let Some(engine) = Engine::get() else { return };
+    let names = ["changed", "new", "same", "touched"];
+    let compare = "for name in changed new same touched; do
+          [ src/$name -nt product ] && echo $name is newer; [ product -nt src/$name ] && echo $name is older
+        done; find src -type f -newer product | sort; stat -c '%Y %n' src/same product";
+    let project = engine.project(&json!([
+        // Some time ago: the times of files count in seconds.
+        forever(root(
+            "make",
+            "echo made > product; touch -d @$(($(date +%s) - 60)) product; stat -c '%Y %n' src/same product"
+        )),
+        child("plain", "make", compare),
+        on_change(child("kept", "make", compare), &["src"]),
+    ]));
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    let date = |name: &str| {
+        let file = File::open(project.path().join("src").join(name)).expect("a file");
+        file.set_modified(long_ago).expect("a time");
+    };
+    for name in names.into_iter().filter(|name| *name != "new") {
+        project.write(&format!("src/{name}"), "1\n");
+        date(name);
+    }
+    let older = ["changed is older", "same is older", "touched is older"];
+    let first = Built::of(&project, &[]).expect("", "kept make plain");
+    let times = &logs(&first.events)["make"];
+    for key in ["plain", "kept"] {
+        assert_eq!(logs(&first.events)[key], [&older.map(str::to_owned)[..], times].concat(), "{key}");
+    }
+
+    project.write("src/changed", "2\n");
+    project.write("src/new", "2\n");
+    project.write("src/touched", "1\n");
+    let built = Built::of(&project, &[]);
+    assert_eq!((&*built.hits(), &*built.started()), ("make", "kept plain"), "{}", built.ran.stderr);
+    let now =
+        ["changed is newer", "new is newer", "same is older", "touched is older", "src/changed", "src/new"];
+    for key in ["plain", "kept"] {
+        assert_eq!(logs(&built.events)[key], [&now.map(str::to_owned)[..], times].concat(), "{key}");
+    }
+    project.run(&["cache", "clear"]).expect_code(0);
+}
+
+#[test]
+fn a_name_that_no_layer_can_have_is_refused() {
+    let Some(engine) = Engine::get() else { return };
+    let project = engine.project(&json!([root("first", "echo it ran")]));
+    project.write("sub/.wh.file", "text\n");
+    let (ran, events) = project.events(&[]);
+    assert_ne!(ran.code, Some(0));
+    let told = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(told.contains("sub/.wh.file") && !told.contains("it ran"), "{told}");
+    assert_eq!(engine.left_by(&events), [""; 0]);
+    // One that is left out is none of the project's.
+    project.write(".hmignore", ".wh.*\n");
+    project.run(&["build"]).expect_code(0);
 }

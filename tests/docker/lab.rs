@@ -21,18 +21,24 @@ pub(super) const ORDINARY_USER: &str = "hm-test/user:1";
 /// An image with a file and no program at all.
 pub(super) const NO_SHELL: &str = "hm-test/bare:1";
 
-/// Starts an engine in a folder and ends it, with everything in it, when nobody holds the other end of standard input any more. What
-/// it starts is in a namespace of processes of its own, and what it mounts in one of mounts, so that both are gone with it.
+/// Starts an engine in a folder with a script and ends it, with everything in it, when nobody holds the other end of standard input any
+/// more. What it starts is in a namespace of processes of its own, and what it mounts in one of mounts, so that both are gone with it.
 const SUPERVISOR: &str = r#"
-    folder=$1; shift
-    unshare --net --mount-proc --pid --fork --kill-child sh -c '/bin/busybox ip link set lo up; dockerd "$@" & wait' sh \
-      --data-root "$folder/root" --exec-root "$folder/exec" --pidfile "$folder/pid" -H "unix://$folder/docker.sock" \
-      --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --userland-proxy=false "$@" >"$folder/log" 2>&1 &
+    folder=$1; script=$2; shift 2
+    unshare --net --mount-proc --pid --fork --kill-child sh -c "$script" "$folder" "$@" >"$folder/log" 2>&1 &
     read -r end
     kill -KILL $!
     wait
     # What was in the namespace may take a moment longer.
     until rm -rf "$folder" || [ $((tries += 1)) -gt 100 ]; do sleep 0.1; done
+"#;
+
+/// Starts Docker's engine in the folder `$0`.
+const DOCKER: &str = r#"
+    /bin/busybox ip link set lo up
+    dockerd --data-root "$0/root" --exec-root "$0/exec" --pidfile "$0/pid" -H "unix://$0/docker.sock" \
+      --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --userland-proxy=false "$@" &
+    wait
 "#;
 
 /// An engine that answers.
@@ -57,12 +63,14 @@ impl Drop for Started {
 }
 
 impl Started {
-    /// Starts an engine with these further options; why not, if that does not work.
-    fn new(options: &[&str]) -> Result<Self, String> {
+    /// Starts an engine with a script that gets these options, in a folder that is made ready for it; why not, if that does not work.
+    fn new(script: &str, options: &[&str], prepare: impl FnOnce(&Path)) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("hm-engine-").tempdir().expect("a directory").keep();
+        prepare(&folder);
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh"])
             .arg(&folder)
+            .arg(script)
             .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -134,8 +142,19 @@ impl Engine {
         Self::start().inspect(Self::make_images).map_err(|why| skipped(&why)).ok()
     }
 
+    /// What answers like one: a program that a script starts, in a folder that is made ready for it.
+    pub(super) fn of(program: &str, script: &str, prepare: impl FnOnce(&Path)) -> Option<Self> {
+        let started = Started::new(script, &[], prepare);
+        let engine = started.map(|started| Self { host: started.host(), started: Some(started) });
+        engine
+            .inspect(Self::make_images)
+            .map_err(|why| skipped(&format!("{program} cannot be started: {why}")))
+            .ok()
+    }
+
     fn start() -> Result<Self, String> {
-        let started = Started::new(&[]).or_else(|_| Started::new(&["--bridge=none"]));
+        let docker = |options: &[&str]| Started::new(DOCKER, options, |_| {});
+        let started = docker(&[]).or_else(|_| docker(&["--bridge=none"]));
         let started = started.map_err(|why| format!("no Docker Engine, and none can be started: {why}"))?;
         Ok(Self { host: started.host(), started: Some(started) })
     }

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -67,7 +68,7 @@ impl Archive {
         let unwritable = unwritable(directory);
         let file = tempfile::tempfile_in(directory).map_err(&unwritable)?;
         let stream = GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::fast());
-        let stream = write(tree, None, |_| TIME, stream, directory)?;
+        let stream = write(tree, None, &Times::Same, stream, directory)?;
         let finished = stream.finish();
         let finished =
             finished.and_then(|buffer| buffer.into_inner().map_err(io::IntoInnerError::into_error));
@@ -95,27 +96,47 @@ impl Archive {
 }
 
 /// Writes the tar of what is in `tree`, as [`Archive::pack`] describes it, or of these paths alone and not of what is below
-/// them. `time` says when something was changed, in seconds since 1970. Errors of writing name `directory`. Blocks.
+/// them. Errors of writing name `directory`. Blocks.
 ///
 /// # Errors
 /// [`ArchiveError`]
 pub(in crate::backend) fn write<W: Write>(
     tree: &Path,
     only: Option<&BTreeSet<Vec<u8>>>,
-    time: fn(&Metadata) -> u64,
+    times: &Times,
     to: W,
     directory: &Path,
 ) -> Result<W, ArchiveError> {
-    let mut packer = Packer { tar: Builder::new(to), tree, time, directory };
+    let mut packer = Packer { tar: Builder::new(to), tree, times, directory };
     packer.pack(only)?;
     packer.tar.into_inner().map_err(unwritable(directory))
+}
+
+/// When things in a tar were changed.
+pub(in crate::backend) enum Times {
+    /// All at the same time, so that the same things make the same tar.
+    Same,
+    /// When this says, in seconds since 1970.
+    Each(fn(&Metadata) -> u64),
+    /// All at this time since 1970, to the nanosecond.
+    At(Duration),
+}
+
+impl Times {
+    fn of(&self, about: &Metadata) -> u64 {
+        match self {
+            Self::Same => TIME,
+            Self::Each(time) => time(about),
+            Self::At(time) => time.as_secs(),
+        }
+    }
 }
 
 /// An archive being made.
 struct Packer<'a, W: Write> {
     tar: Builder<W>,
     tree: &'a Path,
-    time: fn(&Metadata) -> u64,
+    times: &'a Times,
     /// What errors of writing name.
     directory: &'a Path,
 }
@@ -133,12 +154,16 @@ impl<W: Write> Packer<'_, W> {
             if about.is_symlink() {
                 let to = fs::read_link(&at).map_err(unreadable(&at))?;
                 self.write_name(b'K', to.as_os_str().as_bytes())?;
-                let mut header = header(EntryType::Symlink, 0o777, (self.time)(&about), 0);
+                let mut header = header(EntryType::Symlink, 0o777, self.times.of(&about), 0);
                 copy(&mut header.as_old_mut().linkname, to.as_os_str().as_bytes());
                 self.entry(header, path.as_os_str().as_bytes(), io::empty())?;
             } else if about.is_dir() {
                 let name = [path.as_os_str().as_bytes(), b"/"].concat();
-                self.entry(header(EntryType::Directory, 0o755, (self.time)(&about), 0), &name, io::empty())?;
+                self.entry(
+                    header(EntryType::Directory, 0o755, self.times.of(&about), 0),
+                    &name,
+                    io::empty(),
+                )?;
                 if only.is_none() {
                     open.extend(self.inside(&path)?);
                 }
@@ -164,12 +189,13 @@ impl<W: Write> Packer<'_, W> {
         let (file, about) = open(at).map_err(unreadable(at))?;
         let mode = if about.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
         let mut content = file.take(about.len());
-        let header = header(EntryType::Regular, mode, (self.time)(&about), about.len());
+        let header = header(EntryType::Regular, mode, self.times.of(&about), about.len());
         self.entry(header, path.as_os_str().as_bytes(), &mut content)?;
         if content.limit() > 0 { Err(ArchiveError::Changed(at.to_owned())) } else { Ok(()) }
     }
 
     fn entry(&mut self, mut header: Header, name: &[u8], content: impl Read) -> Result<(), ArchiveError> {
+        self.write_time()?;
         self.write_name(b'L', name)?;
         copy(&mut header.as_old_mut().name, name);
         self.append(&mut header, content)
@@ -185,6 +211,13 @@ impl<W: Write> Packer<'_, W> {
         let mut header = header(EntryType::new(kind), 0o644, TIME, size);
         copy(&mut header.as_old_mut().name, b"././@LongLink");
         self.append(&mut header, name.chain(&b"\0"[..]))
+    }
+
+    /// A time that is exact stands before the entry.
+    fn write_time(&mut self) -> Result<(), ArchiveError> {
+        let Times::At(time) = self.times else { return Ok(()) };
+        let time = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
+        self.tar.append_pax_extensions([("mtime", time.as_bytes())]).map_err(unwritable(self.directory))
     }
 
     fn append(&mut self, header: &mut Header, content: impl Read) -> Result<(), ArchiveError> {

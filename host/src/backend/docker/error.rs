@@ -1,6 +1,7 @@
 //! What can go wrong with an engine, said for people. A command that ran and failed is no error: its exit code is a result.
 
 use std::io;
+use std::path::PathBuf;
 
 use bollard::errors::Error as EngineError;
 
@@ -65,6 +66,9 @@ pub enum DockerError {
     /// The project's files cannot be had.
     #[error(transparent)]
     Project(#[from] SandboxError),
+    /// The project has a file that no image can have.
+    #[error("steps in containers cannot have files named `.wh.*`, and the project has {}", .0.display())]
+    Marked(PathBuf),
     /// The project's files cannot be packed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

@@ -16,6 +16,9 @@ use crate::files::open_regular;
 /// What a written manifest begins with.
 const FIRST: &[u8] = b"hm tree 1\n";
 
+/// What a name begins with that says in a layer of an image that something below it is gone.
+const MARK: &[u8] = b".wh.";
+
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
 
@@ -148,6 +151,29 @@ impl Difference {
     }
 }
 
+/// Something in a tree that no layer of an image can have, since its name would mark something else as gone; relative to the tree.
+/// Blocks.
+///
+/// # Errors
+/// What cannot be read.
+pub(super) fn marked(tree: &Path) -> Result<Option<PathBuf>, SandboxError> {
+    let mut open = vec![PathBuf::new()];
+    while let Some(directory) = open.pop() {
+        let full = tree.join(&directory);
+        for entry in fs::read_dir(&full).map_err(unreadable(&full))? {
+            let entry = entry.map_err(unreadable(&full))?;
+            let path = directory.join(entry.file_name());
+            if entry.file_name().as_bytes().starts_with(MARK) {
+                return Ok(Some(path));
+            }
+            if entry.file_type().map_err(unreadable(&full))?.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    Ok(None)
+}
+
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
     let path = path.to_owned();
     |source| SandboxError::Io { what: "read", path, source }
@@ -236,6 +262,25 @@ mod tests {
         let difference = before.difference(&Manifest::of(tree.path()).unwrap());
         assert_eq!(difference.put, BTreeSet::from([b"file".to_vec(), b"sub.txt".to_vec()]));
         assert!(difference.gone.is_empty());
+    }
+
+    #[test]
+    fn names_that_mark_what_is_gone_are_found_wherever_they_are() {
+        let tree = tempfile::tempdir().unwrap();
+        fill(tree.path());
+        for name in [".wh", ".who", "a.wh.b", "sub/.whatever"] {
+            fs::write(tree.path().join(name), "").unwrap();
+        }
+        assert_eq!(marked(tree.path()).unwrap(), None);
+        for name in ["sub/empty/.wh.x", "sub/.wh..wh..opq", ".wh."] {
+            let at = tree.path().join(name);
+            fs::create_dir(&at).unwrap();
+            assert_eq!(marked(tree.path()).unwrap().as_deref(), Some(Path::new(name)));
+            fs::remove_dir(&at).unwrap();
+            symlink("x", &at).unwrap();
+            assert_eq!(marked(tree.path()).unwrap().as_deref(), Some(Path::new(name)));
+            fs::remove_file(at).unwrap();
+        }
     }
 
     #[test]

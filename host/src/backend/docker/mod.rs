@@ -260,7 +260,12 @@ impl DockerBackend {
 
     /// The project's files, as every container of this run gets them.
     async fn project(&self) -> Result<&Path, DockerError> {
-        let tree = async { Ok::<_, DockerError>(self.local.tree().await?) };
+        let tree = async {
+            let tree = self.local.tree().await?;
+            let read = tree.clone();
+            let marked = spawn_blocking(move || manifest::marked(&read)).await.map_err(DockerError::Task)?;
+            marked?.map_or(Ok(tree), |path| Err(DockerError::Marked(path)))
+        };
         self.project.get_or_try_init(|| tree).await.map(PathBuf::as_path)
     }
 

@@ -6,14 +6,14 @@ use std::fs::Metadata;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::backend::archive;
+use crate::backend::archive::{self, Times};
 
 /// Bytes in a piece, at the most.
 const PIECE: usize = 128 * 1024;
@@ -21,7 +21,8 @@ const PIECE: usize = 128 * 1024;
 /// Pieces that wait to be sent.
 const WAITING: usize = 2;
 
-/// The tar of what is in a tree, or of these paths alone and not of what is below them, in pieces. It is made on a thread that waits
+/// The tar of what is in a tree, or of these paths alone and not of what is below them, in pieces. What is sent alone comes on top of
+/// something older, whatever its own time is, so its time is now. It is made on a thread that waits
 /// for whoever takes them, and stops when nobody does any more. The last piece is an error if the tar is not whole.
 pub(super) fn stream(
     tree: PathBuf,
@@ -42,7 +43,8 @@ impl Source {
         let (sender, pieces) = mpsc::channel(WAITING);
         let packing = spawn_blocking(move || {
             let to = BufWriter::with_capacity(PIECE, Pieces(sender));
-            let mut to = archive::write(&tree, only.as_ref(), time, to, &tree).map_err(io::Error::other)?;
+            let times = if only.is_some() { Times::At(since_1970()) } else { Times::Each(time) };
+            let mut to = archive::write(&tree, only.as_ref(), &times, to, &tree).map_err(io::Error::other)?;
             to.flush()
         });
         Self { pieces, packing: Some(packing) }
@@ -64,8 +66,11 @@ impl Source {
 /// When something was changed, in seconds since 1970, and a second earlier: engines know what steps have changed by its size and by
 /// that, to a second, and a step may come soon after an edit.
 fn time(about: &Metadata) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    u64::try_from(about.mtime()).unwrap_or_default().min(now).saturating_sub(1)
+    u64::try_from(about.mtime()).unwrap_or_default().min(since_1970().as_secs()).saturating_sub(1)
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Where the tar is written.
@@ -195,5 +200,24 @@ mod tests {
         drop(source.pieces);
         let packed = tokio::time::timeout(Duration::from_secs(30), source.packing.unwrap()).await;
         assert!(packed.unwrap().unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_comes_on_top_of_something_is_newer_than_that() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (tree, to) = (scratch.path().join("tree"), scratch.path().join("to"));
+        fs::create_dir(&tree).unwrap();
+        fs::create_dir(&to).unwrap();
+        let file = tree.join("file");
+        File::create(&file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let before = SystemTime::now();
+        for (only, is_new) in [(None, false), (Some(&[&b"file"[..]][..]), true)] {
+            let tar = scratch.path().join("tar");
+            fs::write(&tar, all(&tree, only).await).unwrap();
+            let ran = Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(&to).status().unwrap();
+            assert!(ran.success());
+            let modified = fs::metadata(to.join("file")).unwrap().modified().unwrap();
+            assert_eq!(modified >= before && modified <= SystemTime::now(), is_new, "{modified:?}");
+        }
     }
 }

@@ -1,0 +1,120 @@
+//! Podman's service in the place of a Docker Engine: the same steps, the same cache, and as little left. Where the service is and how
+//! it is started is written here; what it is asked through is Docker's client.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::lab::{Engine, root};
+use crate::caching::{Built, forever};
+use crate::support::{child, exits, logs};
+
+/// Starts the service in the folder `$0`, for [`Engine::of`]. Its locks are in `/dev/shm`, and not to be those of the machine's own.
+const SERVICE: &str = r#"
+    mount -t tmpfs tmpfs /dev/shm
+    {
+      echo '[engine]'
+      echo 'cgroup_manager = "cgroupfs"'
+      echo 'events_logger = "file"'
+      [ ! -e "$0/runtime" ] || printf 'runtime = "here"\n[engine.runtimes]\nhere = ["%s"]\n' "$0/runtime"
+    } >"$0/containers.conf"
+    export CONTAINERS_CONF="$0/containers.conf"
+    podman --root "$0/root" --runroot "$0/run" --tmpdir "$0/tmp" system service --time=0 "unix://$0/docker.sock" &
+    wait
+"#;
+
+/// What Podman asks `runc` for, without the limits that every container is to get: whoever may not raise limits cannot start one.
+const RUNTIME: &str = r#"#!/bin/sh
+for word; do
+  case $before in
+    --bundle | -b) file=$word/config.json ;;
+    --process | -p) file=$word ;;
+    *) file=${word#--process=} && [ "$file" != "$word" ] || file= ;;
+  esac
+  [ -z "$file" ] || sed -i -z 's/"rlimits":[[:space:]]*\[[^]]*\]/"rlimits":[]/' "$file"
+  before=$word
+done
+exec runc "$@"
+"#;
+
+/// The capability to raise limits.
+const CAP_SYS_RESOURCE: u32 = 24;
+
+fn podman() -> Option<Engine> {
+    Engine::of("podman", SERVICE, |folder| {
+        let status = fs::read_to_string("/proc/self/status").expect("a status");
+        let held = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("capabilities");
+        let held = u64::from_str_radix(held.trim(), 16).expect("a number");
+        if held >> CAP_SYS_RESOURCE & 1 == 0 {
+            let runtime = folder.join("runtime");
+            fs::write(&runtime, RUNTIME).expect("a file");
+            fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .expect("a mode");
+        }
+    })
+}
+
+/// All that an engine has, of whomever.
+fn all_of(engine: &Engine) -> String {
+    let images =
+        engine.docker(&["images", "-a", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+    format!("{images}\n{}", engine.docker(&["ps", "-a", "--format", "{{.Names}}"]))
+}
+
+#[test]
+fn chains_forks_and_failures_are_what_they_are_in_docker() {
+    let Some(engine) = podman() else { return };
+    let before = all_of(&engine);
+    let project = engine.project(&json!([
+        root("root", "cat source; echo root > made; rm gone; mkdir /opt; echo x > /opt/x; id -u; pwd; echo $CI; cat"),
+        child("left", "root", "cat made /opt/x; echo left > own; echo l > /opt/left; ls"),
+        child("right", "root", "cat made; echo err >&2; ls; ls /opt; exit 3"),
+        {"type": "wait", "continue_on_failure": true},
+        child("after", "left", "cat own /opt/left; sleep 8879003 & echo started"),
+        child("never", "right", "true"),
+    ]));
+    project.write("source", "mine\n");
+    project.write("gone", "");
+    let (ran, events) = project.events(&["--offline", "--keep-going", "-j", "4"]);
+    ran.expect_code(1);
+    let seen = logs(&events);
+    assert_eq!(seen["root"], ["mine", "0", "/workspace", "true"]);
+    assert_eq!(seen["left"], ["root", "x", "made", "own", "source"]);
+    let mut right = seen["right"].clone();
+    // The streams are apart.
+    right.sort();
+    assert_eq!(right, ["err", "made", "root", "source", "x"]);
+    assert_eq!(seen["after"], ["left", "l", "started"]);
+    let codes = [("root", 0), ("left", 0), ("right", 3), ("after", 0)];
+    assert_eq!(exits(&events), codes.map(|(key, code)| (key.to_owned(), code)).into());
+    assert!(!crate::support::process_with("sleep 8879003"));
+    assert_eq!(all_of(&engine), before);
+}
+
+#[test]
+fn what_is_kept_is_taken_and_cleared() {
+    let Some(engine) = podman() else { return };
+    let before = all_of(&engine);
+    let project = engine.project(&json!([
+        forever(root("deps", "cat source; echo installed > deps; mkdir /opt; echo x > /opt/x")),
+        forever(child("build", "deps", "cat source deps /opt/x; echo built > built")),
+        child("test", "build", "cat source deps built /opt/x; ls"),
+    ]));
+    project.write("source", "1\n");
+    project.write("gone", "");
+    let first = Built::of(&project, &["--offline"]).expect("", "build deps test");
+    let again = Built::of(&project, &["--offline"]).expect("build deps", "test");
+    assert_eq!(logs(&again.events), logs(&first.events));
+
+    project.write("source", "2\n");
+    project.write("new", "");
+    fs::remove_file(project.path().join("gone")).expect("gone");
+    let built = Built::of(&project, &["--offline"]).expect("build deps", "test");
+    assert_eq!(
+        logs(&built.events)["test"],
+        ["2", "installed", "built", "x", "built", "deps", "new", "source"]
+    );
+    assert_ne!(all_of(&engine), before, "something is kept");
+    project.run(&["cache", "clear"]).expect_code(0);
+    assert_eq!(all_of(&engine), before);
+}
