@@ -7,6 +7,7 @@ mod deep;
 mod ends;
 mod engines;
 mod files;
+mod holes;
 mod hostile;
 pub(crate) mod lab;
 mod limits;

@@ -9,7 +9,7 @@ use crate::caching::{Built, forever, on_change};
 use crate::support::{Project, child, logs};
 
 /// The names of the images that are kept for a project's cache.
-fn kept(project: &Project) -> Vec<String> {
+pub(super) fn kept(project: &Project) -> Vec<String> {
     let list = project.run(&["cache", "list", "--json"]).expect_code(0).stdout;
     let list: Value = serde_json::from_str(&list).expect("JSON");
     let results = list["results"].as_array().expect("results");

@@ -7,11 +7,11 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::lab::{BUSYBOX, Engine, root};
+use super::lab::{BUSYBOX, Engine, in_image, root};
 use crate::caching::{Built, forever};
 use crate::foreign_plugins::module;
 use crate::reach::manifest;
-use crate::support::{Project, Ran, Running, step, wait_until};
+use crate::support::{Project, Ran, Running, child, step, wait_until};
 
 /// Stands for the id of the container that the plugin has started.
 const OWN: &str = "@own@";
@@ -96,13 +96,18 @@ fn plugin(calls: &[Call]) -> Vec<u8> {
 
 /// What becomes of a build with a step of this plugin, to which all that it asks for is granted.
 fn run(engine: &Engine, calls: &[Call]) -> Ran {
+    run_beside(engine, calls, &[], &[])
+}
+
+/// The same, with further steps, and further arguments.
+fn run_beside(engine: &Engine, calls: &[Call], others: &[Value], args: &[&str]) -> Ran {
     let mut hostile = step("hostile", "true");
     hostile["runner"] = json!("hostile");
-    let project = engine.reached_from(Project::with_steps(&json!([hostile])));
+    let project = engine.reached_from(Project::with_steps(&json!([&[hostile], others].concat())));
     let file = project.home().join("hostile.wasm");
     fs::write(&file, plugin(calls)).expect("a plugin");
     project.run(&["plugin", "install", file.to_str().expect("text"), "--yes"]).expect_code(0);
-    project.run(&["build", "--format", "json"])
+    project.run(&[&["build", "--format", "json"], args].concat())
 }
 
 fn start(image: &str) -> Call {
@@ -213,6 +218,23 @@ fn images_of_others_are_not_removed_replaced_or_looked_into() {
     assert_eq!(ids(), before);
     Built::of(&other, &[]).expect("root", "");
     other.run(&["cache", "clear"]).expect_code(0);
+}
+
+#[test]
+fn a_state_does_not_become_what_other_steps_call_their_image() {
+    let Some(engine) = Engine::get() else { return };
+    let id = engine.inspect(BUSYBOX)["Id"].as_str().expect("an id").to_owned();
+    for image in [BUSYBOX, &format!("docker.io/{BUSYBOX}"), &id] {
+        let calls =
+            [start(BUSYBOX), exec(OWN, &["sh", "-c", "echo x > /evil; echo made"]), commit(OWN, image)];
+        let victim = in_image(image, "victim", "test -e /evil && echo evil || echo fine");
+        // What nobody builds in is not saved; and who builds in it does the same once more.
+        let others = [child("child", "hostile", "true"), victim];
+        let ran = run_beside(engine, &calls, &others, &["-j1", "--keep-going"]);
+        let lines = ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
+        let said: Vec<_> = lines.filter_map(|event| Some(event["line"].as_str()?.to_owned())).collect();
+        assert_eq!(said, ["made", "made", "fine"], "{image}: {}", ran.stdout);
+    }
 }
 
 #[test]

@@ -121,14 +121,20 @@ fn what_is_not_a_dead_ones_own_stays() {
     ];
     let made: Vec<String> =
         foreign.iter().map(|(name, labels)| engine.foreign_container(name, labels)).collect();
-    // And it really is told by this label.
-    engine.foreign_container(&format!("hm-{unique}-dead"), &[format!("{OWNER}={owner}")]);
+    // And it really is told by this label, and by the name.
+    let run = labels[RUN].as_str().expect("a run").to_owned();
+    let left = format!("hm-{}-99-dead", &run.replace('-', "")[..8]);
+    let of_the_dead = [format!("{OWNER}={owner}"), format!("{RUN}={run}")];
+    engine.foreign_container(&left, &of_the_dead);
+    let heir = format!("hm-{unique}-heir");
+    engine.foreign_container(&heir, &of_the_dead);
     let image = format!("hm-run:{unique}");
     engine.docker(&["tag", BUSYBOX, &image]);
 
     next(&dead);
-    wait_until("the rest is gone", || engine.containers(&format!("{OWNER}={owner}")).is_empty());
-    assert!(!engine.has(&format!("hm-{unique}-dead")));
+    wait_until("the rest is gone", || engine.containers(&format!("{OWNER}={owner}")) == [&*heir]);
+    assert!(!engine.has(&left));
+    engine.docker(&["rm", "-f", &heir]);
     for ((name, _), id) in foreign.iter().zip(&made) {
         assert_eq!(engine.inspect(id)["State"]["Running"], true, "{name}");
     }

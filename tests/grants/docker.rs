@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
-use hm_host::backend::docker::{Command as Program, ContainerSpec};
+use hm_host::backend::docker::{Command as Program, ContainerSpec, Image};
 use hm_host::sandbox::{Role, StepContext};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,
@@ -106,7 +106,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
 /// A container of the step, in which there is a file `made`.
 async fn container(bench: &Bench, step: &mut StepContext) -> String {
     let spec = ContainerSpec {
-        image: BUSYBOX.into(),
+        image: Image::Named(BUSYBOX.into()),
         step: bench.step_id,
         env: [].into(),
         workdir: WORKSPACE.into(),

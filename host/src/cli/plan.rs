@@ -12,10 +12,11 @@ use super::error::CliError;
 use super::history::{Earlier, reasons};
 use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
-use super::{heard, print, print_data};
+use super::{heard, print, print_data, warn};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
+use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 
@@ -32,6 +33,12 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
             _ = interrupts.recv() => return Err(CliError::Interrupted),
         }
     };
+    if let Err(error) = prepared.connect().await {
+        warn(&format!(
+            "steps in containers are foretold as if nothing of them were kept: {}",
+            one_line(&error)
+        ));
+    }
     let decisions = match prepared.keeping(&system, true) {
         Some(keeping) => {
             let decisions = predict(&prepared.plan, &prepared.plugins, &keeping).await;

@@ -65,7 +65,7 @@ impl Prepared {
         let plan = Plan::new(definition, &overrides, &runners)?;
         plan.check_runners(&runners)?;
         plan.check_arguments(|runner| plugins.step_schema(runner))?;
-        warn_of_unknown_fields(&plan);
+        warn_of_what_is_not_used(&plan);
 
         let local = Arc::new(match backend {
             Some(backend) => backend,
@@ -161,10 +161,14 @@ async fn open_backend(
     Ok(backend)
 }
 
-/// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo.
-fn warn_of_unknown_fields(plan: &Plan) {
+/// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo. What is known, and means nothing where
+/// it stands, is worth a word too.
+fn warn_of_what_is_not_used(plan: &Plan) {
     for (at, field) in plan.unknown_fields().take(WARNINGS) {
         warn(&format!("{at}: this hm does not know the field `{field}`"));
+    }
+    for (step, image, parent) in plan.unused_images().into_iter().take(WARNINGS) {
+        warn(&format!("step `{step}`: image `{image}` is not used, since it builds in `{parent}`"));
     }
 }
 

@@ -11,6 +11,7 @@ use hm_plugin_protocol::SnapshotRef;
 use tokio::task::spawn_blocking;
 
 use crate::backend::Backends;
+use crate::backend::docker::Image;
 use crate::backend::local::WORKSPACE;
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
 use crate::content::{Content, Produced};
@@ -208,7 +209,7 @@ impl Keeping {
         let Backends { local, docker } = &self.terms.backends;
         let asks = |prefix| plugin.is_some_and(|plugin| plugin.asks_for(prefix));
         (!asks(RUNS_HERE) || local.exists(tag).await)
-            && (!asks(ON_ENGINE) || docker.has(&tag.0).await.unwrap_or(false))
+            && (!asks(ON_ENGINE) || docker.has(&Image::State(tag.0.clone())).await.unwrap_or(false))
     }
 
     /// Notes that a result was used; it is the least that can go wrong.

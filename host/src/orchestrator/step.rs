@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::dispatcher::Outcome;
 use super::keeping::{Hold, Keeping, Made, ON_ENGINE, Parent};
+use crate::backend::docker::Image;
 use crate::backend::local::{KEPT, WORKSPACE};
 use crate::backend::{Backends, artifacts};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
@@ -205,7 +206,8 @@ impl Job {
         let said = asked
             .is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag));
         // There are plugins that do not look.
-        said && (!plugin.asks_for(ON_ENGINE) || self.backends.docker.has(&tag.0).await.unwrap_or(false))
+        said && (!plugin.asks_for(ON_ENGINE)
+            || self.backends.docker.has(&Image::State(tag.0.clone())).await.unwrap_or(false))
     }
 
     /// Brings back what the step had produced. If that is not possible, the step has to produce it again.

@@ -209,6 +209,27 @@ impl Plan {
         around.chain(within)
     }
 
+    /// Steps that name an image and start from something else: each with that image, and the step that it builds in.
+    #[must_use]
+    pub fn unused_images(&self) -> Vec<(&str, &str, &str)> {
+        let mut roots: Vec<Option<usize>> = vec![None; self.steps.len()];
+        for step in 0..self.steps.len() {
+            let (mut path, mut at) = (vec![step], step);
+            while let (None, Some(parent)) = (roots[at], self.steps[at].parent) {
+                path.push(parent);
+                at = parent;
+            }
+            let root = roots[at].unwrap_or(at);
+            path.into_iter().for_each(|step| roots[step] = Some(root));
+        }
+        let unused = self.steps.iter().zip(roots).filter_map(|(planned, root)| {
+            let (image, parent) = (planned.step.image.as_deref()?, &self.steps[planned.parent?]);
+            let is_used = self.steps[root?].image.as_deref() == Some(image);
+            (!is_used).then_some((planned.step.key.as_str(), image, parent.step.key.as_str()))
+        });
+        unused.collect()
+    }
+
     /// Whether the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
     ///
     /// # Errors
@@ -302,6 +323,9 @@ impl Plan {
             let planned = &self.steps[index];
             let parent = planned.parent.map(|p| &self.steps[p]);
             // A parent's snapshot wins over an image, so only roots have one.
+            let named = planned.step.runner.as_ref().or(overrides.runner.as_ref());
+            // Who names the runner without images knows what that means.
+            let default_image = default_image.filter(|_| named.is_none_or(|named| *named != runners.default));
             let image = match parent {
                 None => planned.step.image.as_deref().or(default_image).map(str::to_owned),
                 Some(_) => None,
@@ -474,6 +498,7 @@ mod tests {
         let plan = plan_with(steps, &Overrides::default()).expect("valid, though not runnable here");
         let shown: Vec<_> = plan.steps().iter().map(|s| (s.runner.as_str(), s.image.as_deref())).collect();
         assert_eq!(shown, [("docker", Some("alpine")), ("docker", None), ("local", None)]);
+        assert_eq!(plan.unused_images(), [("child", "ignored", "root")]);
         let message = |r: &Runners| plan.check_runners(r).expect_err("not runnable").to_string();
         assert_eq!(
             message(&runners()),

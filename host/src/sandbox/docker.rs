@@ -11,7 +11,8 @@ use super::steps::{
     Misuse, NOT_FOUND, brought_out, failed, json, own_name, own_snapshot, step, text, truth, with_output,
 };
 use super::{Args, PluginState, StepContext};
-use crate::backend::docker::{Command, Container, ContainerSpec, DockerError};
+use crate::backend::docker::{Command, Container, ContainerSpec, DockerError, Image};
+use crate::backend::local::KEPT;
 
 /// How many lines about a pull may wait.
 const LINES: usize = 16;
@@ -24,6 +25,16 @@ fn own<'a>(
     containers.get_mut(id).ok_or_else(|| failed(Misuse::NotItsContainer(id.to_owned())))
 }
 
+/// What a step means by a name: its parent's state, or its own, or else an image of the engine. What other steps have saved is not for it.
+fn image_of(step: &StepContext, name: &str) -> Result<Image, HostError> {
+    let tag = SnapshotRef(name.to_owned());
+    own_snapshot(step, &tag)?;
+    let is_own =
+        step.terms.parent.as_ref() == Some(&tag) || step.saved.contains(name) || name.starts_with(KEPT);
+    let name = name.to_owned();
+    Ok(if is_own { Image::State(name) } else { Image::Named(name) })
+}
+
 /// `hm_docker_ping`: whether an engine answers.
 pub(super) fn ping(state: &mut PluginState, _: Args) -> HostFuture<'_> {
     Box::pin(async move { Ok(truth(step(state)?.backends.docker.connect().await.is_ok())) })
@@ -34,8 +45,8 @@ pub(super) fn image_exists(state: &mut PluginState, args: Args) -> HostFuture<'_
     Box::pin(async move {
         let image = text("hm_docker_image_exists", &args[0])?;
         let step = step(state)?;
-        own_snapshot(step, &SnapshotRef(image.to_owned()))?;
-        Ok(truth(step.backends.docker.has(image).await.map_err(failed)?))
+        let image = image_of(step, image)?;
+        Ok(truth(step.backends.docker.has(&image).await.map_err(failed)?))
     })
 }
 
@@ -62,7 +73,7 @@ pub(super) fn start_container(state: &mut PluginState, args: Args) -> HostFuture
         let DockerStartArgs { image, env, workdir, name_hint: hint, network } =
             json("hm_docker_start_container", &args[0])?;
         let step = step(state)?;
-        own_snapshot(step, &SnapshotRef(image.clone()))?;
+        let image = image_of(step, &image)?;
         let keep = matches!(step.terms.cache, CacheDecision::MissBuildAs { .. });
         let spec = ContainerSpec { image, step: step.terms.step_id, env, workdir, hint, network, keep };
         let container = step.backends.docker.container(spec).await.map_err(failed)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::container::AttachContainerResults;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
     StartContainerOptions, WaitContainerOptionsBuilder,
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::error::{is_missing, status};
 use super::grounds::Lack;
 use super::{
-    DockerBackend, DockerError, Engine, LABEL_OWNER, LABEL_RUN, LABEL_STEP, Lineage, Snapshot, Tree,
+    DockerBackend, DockerError, Engine, Image, LABEL_OWNER, LABEL_RUN, LABEL_STEP, Lineage, Snapshot, Tree,
     artifacts, short,
 };
 use crate::backend::artifacts::Collected;
@@ -37,8 +37,8 @@ const HINT: usize = 32;
 /// What a container is made of.
 #[derive(Debug, Clone)]
 pub struct ContainerSpec {
-    /// The image, or what a step of this build has saved.
-    pub image: String,
+    /// What it is made from.
+    pub image: Image,
     /// The step that it is for.
     pub step: Uuid,
     /// Its environment.
@@ -88,10 +88,12 @@ impl DockerBackend {
     /// There is no such image.
     pub async fn container(self: &Arc<Self>, spec: ContainerSpec) -> Result<Container, DockerError> {
         let from = self.snapshot(&spec.image).await?;
-        if let Some(volume) = from.volumes.iter().find(|volume| Path::new(&spec.workdir).starts_with(volume))
-        {
-            let (image, workdir) = (spec.image, spec.workdir);
-            return Err(DockerError::Volume { image, volume: volume.clone(), workdir });
+        let workdir = Path::new(&spec.workdir);
+        let is_in_the_way =
+            |volume: &&String| workdir.starts_with(volume) || Path::new(volume).starts_with(workdir);
+        if let Some(volume) = from.volumes.iter().find(is_in_the_way).cloned() {
+            let (image, workdir) = (spec.image.name().to_owned(), spec.workdir);
+            return Err(DockerError::Volume { image, volume, workdir });
         }
         let hint: String =
             spec.hint.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
@@ -278,15 +280,14 @@ impl DockerBackend {
         ];
         let network = self.config.network && spec.network;
         let limits = self.config.limits.host_config(engine.cpus);
-        // As in the local sandbox: where a step is, and that asking git changes nothing. What its own environment says comes after.
-        let env = [("CI", "true"), ("GIT_OPTIONAL_LOCKS", "0")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let env: BTreeMap<String, String> = env.into_iter().chain(spec.env.clone()).collect();
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             entrypoint: Some(vec!["sh".into()]),
             cmd: Some(vec!["-c".into(), WAIT.into()]),
-            env: Some(env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            // So that a command which is another user's cannot keep it from ending. The environment comes with each command, and does
+            // not end in an image.
+            user: Some("0".into()),
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
             working_dir: Some(spec.workdir.clone()),
             open_stdin: Some(true),
             stdin_once: Some(true),

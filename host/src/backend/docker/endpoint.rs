@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bollard::models::{SystemInfo, SystemVersion};
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use url::{Host, Url};
 
+use super::DockerError;
 use super::context::{self, ContextError};
 use super::tls::{TlsError, TlsFiles};
 use super::transport::{Ssh, Transport, Way};
@@ -17,6 +19,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// The same, with `ssh` in between.
 const ANSWER_BY_SSH: Duration = Duration::from_secs(30);
+
+/// How long one that has answered has to say what it is.
+pub(super) const ABOUT: Duration = Duration::from_secs(30);
 
 /// The oldest API that will do, of Docker 20.10.
 const OLDEST: (usize, usize) = (1, 41);
@@ -203,6 +208,26 @@ async fn answer(way: Way, limit: Duration) -> Result<Docker, String> {
     let newest = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
     let (major_version, minor_version) = newest.min((major, minor));
     transport.client(ClientVersion { major_version, minor_version }).map_err(|error| error.to_string())
+}
+
+/// What the engine there says of itself.
+///
+/// # Errors
+/// It does not say so, or not in time.
+pub(super) async fn about(
+    docker: &Docker,
+    at: &Endpoint,
+    limit: Duration,
+) -> Result<(SystemInfo, SystemVersion), DockerError> {
+    let what = "say what it is";
+    let asking = async { Ok((docker.info().await?, docker.version().await?)) };
+    match tokio::time::timeout(limit, asking).await {
+        Ok(said) => said.map_err(DockerError::engine(&at.url, what)),
+        Err(_) => Err(DockerError::Refused {
+            what: what.into(),
+            message: format!("it has not answered within {} s", limit.as_secs()),
+        }),
+    }
 }
 
 fn version(text: &str) -> Option<(usize, usize)> {

@@ -11,6 +11,7 @@ use hm_plugin_protocol::StdStream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::error::status;
 use super::{Container, DockerError, Engine};
 use crate::backend::archive::{Archive, READ_MAX};
 
@@ -48,12 +49,16 @@ impl Container {
         output: mpsc::Sender<(StdStream, Vec<u8>)>,
     ) -> Result<i32, DockerError> {
         let name = self.name().to_owned();
-        let engine = self.run().await?;
         let Command { argv, env, workdir, input } = command;
+        let env = self.environment(env);
+        self.run().await?;
+        let user = self.from().user.clone();
+        let engine = self.run().await?;
         let config = ExecConfig {
             attach_stdin: Some(input.is_some()),
             cmd: Some(argv),
             env: Some(env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            user,
             working_dir: Some(workdir),
             ..ExecConfig::default()
         };
@@ -61,6 +66,14 @@ impl Container {
             engine.exec(&name, config, input, |stream, bytes| output.send((stream, bytes))).await?;
         // Signals are 128 + n here, as everywhere.
         Ok(i32::try_from(exit_code).unwrap_or(i32::MAX))
+    }
+
+    /// What a command finds in its environment beside what the image says.
+    fn environment(&self, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        // As in the local sandbox: where a step is, and that asking git changes nothing.
+        let ours = [("CI", "true"), ("GIT_OPTIONAL_LOCKS", "0")];
+        let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ours.chain(self.spec().env.clone()).chain(own).collect()
     }
 }
 
@@ -79,7 +92,15 @@ impl Engine {
                 }
                 std::future::ready(Ok::<_, ()>(()))
             })
-            .await?;
+            .await;
+        let exit_code = match exit_code {
+            Err(DockerError::Command(reason)) => {
+                let what = "bring a workspace up to date".to_owned();
+                let message = format!("{reason}; hm build --no-cache goes without what is kept");
+                return Err(DockerError::Refused { what, message });
+            }
+            exit_code => exit_code?,
+        };
         if exit_code == 0 {
             return Ok(());
         }
@@ -97,7 +118,10 @@ impl Engine {
         taken: impl Fn(StdStream, Vec<u8>) -> F,
     ) -> Result<i64, DockerError> {
         let config = ExecConfig { attach_stdout: Some(true), attach_stderr: Some(true), ..config };
-        let made = self.docker.create_exec(name, config).await;
+        let made = match self.docker.create_exec(name, config).await {
+            Err(error) if status(&error) == Some(409) => return Err(self.why_over(name).await?),
+            made => made,
+        };
         let id = made.map_err(self.failed("run a command in a container"))?.id;
         let started = self.docker.start_exec(&id, None::<StartExecOptions>).await;
         let (mut output, writer) = match started {
@@ -154,6 +178,20 @@ impl Engine {
             Some(code) => Ok(code),
             None => Err(DockerError::Ended(name.to_owned())),
         }
+    }
+}
+
+impl Engine {
+    /// Why nothing can run in a container.
+    async fn why_over(&self, name: &str) -> Result<DockerError, DockerError> {
+        let about = self.docker.inspect_container(name, None).await;
+        let state = about.map_err(self.failed("look at a container"))?.state.unwrap_or_default();
+        let reason = match state.exit_code {
+            _ if state.oom_killed == Some(true) => "there was no memory left for it".to_owned(),
+            Some(code) if NOT_STARTED.contains(&code) => "there is no `sh` in it, which hm needs".to_owned(),
+            code => format!("exit code {}", code.unwrap_or_default()),
+        };
+        Ok(DockerError::Command(format!("its container has ended: {reason}")))
     }
 }
 

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::body_try_stream;
+use bollard::models::ChangeType;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use tokio::sync::OnceCell;
 
+use super::changes::Changes;
 use super::manifest::Difference;
 use super::{ContainerSpec, DockerBackend, DockerError, Engine, Lineage, Snapshot, Tree, tar};
 
@@ -85,12 +87,14 @@ impl DockerBackend {
         };
         let make = async {
             let engine = self.engine().await?;
-            let image = self.lay(engine, from, lack, spec).await?;
+            let (image, covered) = self.lay(engine, from, lack, spec).await?;
+            // Of a state that steps have made, it is only what has changed in the project, which they have not touched.
+            let covered = if matches!(lack, Lack::All) { covered } else { Changes::default() };
             let lineage = Lineage {
                 base: from.lineage.base.clone(),
                 workdir: spec.workdir.clone(),
                 tree: Tree::Now,
-                changes: Some(changes.clone()),
+                changes: Some(changes.followed_by(covered)),
             };
             Ok::<_, DockerError>(Snapshot { image, lineage: Arc::new(lineage), ..from.clone() })
         };
@@ -104,7 +108,7 @@ impl DockerBackend {
         from: &Snapshot,
         lack: &Lack,
         spec: &ContainerSpec,
-    ) -> Result<String, DockerError> {
+    ) -> Result<(String, Changes), DockerError> {
         let name = format!("hm-{}-{}-project", super::short(&self.config.run_id), self.number());
         // A plain one: what becomes of the steps' environment does not end in an image.
         let spec = ContainerSpec { env: [].into(), ..spec.clone() };
@@ -117,12 +121,25 @@ impl DockerBackend {
             };
             self.apply(engine, &name, &spec.workdir, from.user.as_deref(), lack).await?;
             drop(life);
-            self.commit_image(engine, &name, false).await
+            let covered = self.covered(engine, &name, &spec.workdir).await?;
+            let image = self.commit_image(engine, &name, from.user.as_deref(), false).await?;
+            Ok::<_, DockerError>((image, covered))
         };
         let made = made.await;
         let removed = engine.remove(&name).await;
-        let image = made?;
-        removed.map(|()| image)
+        let made = made?;
+        removed.map(|()| made)
+    }
+
+    /// Where the project's files lie on something of an image: what comes to light when they go is not known here, so these places
+    /// count as if steps had changed them.
+    async fn covered(&self, engine: &Engine, name: &str, workdir: &str) -> Result<Changes, DockerError> {
+        let changes = engine.docker.container_changes(name).await;
+        let changes = changes.map_err(engine.failed("tell what has changed in a container"))?;
+        let mut below = changes.unwrap_or_default();
+        let workdir_and = format!("{}/", workdir.trim_end_matches('/'));
+        below.retain(|change| change.kind != ChangeType::_1 && change.path.starts_with(&workdir_and));
+        Ok(Changes::of(&below, workdir))
     }
 
     /// Puts into a workspace what it lacks.
@@ -196,7 +213,7 @@ impl DockerBackend {
 }
 
 /// Who the workspace has to belong to, if that is not root, to whom everything belongs as it comes.
-fn owner(user: Option<&str>) -> Option<&str> {
+pub(super) fn owner(user: Option<&str>) -> Option<&str> {
     user.filter(|user| !matches!(user.split(':').next(), Some("" | "0" | "root")))
 }
 

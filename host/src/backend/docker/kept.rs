@@ -12,21 +12,23 @@ use bollard::query_parameters::{
 };
 use hm_plugin_protocol::SnapshotRef;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::changes::Changes;
-use super::manifest::Manifest;
+use super::grounds::owner;
+use super::manifest::{Manifest, seal, unseal};
 use super::reap::plain;
 use super::{
-    Container, DockerBackend, DockerError, Engine, LABEL_CACHE, Lineage, OF_RUN, Reach, Snapshot, Tree,
-    artifacts,
+    Container, DockerBackend, DockerError, Engine, LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE,
+    LABEL_STEP, Lineage, OF_RUN, Reach, Snapshot, Tree, artifacts,
 };
 use crate::backend::local::KEPT;
 use crate::files::{read_regular, write_atomically};
 
 /// What the cache knows of an image.
-const ABOUT: &str = "about.json";
+const ABOUT: &str = "about";
 
 /// What steps have changed in it.
 const CHANGES: &str = "changes";
@@ -37,8 +39,11 @@ const TREE: &str = "tree";
 /// What stands for a cache.
 const ID: &str = "id";
 
-/// The form of these files.
-const FORMAT: u32 = 1;
+/// What the first of these files begins with.
+const FIRST: &[u8] = b"hm image 1\n";
+
+/// What is on its way out.
+const AWAY: &str = "away-";
 
 /// No file of these is longer, in bytes.
 const MAX_BYTES: usize = 256 << 20;
@@ -67,7 +72,6 @@ pub struct Cleared {
 /// What is known of an image without asking its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct About {
-    format: u32,
     /// The engine's name for itself.
     engine: String,
     /// The image's id.
@@ -78,6 +82,10 @@ struct About {
     workdir: String,
     /// What it takes on the engine's disk beyond the image that it was made from.
     bytes: u64,
+    /// The name under which it is kept.
+    tag: String,
+    /// The SHA-256 of what the project was, and of what steps have changed, as they are written down.
+    digests: [String; 2],
 }
 
 impl KeptImages {
@@ -120,6 +128,7 @@ impl KeptImages {
         }
         let listed = self.list().map_err(DockerError::io("read what images are kept"))?;
         let unwanted: Vec<_> = listed.into_iter().filter(|(tag, _)| !live.contains(&tag.0)).collect();
+        self.remove_away().map_err(DockerError::io("write to the cache"))?;
         let engine = match Engine::connect(reach, self).await {
             Ok(engine) => engine,
             Err(error) => {
@@ -171,13 +180,28 @@ impl KeptImages {
         Err(io::Error::other("the cache's id comes and goes"))
     }
 
+    /// Removes what somebody has not come to remove.
+    fn remove_away(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(AWAY) {
+                match fs::remove_dir_all(entry.path()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn place(&self, tag: &SnapshotRef) -> Option<PathBuf> {
         Some(self.root.join(digits(tag)?))
     }
 
     fn about(&self, tag: &SnapshotRef) -> Option<About> {
         let bytes = read_regular(&self.place(tag)?.join(ABOUT), MAX_BYTES).ok()?;
-        serde_json::from_slice(&bytes).ok().filter(|about: &About| about.format == FORMAT)
+        let about: About = serde_json::from_slice(unseal(&bytes, FIRST)?.next()?).ok()?;
+        (about.tag == tag.0).then_some(about)
     }
 
     /// All that is known of an image; none if that is not whole.
@@ -185,28 +209,44 @@ impl KeptImages {
         let place = self.place(tag)?;
         let read = |name| read_regular(&place.join(name), MAX_BYTES).ok();
         let (about, tree, changes) = (self.about(tag)?, read(TREE)?, read(CHANGES)?);
+        if [&tree, &changes].map(|bytes| digest(bytes)) != about.digests {
+            return None;
+        }
         Some((about, Manifest::read(&tree)?, Changes::read(&changes)?))
     }
 
-    fn write(&self, tag: &SnapshotRef, about: &About, tree: &Manifest, changes: &Changes) -> io::Result<()> {
+    fn write(&self, tag: &SnapshotRef, about: About, tree: &Manifest, changes: &Changes) -> io::Result<()> {
         let place = self.place(tag).ok_or(io::ErrorKind::InvalidInput)?;
         fs::create_dir_all(&place)?;
-        let mut bytes = Vec::new();
-        tree.write(&mut bytes)?;
-        write_atomically(&place.join(TREE), &bytes)?;
-        bytes.clear();
-        changes.write(&mut bytes)?;
-        write_atomically(&place.join(CHANGES), &bytes)?;
+        let mut files = [Vec::new(), Vec::new()];
+        tree.write(&mut files[0])?;
+        changes.write(&mut files[1])?;
+        for (name, bytes) in [TREE, CHANGES].into_iter().zip(&files) {
+            write_atomically(&place.join(name), bytes)?;
+        }
+        let about = About { digests: files.each_ref().map(|bytes| digest(bytes)), ..about };
+        let mut bytes = FIRST.to_vec();
+        bytes.extend(serde_json::to_vec(&about)?);
+        bytes.push(0);
+        let mut sealed = Vec::new();
+        seal(bytes, &mut sealed)?;
         // The last: without it, nothing is there.
-        write_atomically(&place.join(ABOUT), &serde_json::to_vec(about)?)
+        write_atomically(&place.join(ABOUT), &sealed)
     }
 
     fn forget(&self, tag: &SnapshotRef) -> io::Result<()> {
-        match self.place(tag).map(fs::remove_dir_all) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        let Some(place) = self.place(tag) else { return Ok(()) };
+        // Away first: others may write there, or remove it, at the same time.
+        let away = self.root.join(format!("{AWAY}{}", Uuid::new_v4().simple()));
+        match fs::rename(place, &away).and_then(|()| fs::remove_dir_all(&away)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The 32 digits of the name of a kept state; none if it has another form.
@@ -233,7 +273,7 @@ impl Container {
         if let Some(flat) = backend.flattened(engine, self.name(), &self.from().image).await? {
             self.rename(flat);
         }
-        let image = backend.commit_image(engine, self.name(), keep).await?;
+        let image = backend.commit_image(engine, self.name(), self.from().user.as_deref(), keep).await?;
         let from = self.from().clone();
         let (changes, trouble) = match changed {
             Ok(changes) => (changes, None),
@@ -280,15 +320,23 @@ impl DockerBackend {
         &self,
         engine: &Engine,
         container: &str,
+        user: Option<&str>,
         keep: bool,
     ) -> Result<String, DockerError> {
         let tag = self.run_tag(engine);
         let options =
             CommitContainerOptionsBuilder::default().container(container).repo(OF_RUN).tag(&tag).pause(false);
         let cache =
-            if keep { Some(self.kept.id().map_err(DockerError::io("write to the cache"))?) } else { None };
-        let labels = cache.map(|id| [(LABEL_CACHE.to_owned(), id)].into());
-        let config = bollard::models::ContainerConfig { labels, ..Default::default() };
+            if keep { self.kept.id().map_err(DockerError::io("write to the cache"))? } else { String::new() };
+        let state = "kept or of a run".to_owned();
+        // What is only true of the container must not be said of others that are made from the image.
+        let labels = [(LABEL_STATE, state), (LABEL_CACHE, cache)];
+        let labels = labels
+            .into_iter()
+            .chain([LABEL_OWNER, LABEL_RUN, LABEL_STEP].map(|label| (label, String::new())));
+        let labels = labels.map(|(name, value)| (name.to_owned(), value)).collect();
+        let user = Some(user.unwrap_or("0").to_owned());
+        let config = bollard::models::ContainerConfig { labels: Some(labels), user, ..Default::default() };
         let (docker, options) = (engine.docker.clone(), options.build());
         let made = self.to_the_end(async move { docker.commit_container(options, config).await }).await?;
         made.map_err(engine.failed("make an image of a container"))?;
@@ -332,13 +380,14 @@ impl DockerBackend {
         let (image, from) = (look(&snapshot.image).await?, look(from).await?);
         let grown = image.size.unwrap_or_default().saturating_sub(from.size.unwrap_or_default());
         let about = About {
-            format: FORMAT,
             engine: engine.id.clone(),
             image: image.id.unwrap_or_default(),
             user: snapshot.user.clone(),
             base: lineage.base.clone(),
             workdir: lineage.workdir.clone(),
             bytes: u64::try_from(grown).unwrap_or_default(),
+            tag: tag.0.clone(),
+            digests: Default::default(),
         };
         let tree = match lineage.tree {
             Tree::Nothing => Arc::default(),
@@ -347,7 +396,7 @@ impl DockerBackend {
         let (kept, name) = (self.kept.clone(), tag.clone());
         let written = spawn_blocking(move || {
             let changes = lineage.changes.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
-            kept.write(&name, &about, &tree, changes)
+            kept.write(&name, about, &tree, changes)
         });
         let written = written.await.map_err(DockerError::Task)?;
         written.map_err(DockerError::io(format!("write down what the image `{}` holds", tag.0)))?;
@@ -370,7 +419,12 @@ impl DockerBackend {
         }
         let difference = then.difference(self.manifest().await?);
         let can_say = |path: &Vec<u8>| std::str::from_utf8(path).is_ok();
-        if difference.covered_by(&changes) || !difference.gone.keys().all(can_say) {
+        // Removing, and giving to whom it belongs, is done by programs, which are told what to do in JSON.
+        let to_say = difference
+            .gone
+            .keys()
+            .chain(difference.put.iter().filter(|_| owner(about.user.as_deref()).is_some()));
+        if difference.covered_by(&changes) || !to_say.into_iter().all(can_say) {
             return Ok(false);
         }
         // A name of this run keeps it, whoever gives up the other one.

@@ -60,6 +60,9 @@ const LABEL_RUN: &str = "dev.harmont.hm.run";
 /// What the engine calls the step that a container or an image is of.
 const LABEL_STEP: &str = "dev.harmont.hm.step";
 
+/// What the engine calls every image that is a state of ours.
+const LABEL_STATE: &str = "dev.harmont.hm.state";
+
 /// What the engine calls the cache that an image is kept for.
 const LABEL_CACHE: &str = "dev.harmont.hm.cache";
 
@@ -96,6 +99,23 @@ pub struct DockerBackend {
     endings: Mutex<JoinSet<()>>,
     /// Why something could not be kept, the first time.
     trouble: OnceLock<String>,
+}
+
+/// What a container can be made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// What a step has saved, by what it calls it; no image of the engine, whatever that is called.
+    State(String),
+    /// An image of the engine, and no state.
+    Named(String),
+}
+
+impl Image {
+    fn name(&self) -> &str {
+        match self {
+            Self::State(name) | Self::Named(name) => name,
+        }
+    }
 }
 
 /// An engine that answers.
@@ -179,21 +199,17 @@ impl DockerBackend {
         self.engine().await.map(|_| ())
     }
 
-    /// Whether the engine has an image or a snapshot: of a kept one, whether a step can start from it on the project as it is now.
+    /// Whether there is an image or a state: of a kept one, whether a step can start from it on the project as it is now.
     ///
     /// # Errors
     /// The engine cannot be asked, or the project cannot be read.
-    pub async fn has(&self, image: &str) -> Result<bool, DockerError> {
-        if self.books().snapshots.contains_key(image) {
-            return Ok(true);
+    pub async fn has(&self, image: &Image) -> Result<bool, DockerError> {
+        match image {
+            Image::State(tag) if self.books().snapshots.contains_key(tag) => Ok(true),
+            Image::State(tag) if tag.starts_with(KEPT) => self.take_kept(tag).await,
+            Image::State(_) => Ok(false),
+            Image::Named(name) => Ok(self.engine().await?.named(name).await?.is_some()),
         }
-        if image.starts_with(KEPT) {
-            return self.take_kept(image).await;
-        }
-        if !reference::is_name(image) {
-            return Ok(false);
-        }
-        Ok(self.engine().await?.image(image).await?.is_some_and(|image| !is_ours(&image)))
     }
 
     /// Pulls an image; what is to be said meanwhile goes to `lines`.
@@ -314,22 +330,19 @@ impl DockerBackend {
     }
 
     /// What a name means: a state that a step has saved, or else an image of the engine.
-    async fn snapshot(&self, image: &str) -> Result<Snapshot, DockerError> {
-        if let Some(snapshot) = self.books().snapshots.get(image) {
-            return Ok(snapshot.clone());
-        }
-        let missing = || DockerError::NoImage(image.to_owned());
-        if !reference::is_name(image) {
-            return Err(missing());
-        }
-        let found = self.engine().await?.image(image).await?.filter(|image| !is_ours(image));
-        let found = found.ok_or_else(missing)?;
+    async fn snapshot(&self, image: &Image) -> Result<Snapshot, DockerError> {
+        let missing = || DockerError::NoImage(image.name().to_owned());
+        let name = match image {
+            Image::State(tag) => return self.books().snapshots.get(tag).cloned().ok_or_else(missing),
+            Image::Named(name) => name,
+        };
+        let found = self.engine().await?.named(name).await?.ok_or_else(missing)?;
         let id = found.id.ok_or_else(missing)?;
         let config = found.config.unwrap_or_default();
         let volumes = config.volumes.unwrap_or_default();
         let user = config.user.filter(|user| !user.is_empty());
         let lineage = Lineage {
-            base: (image.to_owned(), id.clone()),
+            base: (name.clone(), id.clone()),
             workdir: String::new(),
             tree: Tree::Nothing,
             changes: Some(Changes::default()),
@@ -347,11 +360,10 @@ impl Engine {
     /// Finds an engine, to be used on behalf of a cache.
     async fn connect(reach: &Reach, kept: &KeptImages) -> Result<Self, DockerError> {
         let (endpoint, docker) = endpoint::connect(reach).await?;
-        let info = docker.info().await.map_err(DockerError::engine(&endpoint.url, "say what it is"))?;
+        let (info, version) = endpoint::about(&docker, &endpoint, endpoint::ABOUT).await?;
         let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
         let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
         let has_init = info.init_binary.is_some_and(|name| !name.is_empty());
-        let version = docker.version().await.map_err(DockerError::engine(&endpoint.url, "say what it is"))?;
         // Podman has another id each time that it is asked.
         let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
         let place = format!("{} {}", info.name.unwrap_or_default(), info.docker_root_dir.unwrap_or_default());
@@ -367,16 +379,26 @@ impl Engine {
         }
     }
 
+    /// The same, of an image that is really called this: engines take the beginning of any id for a name. What a step has saved is not
+    /// for whoever finds out what it is called.
+    async fn named(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
+        if !reference::is_name(name) {
+            return Ok(None);
+        }
+        let is_called = |image: &ImageInspect| {
+            let names = image.repo_tags.iter().chain(&image.repo_digests).flatten();
+            let is_state = image.config.as_ref().and_then(|config| config.labels.as_ref());
+            let is_state = is_state.is_some_and(|labels| labels.contains_key(LABEL_STATE));
+            !is_state && image.id.as_deref() == Some(name)
+                || names.into_iter().any(|own| reference::is_same(name, own))
+        };
+        Ok(self.image(name).await?.filter(is_called))
+    }
+
     /// For `map_err`: what could not be done here.
     fn failed(&self, what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> DockerError {
         DockerError::engine(&self.endpoint.url, what)
     }
-}
-
-/// Whether an image is a state that some step has saved, whatever else it is called: those are for whom they were made.
-fn is_ours(image: &ImageInspect) -> bool {
-    let tags = image.repo_tags.iter().flatten().map(|tag| reap::plain(tag));
-    tags.into_iter().any(|tag| tag.starts_with(KEPT) || reap::owner_of(tag).is_some())
 }
 
 /// The beginning of a run's id.

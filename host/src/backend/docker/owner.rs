@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use sha2::{Digest, Sha256};
 
 /// Digits that are enough of a digest or an id.
@@ -79,12 +81,24 @@ impl fmt::Display for Owner {
 /// When a process was started; none if there is no such process. The form is that of proc(5).
 fn started(pid: u32) -> io::Result<Option<u64>> {
     let stat = match fs::read(Path::new("/proc").join(pid.to_string()).join("stat")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // It may only be hidden from us.
+            let there = i32::try_from(pid).ok().and_then(Pid::from_raw).map(test_kill_process);
+            return match there {
+                Some(Err(Errno::SRCH)) => Ok(None),
+                _ => Err(error),
+            };
+        }
         stat => String::from_utf8_lossy(&stat?).into_owned(),
     };
     // The name of the program is in parentheses, and may have others in it.
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '));
-    let started = fields.and_then(|mut fields| fields.nth(19)?.parse().ok());
+    let fields: Vec<&str> = fields.into_iter().flatten().collect();
+    // Dead, and nobody has asked how it died.
+    if fields.first() == Some(&"Z") {
+        return Ok(None);
+    }
+    let started = fields.get(19).and_then(|started| started.parse().ok());
     started.map(Some).ok_or_else(|| io::Error::other("its stat has another form"))
 }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ImageSummary};
 use bollard::query_parameters::{
@@ -18,6 +19,22 @@ use super::{DockerError, Engine, LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 /// How many are removed at a time.
 const AT_ONCE: usize = 4;
 
+/// How often something is tried again that engines are confused by.
+const AGAIN: u32 = 5;
+
+/// How long they have between.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether a container is called as one of the run that it is labelled with: an image that was made of one hands labels on, and names not.
+fn has_our_name(container: &ContainerSummary) -> bool {
+    let run = container.labels.as_ref().and_then(|labels| labels.get(LABEL_RUN)?.parse::<Uuid>().ok());
+    let names = container.names.iter().flatten();
+    run.is_some_and(|run| {
+        let ours = format!("/hm-{}-", short(&run));
+        names.into_iter().any(|name| name.starts_with(&ours))
+    })
+}
+
 impl Engine {
     /// Removes the containers and images of runs that are no more; how many.
     ///
@@ -28,7 +45,8 @@ impl Engine {
         let containers = self.containers(LABEL_OWNER.to_owned()).await?;
         let containers = containers.into_iter().filter(|container| {
             let labels = container.labels.as_ref();
-            labels.and_then(|labels| labels.get(LABEL_OWNER)).is_some_and(|owner| is_dead(owner))
+            has_our_name(container)
+                && labels.and_then(|labels| labels.get(LABEL_OWNER)).is_some_and(|owner| is_dead(owner))
         });
         let images = self.images_of_runs().await?;
         let images = images.into_iter().filter(|name| owner_of(name).is_some_and(is_dead));
@@ -37,7 +55,8 @@ impl Engine {
 
     /// Removes all containers and images of a run.
     pub(super) async fn remove_all_of(&self, run: &Uuid) -> Result<(), DockerError> {
-        let containers = self.containers(format!("{LABEL_RUN}={run}")).await?;
+        let mut containers = self.containers(format!("{LABEL_RUN}={run}")).await?;
+        containers.retain(has_our_name);
         let ours = format!("{OF_RUN}:{}.{}-", self.owner, short(run));
         let images = self.images_of_runs().await?.into_iter().filter(|name| name.starts_with(&ours));
         self.remove_both(containers, images.collect()).await.map(|_| ())
@@ -66,11 +85,24 @@ impl Engine {
 
     /// Removes a name of an image, and the image if it has no other and nobody uses it.
     pub(super) async fn remove_image(&self, name: &str) -> Result<(), DockerError> {
-        let options = RemoveImageOptionsBuilder::default().build();
-        match self.docker.remove_image(name, Some(options), None).await {
-            // Gone; or a container is still on its way out, and the image goes with the next run's cleaning.
-            Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
-            removed => removed.map(|_| ()).map_err(self.failed(format!("remove the image `{name}`"))),
+        let mut again = AGAIN;
+        loop {
+            let options = RemoveImageOptionsBuilder::default().build();
+            match self.docker.remove_image(name, Some(options), None).await {
+                // Gone; or a container is still on its way out, and the image goes with the next run's cleaning.
+                Err(error) if is_missing(&error) || status(&error) == Some(409) => return Ok(()),
+                // Somebody else removes an image that this one is made of, or that is made of it.
+                Err(error) if status(&error) == Some(500) && again > 0 => {
+                    again -= 1;
+                    if self.image(name).await?.is_none() {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                removed => {
+                    return removed.map(|_| ()).map_err(self.failed(format!("remove the image `{name}`")));
+                }
+            }
         }
     }
 

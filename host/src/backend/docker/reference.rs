@@ -1,5 +1,7 @@
 //! Names of images, read as Docker's own client reads them.
 
+use super::reap::plain;
+
 /// A name with everything that may be left out of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reference {
@@ -86,6 +88,15 @@ impl Reference {
 /// Whether a text names an image, as a registry does or by its id. Nothing else gets into the path of a request.
 pub(super) fn is_name(text: &str) -> bool {
     is_digest(text) || Reference::parse(text).is_ok()
+}
+
+/// Whether an image is called this by an engine that says so. Podman says where images of this machine are from.
+pub(super) fn is_same(asked: &str, own: &str) -> bool {
+    let whole = |name: &str| Reference::parse(name).map(|name| name.whole()).ok();
+    let asked = whole(asked);
+    let is_ours =
+        |name: &str| [super::OF_RUN, "hm-cache"].contains(&name.split([':', '@']).next().unwrap_or(name));
+    asked.is_some() && !is_ours(plain(own)) && [own, plain(own)].into_iter().any(|own| whole(own) == asked)
 }
 
 fn is_host(text: &str) -> bool {

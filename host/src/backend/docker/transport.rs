@@ -1,6 +1,8 @@
 //! Connections to an engine: over a socket, TCP, TLS or the user's own `ssh`, one for each request as the engine's own client
 //! makes them, so that giving up a request ends what it asked for. Where the engine is, is found out elsewhere.
 
+mod bounded;
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
@@ -17,7 +19,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderValue};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -25,6 +27,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use self::bounded::{Allowance, Bounded};
 use super::tls::Tls;
 
 /// How long a request may take. Uploads and steps take long, and whoever asks has a deadline of its own.
@@ -68,6 +71,8 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 struct Connection {
     requests: SendRequest<Body>,
+    /// For each answer.
+    allowance: Allowance,
     /// What `ssh` says, once it has ended.
     said: Option<JoinHandle<String>>,
 }
@@ -115,7 +120,8 @@ impl Transport {
     }
 
     async fn send(&self, mut request: Request<Body>, asked: &str) -> io::Result<Response<Incoming>> {
-        *request.uri_mut() = asked.parse::<Uri>().map_err(io::Error::other)?;
+        let asked = asked.parse::<Uri>().map_err(io::Error::other)?;
+        *request.uri_mut() = asked.clone();
         let host = HeaderValue::from_str(&self.way.host()).map_err(io::Error::other)?;
         request.headers_mut().insert(HOST, host);
         to_url_alphabet(request.headers_mut());
@@ -125,8 +131,12 @@ impl Transport {
                 Some(connection) => (connection, false),
                 None => (self.way.open().await?, true),
             };
+            connection.allowance.renew();
             match connection.requests.try_send_request(request).await {
                 Ok(response) => {
+                    if is_long(asked.path(), response.status()) {
+                        connection.allowance.lift();
+                    }
                     self.keep(connection);
                     return Ok(response);
                 }
@@ -204,9 +214,11 @@ impl Way {
                 (Box::new(stream), Some(said))
             }
         };
-        let (requests, talk) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let allowance = Allowance::new();
+        let stream = TokioIo::new(Bounded::new(stream, allowance.clone()));
+        let (requests, talk) = http1::handshake(stream).await.map_err(io::Error::other)?;
         tokio::spawn(talk.with_upgrades());
-        Ok(Connection { requests, said })
+        Ok(Connection { requests, allowance, said })
     }
 }
 
@@ -287,6 +299,12 @@ fn notice_the_end(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an answer is read piece by piece, whatever it says of itself, and not collected whole.
+fn is_long(path: &str, status: StatusCode) -> bool {
+    let is_stream = ["/archive", "/export", "/images/create"].iter().any(|end| path.ends_with(end));
+    status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && is_stream
+}
+
 /// Why there is no connection.
 fn in_words(error: &io::Error) -> io::Error {
     let words = match error.kind() {
@@ -318,3 +336,6 @@ fn to_url_alphabet(headers: &mut HeaderMap) {
         *value = text;
     }
 }
+
+#[cfg(test)]
+mod tests;
