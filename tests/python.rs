@@ -106,7 +106,7 @@ built: built | docker | in base | Keep { longest: None, paths: {"Cargo.lock", "s
 l1: l1 | docker | in built | Keep { longest: Some(7200s), paths: {"src/a.c"} } | {"A": "pipeline", "B": "b"}
 l2: l2 | docker | in l1 | Never | {"A": "pipeline", "B": ""}
 r: cd src && r | docker | in built | 90s | Never | {"A": "pipeline", "B": "b"} | right
-alone: alone | local debian:12 | behind 1 | Never | {"A": "pipeline", "B": "b"}
+alone: alone | local | behind 1 | Never | {"A": "pipeline", "B": "b"}
 imaged: imaged | docker alpine:3.20 | behind 1 | Never | {"A": "pipeline", "B": "b"}
 waits: [true]
 "#;

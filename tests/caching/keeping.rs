@@ -1,6 +1,6 @@
 //! Which results are kept, for how long, and what becomes of a build whose cache was tampered with.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -324,4 +324,36 @@ fn steps_that_are_the_same_run_once() {
     let logs = logs(&built.events);
     assert!(logs["one"] == logs["two"] && logs["two"] == logs["three"]);
     Built::of(&project, &[]).expect("one three two", "");
+}
+
+/// As `make` does, which compares times: a file can be older than what a kept step has made, and different from what that was made from.
+#[test]
+fn what_was_changed_is_newer_than_what_kept_steps_have_made() {
+    let make = "[ product -nt source ] || cp source product; cat product";
+    let project = Project::with_steps(&json!([
+        forever(step("make", make)),
+        child("plain", "make", make),
+        on_change(child("kept", "make", make), &["source"]),
+    ]))
+    .alone();
+    let write = |content: &str| {
+        project.write("source", content);
+        let file = File::open(project.path().join("source")).expect("a file");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000))
+            .expect("a time");
+    };
+    let printed = |built: &Built| ["plain", "kept"].map(|key| logs(&built.events)[key].join(" "));
+    write("first");
+    assert_eq!(printed(&Built::of(&project, &[]).expect("", "kept make plain")), ["first", "first"]);
+    for content in ["second", "first", "third!"] {
+        write(content);
+        let built = Built::of(&project, &[]);
+        assert_eq!(
+            &*built.hits(),
+            if content == "first" { "kept make" } else { "make" },
+            "{}",
+            built.ran.stderr
+        );
+        assert_eq!(printed(&built), [content, content]);
+    }
 }

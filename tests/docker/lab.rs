@@ -165,7 +165,7 @@ impl Engine {
     }
 
     /// The same project, whose `hm` finds this engine.
-    pub(super) fn reached_from(&self, project: Project) -> Project {
+    pub(crate) fn reached_from(&self, project: Project) -> Project {
         project.with_variable("DOCKER_HOST", &self.host)
     }
 

@@ -1,17 +1,18 @@
 //! Snapshots of a directory: of the project, the base layer of a run, and of `/etc`. The last one is kept, so that the
 //! next one costs little.
-//! A file that has not changed is a hard link to the previous snapshot's; snapshots are never written.
+//! A file that has not changed is a hard link to the previous snapshot's; snapshots are never written. What has become different since
+//! then is as new as the snapshot: whatever steps made before was not made from it, and `make` and the like tell that by times.
 
 use std::{
     fs::{self, File, Metadata, TryLockError},
-    io,
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime},
 };
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT},
     io::Errno,
 };
 use uuid::Uuid;
@@ -70,8 +71,7 @@ fn take_listed(
     list: impl FnOnce() -> Result<Vec<Entry>, SandboxError>,
     admit: fn(&Metadata) -> bool,
 ) -> Result<Snapshot, SandboxError> {
-    let directory = File::open(path).map_err(SandboxError::io("read", path))?;
-    let source = Source { path: path.to_owned(), directory, admit };
+    let source = Source::open_directory(path, admit).map_err(SandboxError::io("read", path))?;
     tree::make_directory(store)?;
     let lock = open_lock(&store.join("lock"))?;
     lock.lock().map_err(SandboxError::io("lock", store.join("lock")))?;
@@ -81,7 +81,7 @@ fn take_listed(
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);
     let found = list()?;
 
-    if let Some(previous) = previous.as_ref().filter(|previous| previous.manifest.entries == found) {
+    if let Some(previous) = previous.as_ref().filter(|previous| previous.has_exactly(&found)) {
         return previous.use_it();
     }
     let name = format!("snapshot-{}", Uuid::new_v4().simple());
@@ -107,21 +107,41 @@ fn take_listed(
 /// The snapshot that the last run took.
 struct Previous {
     directory: PathBuf,
-    manifest: Manifest,
+    tree: Source,
+    /// What may be taken from it unseen. None if that is nothing.
+    manifest: Option<Manifest>,
 }
 
 impl Previous {
-    /// None if there is none to trust. What was written before the machine last started may have been lost with the
-    /// power, in part: waiting for the disk each time would cost more than one full copy after each start.
+    /// What was written before the machine last started may have been lost with the power, in part: waiting for the disk each time
+    /// would cost more than one full copy after each start.
     fn open(store: &Path, current: &str, boot: &str) -> Option<Self> {
         let (name, when) = current.split_once(' ')?;
         let id = name.strip_prefix("snapshot-").and_then(|id| Uuid::try_parse(id).ok())?;
         let directory = store.join(format!("snapshot-{}", id.simple()));
-        if when != boot {
-            return None;
-        }
-        let manifest = Manifest::decode(&fs::read(directory.join("manifest")).ok()?)?;
-        Some(Self { directory, manifest })
+        let tree = Source::open_directory(&directory.join("tree"), |_| true).ok()?;
+        let manifest = || Manifest::decode(&fs::read(directory.join("manifest")).ok()?);
+        let manifest = if when == boot { manifest() } else { None };
+        Some(Self { directory, tree, manifest })
+    }
+
+    fn has_exactly(&self, found: &[Entry]) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| manifest.entries == found)
+    }
+
+    /// Its own of a file that is still the same.
+    fn unchanged(&self, entry: &Entry) -> Option<PathBuf> {
+        let entries = &self.manifest.as_ref()?.entries;
+        entries.binary_search(entry).is_ok().then(|| self.tree.path.join(&entry.path))
+    }
+
+    /// Makes a copy no older than it has to be: one of what was there before, no older than that; any other, as new as can be.
+    fn date(&self, entry: &Entry, copy: &Path) -> io::Result<()> {
+        let since = match (self.tree.open(entry), File::open(copy)) {
+            (Ok(Some((before, about))), Ok(copy)) if is_same(&before, &copy)? => about.modified()?,
+            _ => SystemTime::now(),
+        };
+        if fs::symlink_metadata(copy)?.modified()? < since { set_modified(copy, since) } else { Ok(()) }
     }
 
     fn use_it(&self) -> Result<Snapshot, SandboxError> {
@@ -137,6 +157,36 @@ fn boot() -> String {
 fn open_lock(path: &Path) -> Result<File, SandboxError> {
     let mut options = File::options();
     options.create(true).append(true).open(path).map_err(SandboxError::io("open", path))
+}
+
+/// Whether two files hold the same.
+fn is_same(one: &File, other: &File) -> io::Result<bool> {
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let both = left.len().min(right.len());
+        if left[..both] != right[..both] {
+            return Ok(false);
+        }
+        if both == 0 {
+            return Ok(true);
+        }
+        one.consume(both);
+        other.consume(both);
+    }
+}
+
+/// For who may not open the file for writing, or at all, although it is his. Before 1970, nothing happens.
+fn set_modified(path: &Path, time: SystemTime) -> io::Result<()> {
+    let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else { return Ok(()) };
+    let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let seconds = since.as_secs().try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let modified = Timespec { tv_sec: seconds, tv_nsec: since.subsec_nanos().into() };
+    let times = Timestamps { last_access: omitted, last_modification: modified };
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Those who hold the store's lock never wait here: only they look for snapshots out of use.
@@ -201,12 +251,11 @@ fn bring(
     previous: Option<&Previous>,
 ) -> Result<(), SandboxError> {
     let (path, target) = (source.path.join(&entry.path), target.join(&entry.path));
-    if let Some(previous) = previous.filter(|previous| previous.manifest.entries.binary_search(entry).is_ok())
+    // Too many links, say: then it is copied.
+    if let Some(unchanged) = previous.and_then(|previous| previous.unchanged(entry))
+        && fs::hard_link(unchanged, &target).is_ok()
     {
-        // Too many links, say: then it is copied.
-        if fs::hard_link(previous.directory.join("tree").join(&entry.path), &target).is_ok() {
-            return Ok(());
-        }
+        return Ok(());
     }
     let Some((file, about)) = source.open(entry).map_err(SandboxError::io("read", &path))? else {
         entry.distrust();
@@ -219,6 +268,8 @@ fn bring(
             .map_err(|error| SandboxError::io("create", &target)(error.into()))?;
     } else {
         tree::copy_open_file(file, &about, &path, &target)?;
+        let dated = previous.map_or(Ok(()), |previous| previous.date(entry, &target));
+        dated.map_err(SandboxError::io("set the time of", &target))?;
     }
     let unchanged = fs::symlink_metadata(&path)
         .is_ok_and(|about| Entry::new(&entry.path, &about).as_ref() == Some(&*entry));
@@ -229,6 +280,10 @@ fn bring(
 }
 
 impl Source {
+    fn open_directory(path: &Path, admit: fn(&Metadata) -> bool) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), directory: File::open(path)?, admit })
+    }
+
     /// Opens a file for reading, or a link itself. None if it is gone, or what is there by now is of another kind, or
     /// not to be taken: whoever changes the directory meanwhile may not lead us out of it, nor make us wait.
     fn open(&self, entry: &Entry) -> io::Result<Option<(File, Metadata)>> {
@@ -337,6 +392,56 @@ mod tests {
     }
 
     #[test]
+    fn what_has_become_different_is_as_new_as_the_snapshot() {
+        let (_scratch, project, store) = project();
+        let modified = |tree: &Path, name: &str| fs::metadata(tree.join(name)).unwrap().modified().unwrap();
+        let written = |name: &str, content: &str, mode: u32| {
+            let path = project.join(name);
+            let _ = fs::remove_file(&path);
+            fs::write(&path, content).unwrap();
+            File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        written("src/a", "aaaa", 0o644);
+        let first = take(&project, &store, &store).unwrap();
+        assert_eq!(modified(&first.tree, "src/a"), SystemTime::UNIX_EPOCH, "the first has the file's own");
+        let before = SystemTime::now();
+        written("src/a", "AAAA", 0o444);
+        written("src/new", "", 0o600);
+        let second = take(&project, &store, &store).unwrap();
+        let then = modified(&second.tree, "src/a");
+        assert!(then >= before && modified(&second.tree, "src/new") >= before);
+        assert_eq!(modified(&second.tree, "src/b"), modified(&first.tree, "src/b"));
+        written("src/a", "AAAA", 0o600);
+        // Also after the machine has been off.
+        let current = fs::read_to_string(store.join("current")).unwrap();
+        fs::write(store.join("current"), current.replace(&boot(), "another")).unwrap();
+        let third = take(&project, &store, &store).unwrap();
+        assert_eq!(modified(&third.tree, "src/a"), then, "it holds the same");
+        symlink("b", project.join("src/was-link")).unwrap();
+        let _fourth = take(&project, &store, &store).unwrap();
+        fs::remove_file(project.join("src/was-link")).unwrap();
+        written("src/was-link", "bbbb", 0o600);
+        let fifth = take(&project, &store, &store).unwrap();
+        assert!(modified(&fifth.tree, "src/was-link") > then, "a link is not what it leads to");
+    }
+
+    #[test]
+    fn files_that_hold_the_same_are_told_from_others() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+        let long = vec![7; 100_000];
+        let almost = [&long[..99_999], &[8]].concat();
+        for (left, right, same) in
+            [(&b""[..], &b""[..], true), (b"a", b"", false), (&long, &long, true), (&long, &almost, false)]
+        {
+            fs::write(&one, left).unwrap();
+            fs::write(&other, right).unwrap();
+            assert_eq!(is_same(&File::open(&one).unwrap(), &File::open(&other).unwrap()).unwrap(), same);
+        }
+    }
+
+    #[test]
     fn a_file_changed_just_now_is_not_trusted() {
         let (_scratch, project, store) = project();
         let future = SystemTime::now() + Duration::from_secs(60);
@@ -362,7 +467,7 @@ mod tests {
     }
 
     fn source(path: &Path) -> Source {
-        Source { path: path.to_owned(), directory: File::open(path).unwrap(), admit: |_| true }
+        Source::open_directory(path, |_| true).unwrap()
     }
 
     #[test]
