@@ -45,6 +45,11 @@ pub enum Outcome {
         /// Why, in a sentence.
         message: String,
     },
+    /// Something that it needs is not to be had, such as its image or room on the disk.
+    Unavailable {
+        /// Why, in a sentence.
+        message: String,
+    },
     /// The plugin that should run it failed.
     PluginFailed {
         /// Why, in a sentence.
@@ -95,6 +100,9 @@ pub enum Action {
         exit_code: i32,
     },
 }
+
+/// The exit code that stands for a step that lacked something it needs (`EX_UNAVAILABLE`).
+pub(super) const UNAVAILABLE: i32 = 69;
 
 /// The exit code that stands for a step whose plugin failed (`EX_SOFTWARE`).
 pub(super) const PLUGIN_FAILED: i32 = 70;
@@ -218,6 +226,10 @@ impl Dispatcher {
             Outcome::Failed { exit_code, message } => {
                 self.fail(step, exit::FAILED);
                 (exit_code, Some(message), None)
+            }
+            Outcome::Unavailable { message } => {
+                self.fail(step, exit::UNAVAILABLE);
+                (UNAVAILABLE, Some(message), None)
             }
             Outcome::PluginFailed { message } => {
                 self.fail(step, exit::PLUGIN);
@@ -368,13 +380,14 @@ mod tests {
         let (mut dispatcher, first) = build(text, manner);
         let mut shown = vec![first];
         for end in ends.split_whitespace() {
-            let key = end.trim_end_matches(['!', '?', '^', '-']);
+            let key = end.trim_end_matches(['!', '?', '0', '^', '-']);
             let step = dispatcher.plan.steps().iter().position(|s| s.step.key == key).unwrap_or(usize::MAX);
             let message = "why".to_owned();
             let input = match &end[key.len()..] {
                 "!" if key.is_empty() => Input::Abort,
                 "!" => Input::Ended { step, outcome: Outcome::Failed { exit_code: 3, message } },
                 "?" => Input::Ended { step, outcome: Outcome::PluginFailed { message } },
+                "0" => Input::Ended { step, outcome: Outcome::Unavailable { message } },
                 "^" if key.is_empty() => Input::Cancel,
                 "^" => Input::Ended { step, outcome: Outcome::Cancelled },
                 "-" => Input::NotStarted { step },
@@ -407,6 +420,7 @@ mod tests {
         assert_eq!(after("a | b", 2, "a!"), ["start a", "fail a 3, finish 1"]);
         assert_eq!(after("a b<a", 2, "a?"), ["start a", "fail a 70, finish 6"]);
         assert_eq!(after("a b", 2, "a? b!"), ["start a, start b", "fail a 70", "fail b 3, finish 6"]);
+        assert_eq!(after("a b", 2, "a0 b?"), ["start a, start b", "fail a 69", "fail b 70, finish 4"]);
     }
 
     #[test]

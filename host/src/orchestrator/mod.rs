@@ -24,6 +24,8 @@ pub mod exit {
     pub const OK: i32 = 0;
     /// A step failed.
     pub const FAILED: i32 = 1;
+    /// Something outside that a step needs is not to be had.
+    pub const UNAVAILABLE: i32 = 4;
     /// A plugin failed.
     pub const PLUGIN: i32 = 6;
     /// The user stopped it.

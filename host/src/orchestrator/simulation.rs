@@ -125,12 +125,14 @@ impl Model {
         let outcome = match dice.below(10) {
             _ if self.told_to_stop => Outcome::Cancelled,
             0 => Outcome::Failed { exit_code: 3, message },
-            1 => Outcome::PluginFailed { message },
+            1 if dice.one_in(2) => Outcome::PluginFailed { message },
+            1 => Outcome::Unavailable { message },
             _ => Outcome::Succeeded { snapshot: Some(saved(step)) },
         };
         let code = match &outcome {
             Outcome::Failed { .. } => Some(exit::FAILED),
             Outcome::PluginFailed { .. } => Some(exit::PLUGIN),
+            Outcome::Unavailable { .. } => Some(exit::UNAVAILABLE),
             Outcome::Succeeded { .. } => {
                 self.succeeded.insert(step);
                 None

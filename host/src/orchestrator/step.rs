@@ -2,7 +2,9 @@
 //! What is announced of it, and when it may begin, is `run`'s affair.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io;
+use std::iter::successors;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,8 +19,8 @@ use uuid::Uuid;
 
 use super::dispatcher::Outcome;
 use super::keeping::{Hold, Keeping, Made, ON_ENGINE, Parent};
-use crate::backend::docker::Image;
-use crate::backend::local::{KEPT, WORKSPACE};
+use crate::backend::docker::{DockerError, Image};
+use crate::backend::local::{KEPT, SandboxError, WORKSPACE};
 use crate::backend::{Backends, artifacts};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
 use crate::content::Produced;
@@ -254,7 +256,10 @@ impl Job {
                     message: format!("timed out after {} s", limit.as_secs()),
                 }
             }
-            (Err(failure), _) => Outcome::PluginFailed { message: one_line(&failure) },
+            (Err(failure), _) => match lacking(&failure) {
+                Some(message) => Outcome::Unavailable { message },
+                None => Outcome::PluginFailed { message: one_line(&failure) },
+            },
         };
         let done = Done { outcome, kept: None, artifacts: named(&produced) };
         RunResult { done, produced, log, duration_ms: super::run::millis(started) }
@@ -321,6 +326,16 @@ impl Job {
             parent_snapshot: self.parent.clone(),
         }
     }
+}
+
+/// What a plugin asked for and did not get, if that was not its own fault.
+fn lacking(failure: &PluginFailure) -> Option<String> {
+    let mut causes = successors(Some(failure as &dyn Error), |&error| error.source());
+    causes.find_map(|error| {
+        let docker = error.downcast_ref::<DockerError>().is_some_and(|error| !error.is_misuse());
+        let local = error.downcast_ref::<SandboxError>().is_some_and(|error| !error.is_misuse());
+        (docker || local).then(|| one_line(error))
+    })
 }
 
 /// What listeners hear of it.

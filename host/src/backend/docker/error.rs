@@ -102,6 +102,16 @@ pub(super) fn status(error: &EngineError) -> Option<u16> {
 }
 
 impl DockerError {
+    /// Whether whoever asked could have known.
+    #[must_use]
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::TagTaken(_) => true,
+            Self::Project(error) => error.is_misuse(),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: what was to be done on the engine at this place.
     pub(super) fn engine(endpoint: &str, what: impl Into<String>) -> impl FnOnce(EngineError) -> Self {
         let endpoint = endpoint.to_owned();

@@ -90,6 +90,19 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// Whether whoever asked could have known.
+    #[must_use]
+    pub fn is_misuse(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownSandbox(_)
+                | Self::UnknownSnapshot(_)
+                | Self::NotATag(_)
+                | Self::NotKept(_)
+                | Self::Busy(_)
+        )
+    }
+
     /// For `map_err`: what was done to which path.
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
