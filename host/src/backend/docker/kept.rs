@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::changes::Changes;
 use super::grounds::owner;
 use super::manifest::{Manifest, seal, unseal};
-use super::reap::plain;
+use super::reference::plain;
 use super::{
     Container, DockerBackend, DockerError, Engine, LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE,
     LABEL_STEP, Lineage, OF_RUN, Reach, Snapshot, Tree, artifacts,

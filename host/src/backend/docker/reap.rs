@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::error::{is_missing, status};
 use super::owner::Owner;
+use super::reference::plain;
 use super::{DockerError, Engine, LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 
 /// How many are removed at a time.
@@ -121,12 +122,6 @@ impl Engine {
         let names = images.into_iter().flat_map(|image| image.repo_tags);
         Ok(names.map(|name| plain(&name).to_owned()).filter(|name| owner_of(name).is_some()).collect())
     }
-}
-
-/// The name of an image without where it could come from, which Podman adds.
-pub(super) fn plain(name: &str) -> &str {
-    let places = ["localhost/", "docker.io/library/"];
-    places.iter().find_map(|place| name.strip_prefix(place)).unwrap_or(name)
 }
 
 /// Whose an image of a run is, as its name says.

@@ -1,7 +1,5 @@
 //! Names of images, read as Docker's own client reads them.
 
-use super::reap::plain;
-
 /// A name with everything that may be left out of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reference {
@@ -88,6 +86,12 @@ impl Reference {
 /// Whether a text names an image, as a registry does or by its id. Nothing else gets into the path of a request.
 pub(super) fn is_name(text: &str) -> bool {
     is_digest(text) || Reference::parse(text).is_ok()
+}
+
+/// The name of an image without where it could come from, which Podman adds.
+pub(super) fn plain(name: &str) -> &str {
+    let places = ["localhost/", "docker.io/library/"];
+    places.iter().find_map(|place| name.strip_prefix(place)).unwrap_or(name)
 }
 
 /// Whether an image is called this by an engine that says so. Podman says where images of this machine are from.
