@@ -214,6 +214,19 @@ fn a_command_can_do_what_its_images_user_can() {
 }
 
 #[test]
+fn what_sounds_like_the_engine_is_still_the_commands_output() {
+    let Some(engine) = Engine::get() else { return };
+    let said = "OCI runtime exec failed: or so";
+    let project = engine.project(&json!([
+        root("alone", &format!("echo '{said}'")),
+        root("first", &format!("echo '{said}'; sleep 0.5; echo more; sleep 0.5; echo '{said}'")),
+    ]));
+    let (ran, events) = project.events(&[]);
+    ran.expect_code(0);
+    assert_eq!(json!(logs(&events)), json!({"alone": [said], "first": [said, "more", said]}));
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_named() {
     let Some(engine) = Engine::get() else { return };
     // Nobody listens there, so this does not depend on a network.

@@ -135,7 +135,9 @@ impl Engine {
             Err(error) => return Err(self.failed("run a command in a container")(error)),
         };
         let read = async {
-            let mut first = Vec::new();
+            // What the engine itself says is all that there is; a command may say the same, and more.
+            let mut first = None;
+            let mut is_first = true;
             while let Some(chunk) = output.next().await {
                 let chunk = chunk.map_err(self.failed("go on with a command in a container"))?;
                 let (stream, bytes) = match chunk {
@@ -145,12 +147,14 @@ impl Engine {
                     }
                     LogOutput::StdIn { .. } => continue,
                 };
-                if first.is_empty() && bytes.starts_with(CANNOT_START[0].as_bytes()) {
-                    first = bytes.to_vec();
+                if std::mem::take(&mut is_first) && bytes.starts_with(CANNOT_START[0].as_bytes()) {
+                    first = Some((stream, bytes.to_vec()));
                     continue;
                 }
                 // Nobody listens any more: then the command may as well come to its end.
-                let _ = taken(stream, bytes.to_vec()).await;
+                for (stream, bytes) in first.take().into_iter().chain([(stream, bytes.to_vec())]) {
+                    let _ = taken(stream, bytes).await;
+                }
             }
             Ok::<_, DockerError>(first)
         };
@@ -171,12 +175,16 @@ impl Engine {
         };
         let ended = self.docker.inspect_exec(&id).await;
         let ended = ended.map_err(self.failed("find out how a command in a container has ended"))?;
-        match ended.exit_code {
-            Some(code) if NOT_STARTED.contains(&code) && !first.is_empty() => {
-                Err(DockerError::Command(reason(&String::from_utf8_lossy(&first))))
+        let code = ended.exit_code.ok_or_else(|| DockerError::Ended(name.to_owned()))?;
+        match first {
+            Some((_, said)) if NOT_STARTED.contains(&code) => {
+                Err(DockerError::Command(reason(&String::from_utf8_lossy(&said))))
             }
-            Some(code) => Ok(code),
-            None => Err(DockerError::Ended(name.to_owned())),
+            Some((stream, said)) => {
+                let _ = taken(stream, said).await;
+                Ok(code)
+            }
+            None => Ok(code),
         }
     }
 }
