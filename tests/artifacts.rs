@@ -104,12 +104,19 @@ fn where_artifacts_go_is_the_users_choice() {
 
     // A directory with something of the user's in it, which has a folder of the step's name.
     project.write("src/precious", "mine");
-    let (ran, events) = project.events(&["--artifacts", "."]);
-    ran.expect_code(1);
-    assert_eq!(exits(&events), [("src".to_owned(), 73)].into());
-    let said = format!("{:?}", events);
-    assert!(said.contains("has files in it that hm has not put there"), "{said}");
+    let refused = |project: &Project| {
+        let ran = project.run(&["build", "--artifacts", "."]).expect_code(2);
+        let path = project.path();
+        let expected = format!("{} has files in it that hm has not put there", path.display());
+        assert!(ran.stderr.contains(&expected), "{}", ran.stderr);
+        assert_eq!(ran.stdout, "", "nothing has run");
+    };
+    refused(&project);
     assert_eq!(names(&project.path()), [".hm/ci.json", "src/precious"]);
+    refused(&Project::with_steps(&json!([step("none", "true")])));
+    let file = project.path().join("src/precious/below");
+    let ran = project.run(&["build", "--artifacts", file.to_str().expect("text")]).expect_code(2);
+    assert!(ran.stderr.contains("Not a directory") && ran.stdout.is_empty(), "{ran:?}");
 }
 
 #[test]

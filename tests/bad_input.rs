@@ -218,6 +218,52 @@ fn an_image_is_never_silently_something_else() {
 }
 
 #[test]
+fn a_name_that_no_image_can_have_is_found_before_anything_runs() {
+    for (image, reason) in [
+        ("Bad Image", "there is a blank in it"),
+        ("Nope", "only a registry and a tag can have capital letters"),
+        ("", "it is empty"),
+    ] {
+        let mut deploy = step("deploy", "true");
+        deploy["image"] = json!(image);
+        let steps = json!([step("first", "true"), deploy]);
+        let expected = format!("step `deploy`: `{image}` is no name of an image: {reason}\n");
+        refused(&steps, &expected);
+        let project = Project::with_steps(&steps);
+        let planned = project.run(&["plan"]).expect_code(7);
+        assert_eq!((planned.stderr, planned.stdout), (format!("error: {expected}"), String::new()));
+        let ran = project.run(&["build", "--runner", "local"]).expect_code(0);
+        assert_eq!(ran.stderr, "", "who names a runner without images knows what that means");
+        let pipeline = json!({"version": "0", "default_image": image, "steps": [step("deploy", "true")]});
+        project.write(".hm/ci.json", &pipeline.to_string());
+        let ran = project.run(&["build"]).expect_code(7);
+        assert_eq!(ran.stderr, format!("error: {expected}"));
+    }
+    let mut inside = child("inside", "outside", "true");
+    inside["image"] = json!("Nope");
+    let ran = Project::with_steps(&json!([step("outside", "true"), inside])).run(&["build"]).expect_code(0);
+    assert!(ran.stderr.contains("image `Nope` is not used"), "{}", ran.stderr);
+}
+
+#[test]
+fn who_asks_for_a_runner_that_is_not_there_is_named() {
+    let project = Project::with_steps(&json!([step("a", "true")]));
+    let own = project.config().join("config.toml");
+    std::fs::write(&own, "runner = \"dokcer\"\n").expect("a file");
+    let refused = |args: &[&str], who: &str| {
+        let ran = project.run(args).expect_code(7);
+        let expected = format!("error: {who} asks for runner `dokcer`, which no plugin provides; there is: ");
+        assert!(ran.stderr.starts_with(&expected), "{}", ran.stderr);
+    };
+    refused(&["build"], &own.display().to_string());
+    project.write(".hm/config.toml", "runner = \"dokcer\"\n");
+    refused(&["build"], &project.path().join(".hm/config.toml").display().to_string());
+    project.write(".hm/config.toml", "runner = \"local\"\n");
+    project.run(&["build"]).expect_code(0);
+    refused(&["build", "--runner", "dokcer"], "--runner");
+}
+
+#[test]
 fn what_others_wrote_cannot_act_on_the_terminal_or_pass_for_our_words() {
     let key = "k\u{1b}]0;title\u{7}\u{9b}31m\nhint: rm -rf /";
     let ran = Project::with_steps(&json!([step(key, "true")])).run(&["build"]).expect_code(7);

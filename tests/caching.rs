@@ -342,6 +342,25 @@ fn files_are_as_new_as_in_any_other_step_where_the_parent_is_kept() {
 }
 
 #[test]
+fn what_a_step_has_written_over_makes_it_run_again_when_it_changes() {
+    let project = Project::with_steps(&json!([
+        forever(step("patch", "echo patched >> src/file; echo x > fresh")),
+        forever(child("next", "patch", "echo y > y")),
+    ]))
+    .alone();
+    project.write("src/file", "1\n");
+    Built::of(&project, &[]).expect("", "next patch");
+    for path in ["src/file", "fresh"] {
+        project.write(path, "2\n");
+        let plan = project.run(&["plan"]).expect_code(0).stdout.replace("\n  ", " ");
+        Built::of(&project, &[]).expect("", "next patch");
+        let why = project.run(&["why", "patch"]).expect_code(0).stdout;
+        let reason = format!("`{path}` changed, which it or a parent had written or removed");
+        assert!(why.contains(&format!("\n  {reason}\n")) && plan.contains(&reason), "{why}{plan}");
+    }
+}
+
+#[test]
 fn a_step_that_removes_files_has_removed_them_in_a_hit() {
     let project = Project::with_steps(&json!([
         forever(step(

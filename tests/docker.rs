@@ -2,6 +2,7 @@
 //! which has to be nothing. The engine and its images are `lab`'s.
 
 mod artifacts;
+mod astray;
 mod cache;
 mod deep;
 mod ends;

@@ -160,6 +160,34 @@ fn plan_warns_of_patterns_that_name_no_file() {
 }
 
 #[test]
+fn builds_that_did_not_come_to_a_step_hide_none_that_did() {
+    let steps =
+        |first: &str, cmd: &str| json!([step("first", first), {"type": "wait"}, cached(step("a", cmd))]);
+    let project = Project::with_steps(&steps("true", "echo one"));
+    project.run(&["build"]).expect_code(0);
+    write_steps(&project, &steps("false", "echo two"));
+    for _ in 0..6 {
+        project.run(&["build"]).expect_code(1);
+    }
+    let planned = project.run(&["plan"]).expect_code(0).stdout;
+    assert!(planned.contains("- a (local): miss, cmd changed"), "{planned}");
+    let known = builds(&project).len();
+
+    // Nor does one that did not begin at all leave a record.
+    let mut nowhere = step("a", "true");
+    nowhere["image"] = json!("alpine");
+    write_steps(&project, &json!([nowhere]));
+    let mut build = project.hm(&["build"]);
+    let begun = build.env("DOCKER_HOST", "unix:///no/such/socket").output().expect("hm");
+    assert_eq!(begun.status.code(), Some(4));
+    nowhere["image"] = json!("No Image");
+    write_steps(&project, &json!([nowhere]));
+    project.run(&["build"]).expect_code(7);
+    project.run(&["build", "--runner", "local", "--artifacts", "."]).expect_code(2);
+    assert_eq!(builds(&project).len(), known);
+}
+
+#[test]
 fn failed_runs_what_is_left_to_do_with_what_it_builds_in() {
     let project = Project::with_steps(&json!([
         step("root", "echo root"),

@@ -34,7 +34,11 @@ fn made_before(project: &Project, seconds: i64) {
 
 /// What `hm why k` says.
 fn why(project: &Project) -> String {
-    project.run(&["why", "k"]).expect_code(0).stdout
+    why_of(project, "k")
+}
+
+fn why_of(project: &Project, key: &str) -> String {
+    project.run(&["why", key]).expect_code(0).stdout
 }
 
 #[test]
@@ -228,18 +232,21 @@ fn what_is_missing_or_damaged_is_made_again() {
     .alone();
     Built::of(&project, &[]).expect("", "a b end");
     type Damage = fn(&Project);
-    let damages: [(&str, Damage); 9] = [
-        ("no layers", |project| fs::remove_dir_all(project.cache().join("kept")).expect("gone")),
-        ("layers without files", |project| {
+    let gone = "its result is gone: somebody removed it";
+    let nothing = "nothing changed, but no result was kept";
+    let damaged = "its result is damaged";
+    let damages: [(&str, &str, Damage); 9] = [
+        ("no layers", gone, |project| fs::remove_dir_all(project.cache().join("kept")).expect("gone")),
+        ("layers without files", damaged, |project| {
             for layer in folders(project, "kept") {
                 fs::rename(layer.join("tree"), layer.join("gone")).expect("moved");
             }
         }),
-        ("no results", |project| fs::remove_dir_all(project.cache().join("results")).expect("gone")),
-        ("entries that are none", |project| {
+        ("no results", nothing, |project| fs::remove_dir_all(project.cache().join("results")).expect("gone")),
+        ("entries that are none", damaged, |project| {
             entries(project).iter().for_each(|entry| fs::write(entry, "{\"format\":1").expect("a file"));
         }),
-        ("entries of another start of the machine", |project| {
+        ("entries of another start of the machine", damaged, |project| {
             for path in entries(project) {
                 let mut entry: Value =
                     serde_json::from_slice(&fs::read(&path).expect("an entry")).expect("JSON");
@@ -249,32 +256,32 @@ fn what_is_missing_or_damaged_is_made_again() {
                 fs::remove_file(path.with_file_name("durable")).expect("a mark");
             }
         }),
-        ("no logs", |project| {
+        ("no logs", damaged, |project| {
             for result in folders(project, "results") {
                 fs::remove_file(result.join("log")).expect("a log");
             }
         }),
-        ("logs without their last lines", |project| {
+        ("logs without their last lines", damaged, |project| {
             for log in folders(project, "results").iter().map(|result| result.join("log")) {
                 let text = fs::read_to_string(&log).expect("a log");
                 let rest = text.trim_end().rfind('\n').map_or("", |end| &text[..=end]);
                 fs::write(&log, rest).expect("a log");
             }
         }),
-        ("logs that say something else", |project| {
+        ("logs that say something else", damaged, |project| {
             for log in folders(project, "results").iter().map(|result| result.join("log")) {
                 let text = fs::read_to_string(&log).expect("a log");
                 fs::write(&log, text.replace("did", "dId")).expect("a log");
             }
         }),
-        ("pipes instead of logs", |project| {
+        ("pipes instead of logs", damaged, |project| {
             for log in folders(project, "results").iter().map(|result| result.join("log")) {
                 fs::remove_file(&log).expect("a log");
                 rustix::fs::mkfifoat(rustix::fs::CWD, &log, 0o600.into()).expect("a pipe");
             }
         }),
     ];
-    for (what, damage) in damages {
+    for (what, reason, damage) in damages {
         damage(&project);
         let built = Built::of(&project, &[]);
         assert_eq!(
@@ -284,6 +291,7 @@ fn what_is_missing_or_damaged_is_made_again() {
             built.ran.stderr
         );
         assert_eq!(logs(&built.events)["end"], ["a", "b"], "{what}");
+        assert!(why_of(&project, "a").contains(reason), "{what}: {}", why_of(&project, "a"));
         let built = Built::of(&project, &[]).expect("a b", "end");
         assert_eq!(logs(&built.events)["b"], ["a", "did b"], "{what}");
     }

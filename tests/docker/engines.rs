@@ -26,7 +26,12 @@ fn an_engine_that_is_not_there_is_named_with_both_ways_out() {
         assert_eq!(ran.stdout, "", "nothing has begun");
         let elsewhere = project.run(&["build", "--runner", "local"]).expect_code(0);
         assert!(elsewhere.stdout.contains("it ran"), "{}", elsewhere.stdout);
-        project.run(&["plan"]).expect_code(0);
+        let planned = project.run(&["plan"]).expect_code(0);
+        let expected = format!(
+            "warning: steps in containers are foretold as if nothing were kept: no engine answers at {host} (DOCKER_HOST): "
+        );
+        assert!(planned.stderr.starts_with(&expected), "{}", planned.stderr);
+        assert!(planned.stderr.len() < 230, "{}", planned.stderr);
     }
 }
 
@@ -45,6 +50,8 @@ fn without_docker_host_every_place_is_named() {
         "{}",
         ran.stderr
     );
+    let expected = "warning: steps in containers are foretold as if nothing were kept: no engine answers in any of the usual places\n";
+    assert_eq!(project.run(&["plan"]).expect_code(0).stderr, expected);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use base64::Engine as _;
 use serde_json::json;
 
-use super::lab::{Engine, root};
+use super::lab::{Engine, ORDINARY_USER, in_image, root};
 use crate::caching::{Built, forever, on_change};
 use crate::support::{Running, child, logs};
 
@@ -63,7 +63,7 @@ fn files_are_what_they_are_in_the_project() {
     let expected = [
         "755 regular file run.sh",
         "644 regular file data",
-        "644 regular empty file locked",
+        "600 regular empty file locked",
         "755 directory empty",
         "it runs",
         "no/such",
@@ -82,6 +82,63 @@ fn files_are_what_they_are_in_the_project() {
     for name in ["dir", ".hmignore", ".gitignore", "5000000", "dated"] {
         assert!(there.contains(&name.to_owned()), "{name}: {there:?}");
     }
+}
+
+#[test]
+fn links_out_of_the_project_modes_and_empty_directories_are_as_they_are() {
+    let Some(engine) = Engine::get() else { return };
+    let look = "find . -mindepth 1 -path ./.hm -prune -o -not -type l -exec stat -c '%a %n' {} + | sort -k2
+        find . -type l | sort | while read -r link; do echo \"$link $(readlink $link)\"; done";
+    let project = engine.project(&json!([
+        root("plain", look),
+        forever(root("kept", "true")),
+        child("child", "kept", look),
+        in_image(ORDINARY_USER, "user", look),
+    ]));
+    let at = |path: &str| project.path().join(path);
+    let mode =
+        |path: &str, mode| fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).expect("a mode");
+    for name in ["key", "group/file", "gone/file", "gone/deep/file", "closed/file"] {
+        project.write(name, name);
+    }
+    for (name, bits) in
+        [("key", 0o600), ("group", 0o775), ("group/file", 0o664), ("closed", 0o700), ("closed/file", 0o444)]
+    {
+        mode(name, bits);
+    }
+    for name in ["gone", "gone/deep", "gone/file", "gone/deep/file"] {
+        mode(name, if name.ends_with("file") { 0o644 } else { 0o755 });
+    }
+    symlink("../outside", at("link")).expect("a link");
+    symlink("../../../etc/passwd", at("group/link")).expect("a link");
+    let modes = |rest: &[&str]| {
+        let mut lines = vec!["700 ./closed", "444 ./closed/file"];
+        lines.extend(rest);
+        lines.extend(["./group/link ../../../etc/passwd", "./link ../outside"]);
+        lines.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = modes(&[
+        "755 ./gone",
+        "755 ./gone/deep",
+        "644 ./gone/deep/file",
+        "644 ./gone/file",
+        "775 ./group",
+        "664 ./group/file",
+        "600 ./key",
+    ]);
+    let built = Built::of(&project, &[]).expect("", "child kept plain user");
+    for step in ["plain", "child", "user"] {
+        assert_eq!(logs(&built.events)[step], first, "{step}");
+    }
+    fs::remove_dir_all(at("gone")).expect("gone");
+    mode("group", 0o750);
+    mode("key", 0o640);
+    let second = modes(&["750 ./group", "664 ./group/file", "640 ./key"]);
+    let built = Built::of(&project, &[]).expect("kept", "child plain user");
+    for step in ["plain", "child", "user"] {
+        assert_eq!(logs(&built.events)[step], second, "{step}");
+    }
+    project.run(&["cache", "clear"]).expect_code(0);
 }
 
 #[test]

@@ -406,6 +406,13 @@ fn what_an_image_lacks_a_program_for_is_said() {
     assert_eq!(logs(&built.events)["look"], ["kept", "dir", "kept", "stays", "stays"]);
     project.run(&["cache", "clear"]).expect_code(0);
     engine.docker(&["rmi", &image]);
+
+    let image = image_of(engine, ORDINARY_USER, remove, &[]);
+    let project = engine.project(&json!([in_image(&image, "root", "ls")]));
+    let ran = project.run(&["build", "--no-cache"]).expect_code(4);
+    let said = "\"chown\": executable file not found in $PATH; an image whose user is not root has to have `chown`\n";
+    assert!(ran.stdout.contains(said), "{}", ran.stdout);
+    engine.docker(&["rmi", &image]);
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn what_is_not_a_dead_ones_own_stays() {
         (format!("hm-{unique}-nonsense"), vec![format!("{OWNER}=nobody"), format!("{RUN}={unique}")]),
         (format!("hm-{unique}-elsewhere"), vec![with(0, "0123456789ab")]),
         (format!("hm-{unique}-namespace"), vec![with(2, "1")]),
+        (format!("hm-{unique}-clocks"), vec![with(5, "1")]),
         (format!("hm-{unique}-living"), vec![format!("{OWNER}={}", this.join("."))]),
     ];
     let made: Vec<String> =

@@ -118,3 +118,27 @@ fn what_is_kept_is_taken_and_cleared() {
     project.run(&["cache", "clear"]).expect_code(0);
     assert_eq!(all_of(&engine), before);
 }
+
+#[test]
+fn a_directory_that_a_step_has_replaced_is_another_one() {
+    let Some(engine) = podman() else { return };
+    let before = all_of(&engine);
+    let project = engine.project(&json!([
+        forever(root("replace", "rm -rf build; mkdir build; echo new > build/new; echo more > src/more")),
+        child("look", "replace", "ls build src; cat build/*"),
+    ]));
+    for name in ["build/old", "src/file", "top"] {
+        project.write(name, "1\n");
+    }
+    let first = Built::of(&project, &["--offline"]).expect("", "look replace");
+    assert_eq!(logs(&first.events)["look"], ["build:", "new", "", "src:", "file", "more", "new"]);
+    project.write("build/old", "2\n");
+    let built = Built::of(&project, &["--offline"]).expect("", "look replace");
+    assert_eq!(logs(&built.events)["look"], logs(&first.events)["look"]);
+    // Directories in which things were added are what they were.
+    project.write("src/file", "2\n");
+    project.write("top", "2\n");
+    Built::of(&project, &["--offline"]).expect("replace", "look");
+    project.run(&["cache", "clear"]).expect_code(0);
+    assert_eq!(all_of(&engine), before);
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Seek, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,7 +68,8 @@ impl Archive {
         let unwritable = unwritable(directory);
         let file = tempfile::tempfile_in(directory).map_err(&unwritable)?;
         let stream = GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::fast());
-        let stream = write(tree, None, &Times::Same, stream, directory)?;
+        let form = Form { below: Path::new(""), look: Look::Plain };
+        let stream = write(tree, None, &form, stream, directory)?;
         let finished = stream.finish();
         let finished =
             finished.and_then(|buffer| buffer.into_inner().map_err(io::IntoInnerError::into_error));
@@ -95,7 +96,7 @@ impl Archive {
     }
 }
 
-/// Writes the tar of what is in `tree`, as [`Archive::pack`] describes it, or of these paths alone and not of what is below
+/// Writes the tar of what is in `tree`, in the order of names and without owners, or of these paths alone and not of what is below
 /// them. Errors of writing name `directory`. Blocks.
 ///
 /// # Errors
@@ -103,31 +104,47 @@ impl Archive {
 pub(in crate::backend) fn write<W: Write>(
     tree: &Path,
     only: Option<&BTreeSet<Vec<u8>>>,
-    times: &Times,
+    form: &Form<'_>,
     to: W,
     directory: &Path,
 ) -> Result<W, ArchiveError> {
-    let mut packer = Packer { tar: Builder::new(to), tree, times, directory };
+    let mut packer = Packer { tar: Builder::new(to), tree, form, directory };
     packer.pack(only)?;
     packer.tar.into_inner().map_err(unwritable(directory))
 }
 
-/// When things in a tar were changed.
-pub(in crate::backend) enum Times {
-    /// All at the same time, so that the same things make the same tar.
-    Same,
-    /// When this says, in seconds since 1970.
-    Each(fn(&Metadata) -> u64),
-    /// All at this time since 1970, to the nanosecond.
+/// How things stand in a tar.
+pub(in crate::backend) struct Form<'a> {
+    /// What their names begin with.
+    pub(in crate::backend) below: &'a Path,
+    /// What is said of them.
+    pub(in crate::backend) look: Look<'a>,
+}
+
+/// What a tar says of the times and the modes of things.
+pub(in crate::backend) enum Look<'a> {
+    /// Nothing but whether a file can be run, so that the same things make the same tar.
+    Plain,
+    /// Their modes, and for times what this says, in seconds since 1970.
+    Each(&'a dyn Fn(&Metadata) -> u64),
+    /// Their modes, and one time since 1970 for all, to the nanosecond.
     At(Duration),
 }
 
-impl Times {
-    fn of(&self, about: &Metadata) -> u64 {
+impl Look<'_> {
+    fn time(&self, about: &Metadata) -> u64 {
         match self {
-            Self::Same => TIME,
+            Self::Plain => TIME,
             Self::Each(time) => time(about),
             Self::At(time) => time.as_secs(),
+        }
+    }
+
+    fn mode(&self, about: &Metadata) -> u32 {
+        match self {
+            Self::Plain if about.is_file() && about.mode() & 0o111 == 0 => 0o644,
+            Self::Plain => 0o755,
+            Self::Each(_) | Self::At(_) => about.mode() & 0o777,
         }
     }
 }
@@ -136,7 +153,7 @@ impl Times {
 struct Packer<'a, W: Write> {
     tar: Builder<W>,
     tree: &'a Path,
-    times: &'a Times,
+    form: &'a Form<'a>,
     /// What errors of writing name.
     directory: &'a Path,
 }
@@ -154,16 +171,13 @@ impl<W: Write> Packer<'_, W> {
             if about.is_symlink() {
                 let to = fs::read_link(&at).map_err(unreadable(&at))?;
                 self.write_name(b'K', to.as_os_str().as_bytes())?;
-                let mut header = header(EntryType::Symlink, 0o777, self.times.of(&about), 0);
+                let mut header = self.header(EntryType::Symlink, &about);
+                header.set_mode(0o777);
                 copy(&mut header.as_old_mut().linkname, to.as_os_str().as_bytes());
-                self.entry(header, path.as_os_str().as_bytes(), io::empty())?;
+                self.entry(header, &self.name(&path), io::empty())?;
             } else if about.is_dir() {
-                let name = [path.as_os_str().as_bytes(), b"/"].concat();
-                self.entry(
-                    header(EntryType::Directory, 0o755, self.times.of(&about), 0),
-                    &name,
-                    io::empty(),
-                )?;
+                let name = [&*self.name(&path), b"/"].concat();
+                self.entry(self.header(EntryType::Directory, &about), &name, io::empty())?;
                 if only.is_none() {
                     open.extend(self.inside(&path)?);
                 }
@@ -187,11 +201,20 @@ impl<W: Write> Packer<'_, W> {
 
     fn file(&mut self, path: &Path, at: &Path) -> Result<(), ArchiveError> {
         let (file, about) = open(at).map_err(unreadable(at))?;
-        let mode = if about.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
         let mut content = file.take(about.len());
-        let header = header(EntryType::Regular, mode, self.times.of(&about), about.len());
-        self.entry(header, path.as_os_str().as_bytes(), &mut content)?;
+        let mut header = self.header(EntryType::Regular, &about);
+        header.set_size(about.len());
+        self.entry(header, &self.name(path), &mut content)?;
         if content.limit() > 0 { Err(ArchiveError::Changed(at.to_owned())) } else { Ok(()) }
+    }
+
+    fn name(&self, path: &Path) -> Vec<u8> {
+        self.form.below.join(path).into_os_string().into_vec()
+    }
+
+    fn header(&self, kind: EntryType, about: &Metadata) -> Header {
+        let look = &self.form.look;
+        header(kind, look.mode(about), look.time(about), 0)
     }
 
     fn entry(&mut self, mut header: Header, name: &[u8], content: impl Read) -> Result<(), ArchiveError> {
@@ -215,7 +238,7 @@ impl<W: Write> Packer<'_, W> {
 
     /// A time that is exact stands before the entry.
     fn write_time(&mut self) -> Result<(), ArchiveError> {
-        let Times::At(time) = self.times else { return Ok(()) };
+        let Look::At(time) = self.form.look else { return Ok(()) };
         let time = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
         self.tar.append_pax_extensions([("mtime", time.as_bytes())]).map_err(unwritable(self.directory))
     }
@@ -265,7 +288,7 @@ fn copy(field: &mut [u8; 100], name: &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::Command;
     use std::time::SystemTime;
 

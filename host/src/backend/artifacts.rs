@@ -112,8 +112,9 @@ pub fn root(project: &Path, chosen: Option<&Path>) -> Result<PathBuf, ArtifactEr
     let Some(chosen) = chosen else { return Ok(real(project)?.join(IN_PROJECT)) };
     // A link that leads nowhere counts as there: it is an error, and not something to be replaced.
     let there = chosen.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(chosen);
-    let missing = chosen.strip_prefix(there).unwrap_or(Path::new(""));
-    Ok(real(there)?.join(missing))
+    let mut root = real(there)?;
+    root.extend(chosen.strip_prefix(there).unwrap_or(Path::new("")));
+    Ok(root)
 }
 
 /// The directory of a step. No two steps have the same, also where file names do not tell capitals.
@@ -134,6 +135,14 @@ pub fn directory(root: &Path, key: &str) -> PathBuf {
         name.extend(digest.iter().take(16).map(|byte| format!("{byte:02x}")));
     }
     root.join(name)
+}
+
+/// Makes a directory one for artifacts, if it is not one yet, with all that is missing above it.
+///
+/// # Errors
+/// The system says no, or somebody keeps other things there.
+pub async fn claim(root: PathBuf) -> Result<(), ArtifactError> {
+    in_background(move |stop| directory::claimed(&root, &stop).map(drop)).await
 }
 
 /// Empties the directory of a step, if there is one.

@@ -28,3 +28,18 @@ pub struct Backends {
     /// In containers.
     pub docker: Arc<DockerBackend>,
 }
+
+/// Why no step can start from what is kept under a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is gone.
+    Gone,
+    /// It cannot be read, or not all of it.
+    Damaged,
+    /// This name means another image now than the one that it was made from, or that it is.
+    OtherImage(String),
+    /// Steps have changed something at this path of the project, where there is something else now.
+    Covered(String),
+    /// It cannot be asked for, or not be used; why, in words.
+    Other(String),
+}

@@ -49,7 +49,24 @@ pub enum Missing {
     },
     /// It was made later than now: the clock was set back, so nobody knows how old it is.
     MadeInFuture,
-    /// The runner no longer has it.
+    /// Somebody has removed it.
+    Removed,
+    /// The image of this name is another one than it was made from.
+    OtherImage {
+        /// The name.
+        name: String,
+    },
+    /// Steps had changed something in the project where there is something else now.
+    Covered {
+        /// The first such path.
+        path: String,
+    },
+    /// It cannot be asked for, or not be used.
+    CannotUse {
+        /// Why, in words.
+        why: String,
+    },
+    /// The runner does not have it any more, or says so. Records of earlier versions say this for all of the last four.
     Gone,
     /// What is kept cannot be read, or may not have been written whole.
     Damaged,

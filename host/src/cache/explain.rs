@@ -12,6 +12,8 @@ use super::{Decision, Missing, Never, Parent, Parts, Verdict};
 const WIDTH: usize = 80;
 /// Most of a text that is shown, in characters.
 const SHOWN: usize = 25;
+/// Most of an image's name that is shown, in characters.
+const IMAGE: usize = 48;
 /// How much of a long text is shown before the place where it differs.
 const BEFORE: usize = 8;
 /// Most changes of one kind that are shown.
@@ -48,7 +50,13 @@ fn missed(missing: &Missing, now: &Decision, before: Option<&Decision>, at: Date
     let because = match missing {
         Missing::Expired { since } => format!("expired {}", ago(*since, at)),
         Missing::MadeInFuture => "its result was made later than now: the clock was set back".into(),
-        Missing::Gone => "its result is gone, or its image or files that it hides have changed".into(),
+        Missing::Removed => "its result is gone: somebody removed it".into(),
+        Missing::OtherImage { name } => format!("the image `{}` is another one now", cut_front(name, IMAGE)),
+        Missing::Covered { path } => {
+            format!("`{}` changed, which it or a parent had written or removed", cut_front(path, SHOWN))
+        }
+        Missing::CannotUse { why } => why.clone(),
+        Missing::Gone => "its runner no longer has its result, or cannot use it".into(),
         Missing::Damaged => "its result is damaged, or was not on the disk when the machine went down".into(),
         Missing::NotAsked => "former results were not to be used (--no-cache)".into(),
         Missing::NoEntry => match (&now.parts, before.map(|before| (before, &before.parts))) {
@@ -453,6 +461,21 @@ mod tests {
         for missing in [Missing::MadeInFuture, Missing::Gone, Missing::Damaged] {
             assert!(miss(missing).starts_with("its r"));
         }
+        assert_eq!(miss(Missing::Removed), "its result is gone: somebody removed it");
+        let image = |name: &str| miss(Missing::OtherImage { name: name.into() });
+        assert_eq!(image("gcc:12"), "the image `gcc:12` is another one now");
+        assert!(image(&format!("{}gcc:12", "x/".repeat(99))).ends_with("/gcc:12` is another one now"));
+        let covered = |path: &str| miss(Missing::Covered { path: path.into() });
+        assert_eq!(
+            covered("src/main.c"),
+            "`src/main.c` changed, which it or a parent had written or removed"
+        );
+        let deep = covered(&format!("{}main.c", "deep/".repeat(99)));
+        assert!(
+            deep.starts_with("`…") && deep.contains("/main.c` changed") && deep.ends_with("removed"),
+            "{deep}"
+        );
+        assert_eq!(miss(Missing::CannotUse { why: "no\nengine".into() }), "no engine");
         assert_eq!(
             one(Verdict::Miss(Missing::NoEntry), Some(hit())),
             "nothing changed, but no result was kept, or it was removed"
@@ -477,6 +500,10 @@ mod tests {
             hit(),
             Verdict::Miss(Missing::Expired { since: at() }),
             Verdict::Miss(Missing::NoEntry),
+            Verdict::Miss(Missing::Removed),
+            Verdict::Miss(Missing::OtherImage { name: "gcc:12".into() }),
+            Verdict::Miss(Missing::Covered { path: "src/\n".into() }),
+            Verdict::Miss(Missing::CannotUse { why: "x".into() }),
             Verdict::Never(Never::CannotKeep { why: "x".into() }),
             Verdict::Never(Never::ParentNotKept { parent: "x".into() }),
         ] {
@@ -484,5 +511,7 @@ mod tests {
             let text = serde_json::to_string(&decision).unwrap();
             assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), decision, "{text}");
         }
+        let earlier = r#"{"kind":"miss","about":{"because":"gone"}}"#;
+        assert_eq!(serde_json::from_str::<Verdict>(earlier).unwrap(), Verdict::Miss(Missing::Gone));
     }
 }

@@ -44,9 +44,12 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     }
     let chosen = args.artifacts.as_ref().map(|dir| system.current_dir.join(dir));
     let artifacts = artifacts::root(&prepared.project, chosen.as_deref()).map_err(CliError::Artifacts)?;
+    if chosen.is_some() {
+        artifacts::claim(artifacts.clone()).await.map_err(CliError::Artifacts)?;
+    }
     let formatter = formatter(&args, &prepared.plugins, &system)?;
     tokio::select! {
-        connected = prepared.connect() => connected?,
+        connected = prepared.connect() => connected.map_err(CliError::Docker)?,
         _ = interrupts.recv() => return Err(CliError::Interrupted),
     }
     let record = record(&prepared, &runs, &whole);

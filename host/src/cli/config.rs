@@ -2,7 +2,7 @@
 //! A project can take away, never give: whatever either file forbids is forbidden. What is for all projects is the user's.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use super::measures::Size;
 use crate::backend::docker;
 use crate::cache::Limits;
 use crate::files::read_regular;
+use crate::pipeline::ForAll;
 
 /// A configuration larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
@@ -33,7 +34,10 @@ pub(super) struct Config {
     /// Steps get no network.
     pub(super) offline: bool,
     /// Runs steps that name no runner themselves.
-    pub(super) runner: Option<String>,
+    runner: Option<String>,
+    /// The file that says so.
+    #[serde(skip)]
+    runner_from: PathBuf,
     /// How much is kept of what steps have made.
     cache: Option<CacheConfig>,
     /// What a container may use.
@@ -110,7 +114,9 @@ impl Config {
             let config = read(&path)?;
             merged.offline |= config.offline;
             // It gives no rights, and the project knows best what its steps need.
-            merged.runner = config.runner.or(merged.runner);
+            if config.runner.is_some() {
+                (merged.runner, merged.runner_from) = (config.runner, config.runner_from);
+            }
             merged.docker = merged.docker.within(config.docker);
             if config.cache.is_some() {
                 let source =
@@ -124,6 +130,12 @@ impl Config {
     /// Reads the user's file, if there is one.
     pub(super) fn of_user(user: &Path) -> Result<Self, CliError> {
         read(&user.join("config.toml"))
+    }
+
+    /// The runner for all steps that name none.
+    pub(super) fn runner(&self) -> Option<ForAll> {
+        let name = self.runner.clone()?;
+        Some(ForAll { name, by: self.runner_from.display().to_string() })
     }
 
     /// How much the cache may hold.
@@ -150,7 +162,10 @@ impl Config {
 fn read(path: &Path) -> Result<Config, CliError> {
     let failed = |source| CliError::Config { path: path.into(), source };
     match read_regular(path, MAX_BYTES) {
-        Ok(text) => toml::from_slice(&text).map_err(|e| failed(e.into())),
+        Ok(text) => {
+            let config = toml::from_slice(&text).map_err(|e| failed(e.into()))?;
+            Ok(Config { runner_from: path.to_owned(), ..config })
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
         Err(e) => Err(failed(e.into())),
     }
@@ -172,10 +187,11 @@ mod tests {
         std::fs::write(project.join(".hm/config.toml"), "offline = false\n").expect("file");
         assert_eq!(read(), Ok(true));
         std::fs::write(user.join("config.toml"), "runner = \"a\"\n").expect("file");
-        let runner = || Config::read(&user, &project).expect("valid").runner;
-        assert_eq!(runner().as_deref(), Some("a"));
+        let runner = || Config::read(&user, &project).expect("valid").runner().map(|it| (it.name, it.by));
+        let expected = |name: &str, path: &Path| Some((name.to_owned(), path.display().to_string()));
+        assert_eq!(runner(), expected("a", &user.join("config.toml")));
         std::fs::write(project.join(".hm/config.toml"), "runner = \"b\"\n").expect("file");
-        assert_eq!(runner().as_deref(), Some("b"));
+        assert_eq!(runner(), expected("b", &project.join(".hm/config.toml")));
         std::fs::write(project.join(".hm/config.toml"), "ofline = true\n").expect("file");
         assert!(read().expect_err("a typo").contains(".hm/config.toml"));
     }

@@ -93,7 +93,7 @@ pub(super) enum CliError {
     Layers(#[source] SandboxError),
     #[error("cannot prepare the sandbox for steps")]
     Sandbox(#[source] SandboxError),
-    #[error("cannot tell where artifacts go")]
+    #[error("there is no place for artifacts")]
     Artifacts(#[source] ArtifactError),
     #[error("there are steps that run in containers, and no engine for them")]
     Docker(#[source] DockerError),

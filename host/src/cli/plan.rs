@@ -13,6 +13,7 @@ use super::history::{Earlier, reasons};
 use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
 use super::{heard, print, print_data, warn};
+use crate::backend::docker::{DockerError, EndpointError};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
@@ -20,7 +21,7 @@ use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 
-/// How many builds are looked at for what has changed since.
+/// How many builds that came to a step are looked at for what has changed since.
 const LOOKED_AT: usize = 5;
 
 /// Runs the command and returns the exit code.
@@ -34,10 +35,13 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
         }
     };
     if let Err(error) = prepared.connect().await {
-        warn(&format!(
-            "steps in containers are foretold as if nothing of them were kept: {}",
-            one_line(&error)
-        ));
+        let why = match error {
+            DockerError::Endpoint(EndpointError::Nowhere(_)) => {
+                "no engine answers in any of the usual places".to_owned()
+            }
+            error => one_line(&error),
+        };
+        warn(&format!("steps in containers are foretold as if nothing were kept: {why}"));
     }
     let decisions = match prepared.keeping(&system, true) {
         Some(keeping) => {
@@ -98,13 +102,13 @@ impl EarlierBuild {
 
 fn earlier_builds(runs: &Path, project: &Path, pipeline: &str) -> Vec<EarlierBuild> {
     let of_it = Runs::of(runs, project).into_iter().filter(|run| run.header.pipeline == pipeline);
-    of_it.take(LOOKED_AT).map(|run| EarlierBuild { run, read: OnceCell::new() }).collect()
+    of_it.map(|run| EarlierBuild { run, read: OnceCell::new() }).collect()
 }
 
 fn outlooks(decisions: Vec<Decision>, earlier: &[EarlierBuild]) -> Vec<Outlook> {
     let now = Utc::now();
     let outlook = |decision: Decision| {
-        let earlier = earlier.iter().filter_map(|build| build.step(&decision.step));
+        let earlier = earlier.iter().filter_map(|build| build.step(&decision.step)).take(LOOKED_AT);
         let reasons = reasons(&decision, now, earlier);
         Outlook { decision, reasons }
     };

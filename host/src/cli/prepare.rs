@@ -14,11 +14,11 @@ use super::error::CliError;
 use super::pipelines::{environment, pipelines, places};
 use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
 use crate::backend::Backends;
-use crate::backend::docker::{DockerBackend, DockerConfig, Reach};
+use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::cache::{Doubt, Store};
 use crate::orchestrator::{Keeping, ON_ENGINE, Terms};
-use crate::pipeline::{Overrides, Plan, choose};
+use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sandbox::{Audit, World};
 use crate::sys::{System, machine};
@@ -60,11 +60,13 @@ impl Prepared {
         let world = World { audit, ..world(system, Some(&project)) };
         let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
         let runners = plugins.runners();
-        let runner = args.runner.clone().or_else(|| config.runner.clone());
+        let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
+        let runner = typed.or_else(|| config.runner());
         let overrides = Overrides { env: environment(&args.env, system)?, runner };
         let plan = Plan::new(definition, &overrides, &runners)?;
         plan.check_runners(&runners)?;
         plan.check_arguments(|runner| plugins.step_schema(runner))?;
+        check_images(&plan, &plugins)?;
         warn_of_what_is_not_used(&plan);
 
         let local = Arc::new(match backend {
@@ -84,10 +86,9 @@ impl Prepared {
     }
 
     /// Finds the engine that steps run on, if there are any that do.
-    pub(super) async fn connect(&self) -> Result<(), CliError> {
-        let mut runners = self.plan.steps().iter().filter_map(|step| self.plugins.runner(&step.runner));
-        if runners.any(|plugin| plugin.asks_for(ON_ENGINE)) {
-            self.backends.docker.connect().await.map_err(CliError::Docker)?;
+    pub(super) async fn connect(&self) -> Result<(), DockerError> {
+        if on_engine(&self.plan, &self.plugins).next().is_some() {
+            self.backends.docker.connect().await?;
         }
         Ok(())
     }
@@ -159,6 +160,22 @@ async fn open_backend(
         warn(notice);
     }
     Ok(backend)
+}
+
+/// The steps that run on an engine.
+fn on_engine<'a>(plan: &'a Plan, plugins: &'a Plugins) -> impl Iterator<Item = &'a PlannedStep> {
+    let asks = |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(ON_ENGINE));
+    plan.steps().iter().filter(move |planned| asks(&planned.runner))
+}
+
+/// Refuses names that no image can have, where steps would run in it.
+fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
+    for planned in on_engine(plan, plugins) {
+        if let Some(Err(error)) = planned.image.as_deref().map(check_image) {
+            return Err(PipelineError::BadStep { key: planned.step.key.clone(), reason: error.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo. What is known, and means nothing where

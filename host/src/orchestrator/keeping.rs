@@ -10,9 +10,8 @@ use chrono::Utc;
 use hm_plugin_protocol::SnapshotRef;
 use tokio::task::spawn_blocking;
 
-use crate::backend::Backends;
-use crate::backend::docker::Image;
 use crate::backend::local::WORKSPACE;
+use crate::backend::{Backends, Unfit};
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
 use crate::content::{Content, Produced};
 use crate::pipeline::{Caching, PlannedStep};
@@ -204,12 +203,17 @@ impl Keeping {
         found.ok().flatten().ok_or(Missing::Damaged)
     }
 
-    /// Whether a result is still there, as far as that can be told without its runner.
-    pub(super) async fn has(&self, plugin: Option<&Plugin>, tag: &SnapshotRef) -> bool {
+    /// Whether steps can start from a result, as far as that can be told without its runner; why not, if they cannot.
+    pub(super) async fn check(&self, plugin: Option<&Plugin>, tag: &SnapshotRef) -> Result<(), Missing> {
         let Backends { local, docker } = &self.terms.backends;
         let asks = |prefix| plugin.is_some_and(|plugin| plugin.asks_for(prefix));
-        (!asks(RUNS_HERE) || local.exists(tag).await)
-            && (!asks(ON_ENGINE) || docker.has(&Image::State(tag.0.clone())).await.unwrap_or(false))
+        let here = asks(RUNS_HERE);
+        let mut unfit = if here { local.unfit(tag).await } else { None };
+        // Of a runner that can do both, it is in one of the two places.
+        if asks(ON_ENGINE) && (!here || unfit.is_some()) {
+            unfit = docker.unfit(tag).await;
+        }
+        unfit.map_or(Ok(()), |unfit| Err(missing(unfit)))
     }
 
     /// Notes that a result was used; it is the least that can go wrong.
@@ -318,6 +322,16 @@ impl Keeping {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn missing(unfit: Unfit) -> Missing {
+    match unfit {
+        Unfit::Gone => Missing::Removed,
+        Unfit::Damaged => Missing::Damaged,
+        Unfit::OtherImage(name) => Missing::OtherImage { name },
+        Unfit::Covered(path) => Missing::Covered { path },
+        Unfit::Other(why) => Missing::CannotUse { why },
     }
 }
 

@@ -4,7 +4,7 @@
 use hm_plugin_protocol::SnapshotRef;
 
 use super::keeping::{Keeping, Parent};
-use crate::cache::{Decision, Missing, Verdict};
+use crate::cache::{Decision, Verdict};
 use crate::pipeline::Plan;
 use crate::plugin::Plugins;
 
@@ -31,8 +31,7 @@ pub async fn predict(plan: &Plan, plugins: &Plugins, keeping: &Keeping) -> Vec<D
             Ok(parts) => {
                 let key = parts.key();
                 let found = match keeping.look(&key, planned.caching.longest()) {
-                    Ok(entry) if keeping.has(plugin, &entry.tag).await => Ok(entry),
-                    Ok(_) => Err(Missing::Gone),
+                    Ok(entry) => keeping.check(plugin, &entry.tag).await.map(|()| entry),
                     Err(missing) => Err(missing),
                 };
                 let (tag, verdict) = match found {

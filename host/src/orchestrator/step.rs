@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::dispatcher::Outcome;
-use super::keeping::{Hold, Keeping, Made, ON_ENGINE, Parent};
-use crate::backend::docker::{DockerError, Image};
+use super::keeping::{Hold, Keeping, Made, Parent};
+use crate::backend::docker::DockerError;
 use crate::backend::local::{KEPT, SandboxError, WORKSPACE};
 use crate::backend::{Backends, artifacts};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
@@ -187,6 +187,7 @@ impl Job {
     async fn take(&self, keeping: &Keeping, key: &Key) -> Result<(Box<Entry>, FormerLog), Missing> {
         let entry = keeping.look(key, self.planned.caching.longest())?;
         let log = read_log(&keeping.log(&entry).await?).map_err(|_| Missing::Damaged)?;
+        keeping.check(self.plugin.as_deref(), &entry.tag).await?;
         if !self.is_there(&entry.tag).await {
             return Err(Missing::Gone);
         }
@@ -195,7 +196,7 @@ impl Job {
         Ok((Box::new(entry), Box::new(log)))
     }
 
-    /// Whether the runner still has what is kept under a tag. What it says meanwhile is not for anybody.
+    /// Whether the runner says that it still has what is kept under a tag. What it prints meanwhile is not for anybody.
     async fn is_there(&self, tag: &SnapshotRef) -> bool {
         let Some(plugin) = &self.plugin else { return false };
         let cache = CacheDecision::Hit { tag: tag.clone() };
@@ -205,11 +206,7 @@ impl Job {
         let limits = executor_call(self.planned.timeout);
         let asked: Result<StepResult, PluginFailure> =
             live.ask("hm_executor_run", &self.input(cache), &limits).await;
-        let said = asked
-            .is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag));
-        // There are plugins that do not look.
-        said && (!plugin.asks_for(ON_ENGINE)
-            || self.backends.docker.has(&Image::State(tag.0.clone())).await.unwrap_or(false))
+        asked.is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag))
     }
 
     /// Brings back what the step had produced. If that is not possible, the step has to produce it again.

@@ -14,7 +14,7 @@ mod source;
 pub use arguments::Checker;
 pub use caching::Caching;
 pub use document::{Definition, NamedPipeline, parse};
-pub use plan::{Overrides, Plan, PlannedStep, Runners};
+pub use plan::{ForAll, Overrides, Plan, PlannedStep, Runners};
 pub(crate) use source::DOCUMENT_MAX;
 pub use source::{Found, Scripts, Source, find_project, read};
 
@@ -174,7 +174,7 @@ pub enum PipelineError {
     /// A runner that no plugin provides.
     #[error("{who} asks for runner `{runner}`, which no plugin provides; there is: {}", known.join(", "))]
     UnknownRunner {
-        /// The step, or the option that names it.
+        /// The step, or the option or the file that names it.
         who: String,
         /// What it asks for.
         runner: String,
@@ -193,9 +193,9 @@ pub enum PipelineError {
         /// The runner for steps with an image.
         runner: String,
     },
-    /// A snapshot would have to move from one runner to another.
+    /// What a step starts from would have to move from one runner to another.
     #[error(
-        "step `{key}` runs on `{runner}` but builds in `{parent}`, which runs on `{parent_runner}`: a snapshot cannot move between runners"
+        "step `{key}` runs on `{runner}` but builds in `{parent}`, which runs on `{parent_runner}`: a step runs where the step that it builds in ran"
     )]
     RunnerChange {
         /// The step.

@@ -27,13 +27,22 @@ pub struct Runners {
     pub for_images: String,
 }
 
-/// What the command line adds to a pipeline.
+/// What the command line and the configuration add to a pipeline.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Wins over the environment of pipeline and step.
     pub env: BTreeMap<String, String>,
     /// Runs every step that names no runner itself.
-    pub runner: Option<String>,
+    pub runner: Option<ForAll>,
+}
+
+/// A runner for all steps that name none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForAll {
+    /// Its name.
+    pub name: String,
+    /// Who asks for it: an option, or a file.
+    pub by: String,
 }
 
 /// A step and its place in the plan. Steps are named by their position in [`Plan::steps`].
@@ -101,8 +110,8 @@ impl Plan {
         overrides: &Overrides,
         runners: &Runners,
     ) -> Result<Self, PipelineError> {
-        if let Some(runner) = &overrides.runner {
-            known_runner("--runner", runner, runners)?;
+        if let Some(ForAll { name, by }) = &overrides.runner {
+            known_runner(by, name, runners)?;
         }
         let mut steps = Vec::new();
         let mut waits = Vec::new();
@@ -323,14 +332,15 @@ impl Plan {
             let planned = &self.steps[index];
             let parent = planned.parent.map(|p| &self.steps[p]);
             // A parent's snapshot wins over an image, so only roots have one.
-            let named = planned.step.runner.as_ref().or(overrides.runner.as_ref());
+            let for_all = overrides.runner.as_ref().map(|for_all| &for_all.name);
+            let named = planned.step.runner.as_ref().or(for_all);
             // Who names the runner without images knows what that means.
             let default_image = default_image.filter(|_| named.is_none_or(|named| *named != runners.default));
             let image = match parent {
                 None => planned.step.image.as_deref().or(default_image).map(str::to_owned),
                 Some(_) => None,
             };
-            let runner = match (&planned.step.runner, &overrides.runner, parent) {
+            let runner = match (&planned.step.runner, for_all, parent) {
                 (Some(named), _, _) => {
                     known_runner(&format!("step `{}`", planned.step.key), named, runners)?;
                     named.clone()
@@ -511,7 +521,8 @@ mod tests {
                 .starts_with("step `lint` runs on `local` but builds in `root`, which runs on `docker`")
         );
 
-        let forced = Overrides { runner: Some("local".into()), ..Overrides::default() };
+        let runner = Some(ForAll { name: "local".into(), by: "--runner".into() });
+        let forced = Overrides { runner, ..Overrides::default() };
         let plan = plan_with(steps, &forced).expect("valid");
         plan.check_runners(&runners()).expect("all local");
     }

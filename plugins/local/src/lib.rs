@@ -20,7 +20,9 @@ impl StepExecutor for Local {
         }
 
         let args = RunnerArgs::of(&input.step, "local")?;
-        if let (Some(image), None) = (&input.step.image, &input.parent_snapshot) {
+        // Who names this runner for all steps knows that their images are not used.
+        if let (Some(image), Some(_), None) = (&input.step.image, &input.step.runner, &input.parent_snapshot)
+        {
             let message =
                 format!("step `{}`: runner `local` has no images, `{image}` is not used", input.step.key);
             host::log(Level::Warn, &message);
@@ -235,9 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_not_used_is_said() {
+    fn an_image_that_is_not_used_is_said_where_the_step_itself_names_the_runner() {
         let mut input = input(CacheDecision::MissNoCommit);
         input.step.image = Some("alpine".into());
+        let (_, host) = mock::with(Host::default(), || Local.run(input.clone()));
+        assert_eq!(host.logs, []);
+        input.step.runner = Some("local".into());
         let (_, host) = mock::with(Host::default(), || Local.run(input));
         let message = "step `test`: runner `local` has no images, `alpine` is not used".to_owned();
         assert_eq!(host.logs, [(Level::Warn, message)]);

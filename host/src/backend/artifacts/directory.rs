@@ -71,11 +71,9 @@ impl Directory {
     /// # Errors
     /// As [`open`](Self::open).
     pub(in crate::backend) fn create(path: &Path, stop: Stop) -> Result<Self, ArtifactError> {
-        let failed = |error| ArtifactError::io("create", path)(error);
-        let root = File::open("/").and_then(|top| make_below(&top, inside(parent(path)))).map_err(failed)?;
-        claim(&root, parent(path), &stop)?;
-        let handle = name(path).and_then(|name| make_below(&root, Path::new(name))).map_err(failed)?;
-        Self::locked(path, handle, stop)
+        let root = claimed(parent(path), &stop)?;
+        let handle = name(path).and_then(|name| make_below(&root, Path::new(name)));
+        Self::locked(path, handle.map_err(ArtifactError::io("create", path))?, stop)
     }
 
     fn locked(path: &Path, handle: File, stop: Stop) -> Result<Self, ArtifactError> {
@@ -296,6 +294,17 @@ fn lock(directory: &File, path: &Path, stop: &Stop) -> Result<(), ArtifactError>
             Err(std::fs::TryLockError::Error(error)) => return Err(ArtifactError::io("lock", path)(error)),
         }
     }
+}
+
+/// A directory for artifacts, which is made if it is not there.
+///
+/// # Errors
+/// What the system says; also if any part of its path is a link, or if others have filled it.
+pub(super) fn claimed(path: &Path, stop: &Stop) -> Result<File, ArtifactError> {
+    let root = File::open("/").and_then(|top| make_below(&top, inside(path)));
+    let root = root.map_err(ArtifactError::io("create", path))?;
+    claim(&root, path, stop)?;
+    Ok(root)
 }
 
 /// Makes an empty directory one for artifacts. One that others have filled stays theirs.

@@ -8,13 +8,16 @@ use std::ops::Bound;
 
 use bollard::models::{ChangeType, FilesystemChange};
 
-use super::manifest::{Difference, Manifest, seal, unseal};
+use super::manifest::{Difference, MARK, Manifest, seal, unseal};
 
 /// What written changes begin with.
 const FIRST: &[u8] = b"hm changes 1\n";
 
 /// What stands for bytes that are no text.
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
+
+/// What an engine tells of paths.
+type Told = BTreeMap<Vec<u8>, ChangeType>;
 
 /// The paths in the workspace at which steps have put, replaced or removed something, as [`looks`] has them; the empty one stands
 /// for the workspace itself. A directory in which something has changed is not among them for that.
@@ -24,17 +27,10 @@ pub(super) struct Changes(BTreeSet<Vec<u8>>);
 impl Changes {
     /// What an engine tells of a container whose workspace is there.
     pub(super) fn of(told: &[FilesystemChange], workdir: &str) -> Self {
-        let workdir: Vec<_> = workdir.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-        let workdir = looks(workdir.join("/").as_bytes()).into_owned();
-        let told = told.iter().map(|change| {
-            let path = change.path.trim_start_matches('/').as_bytes();
-            (looks(path).into_owned(), change.kind)
-        });
-        let told: BTreeMap<_, _> = told.collect();
+        let (told, workdir) = as_they_look(told, workdir);
         let mut changes = Self::default();
         for (path, kind) in &told {
-            // Something has changed in it, so it is a directory; and it was one, or else something other than this has changed.
-            if *kind == ChangeType::_0 && below(path, |from| told.range::<[u8], _>(from).next().map(first)) {
+            if is_passed_through(&told, path, *kind) {
                 continue;
             }
             if let Some(path) = relative(path, &workdir) {
@@ -49,6 +45,25 @@ impl Changes {
         changes
     }
 
+    /// Directories with something in them that will hide others there, being a mark in a layer of an image.
+    pub(super) fn marked(told: &[FilesystemChange], workdir: &str) -> Vec<Vec<u8>> {
+        let (told, workdir) = as_they_look(told, workdir);
+        let here = told.keys().filter_map(|path| relative(path, &workdir)).map(split);
+        here.filter(|(_, name)| name.starts_with(MARK)).map(|(directory, _)| directory.to_vec()).collect()
+    }
+
+    /// Something else has become of this directory, and of all that was in it.
+    pub(super) fn add(&mut self, directory: Vec<u8>) {
+        self.0.insert(directory);
+    }
+
+    /// Those that are at one of these paths.
+    pub(super) fn only(mut self, paths: &BTreeSet<Vec<u8>>) -> Self {
+        let paths: BTreeSet<_> = paths.iter().map(|path| looks(path)).collect();
+        self.0.retain(|path| paths.contains(path.as_slice()));
+        self
+    }
+
     /// What was changed in both, one after the other.
     pub(super) fn followed_by(&self, mut next: Self) -> Self {
         next.0.extend(self.0.iter().cloned());
@@ -57,8 +72,12 @@ impl Changes {
 
     /// The directories of which an engine has not told whether they still are directories: only that something about them has
     /// changed, such as the time.
-    pub(super) fn unclear(&self, then: &Manifest) -> Vec<String> {
-        let texts = self.0.iter().filter_map(|path| std::str::from_utf8(path).ok());
+    pub(super) fn unclear(&self, told: &[FilesystemChange], workdir: &str, then: &Manifest) -> Vec<String> {
+        let (told, workdir) = as_they_look(told, workdir);
+        let changed = told.iter().filter(|(_, kind)| **kind == ChangeType::_0);
+        let changed =
+            changed.filter_map(|(path, _)| relative(path, &workdir)).filter(|path| self.0.contains(*path));
+        let texts = changed.filter_map(|path| std::str::from_utf8(path).ok());
         let texts = texts.filter(|path| !path.contains(NO_TEXT) && then.has_directory(path.as_bytes()));
         texts.map(ToOwned::to_owned).collect()
     }
@@ -88,9 +107,9 @@ impl Changes {
 }
 
 impl Difference {
-    /// Whether steps have changed something where this would change something: the outcome would depend on what comes last. A
-    /// directory in which steps have put things can go from the project; it stays in the workspace.
-    pub(super) fn covered_by(&self, changes: &Changes) -> bool {
+    /// The first path at which steps have changed something and this would change something: the outcome would depend on what comes
+    /// last. A directory in which steps have put things can go from the project; it stays in the workspace.
+    pub(super) fn covered_by(&self, changes: &Changes) -> Option<&[u8]> {
         let changed = &changes.0;
         let holds = |path: &[u8]| below(path, |from| changed.range::<[u8], _>(from).next());
         let at_or_above = |path: &[u8]| {
@@ -98,15 +117,35 @@ impl Difference {
                 path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| &path[..end]);
             above.chain([&b""[..], path]).any(|path| changed.contains(path))
         };
-        let gone = self.gone.iter().any(|(path, was_directory)| {
+        let gone = self.gone.iter().find(|(path, was_directory)| {
             let path = looks(path);
-            at_or_above(&path) || !was_directory && holds(&path)
+            at_or_above(&path) || !**was_directory && holds(&path)
         });
-        gone || self.put.iter().any(|path| {
-            let path = looks(path);
-            at_or_above(&path) || holds(&path)
-        })
+        let put = || {
+            self.put.iter().find(|path| {
+                let path = looks(path);
+                at_or_above(&path) || holds(&path)
+            })
+        };
+        gone.map(first).or_else(put).map(Vec::as_slice)
     }
+}
+
+/// What an engine tells, by path, and the workspace's path.
+fn as_they_look(told: &[FilesystemChange], workdir: &str) -> (Told, Vec<u8>) {
+    let workdir: Vec<_> = workdir.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let workdir = looks(workdir.join("/").as_bytes()).into_owned();
+    let told = told.iter().map(|change| {
+        let path = change.path.trim_start_matches('/').as_bytes();
+        (looks(path).into_owned(), change.kind)
+    });
+    (told.collect(), workdir)
+}
+
+/// Whether something has changed in what is at a path, so that it is a directory; and it was one, or else something other than this would
+/// be told.
+fn is_passed_through(told: &Told, path: &[u8], kind: ChangeType) -> bool {
+    kind == ChangeType::_0 && below(path, |from| told.range::<[u8], _>(from).next().map(first))
 }
 
 /// A path as it looks in JSON: what is no text has become one sign. Two paths that look different are different, and what is below a
@@ -124,6 +163,14 @@ fn looks(path: &[u8]) -> Cow<'_, [u8]> {
             }
             Cow::Owned(one.into_bytes())
         }
+    }
+}
+
+/// The directory that something is in, and its name there.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(end) => (&path[..end], &path[end + 1..]),
+        None => (b"", path),
     }
 }
 

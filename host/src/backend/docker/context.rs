@@ -1,6 +1,6 @@
 //! Docker's contexts: named engines, as Docker's own client keeps them. Reads its files, and connects to nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,9 @@ use crate::files::read_regular;
 
 /// The largest of its files.
 const MAX_FILE: usize = 4 * 1024 * 1024;
+
+/// How many contexts are looked at for their names.
+const MAX_KNOWN: usize = 50;
 
 /// The context that says nothing.
 const DEFAULT: &str = "default";
@@ -32,16 +35,16 @@ pub(super) struct Context {
 pub enum ContextError {
     /// A file of Docker's client cannot be read.
     #[error("Docker's settings cannot be read: {0}")]
-    Settings(#[from] SettingsError),
+    Settings(SettingsError),
     /// There is no such context.
-    #[error("there is no Docker context `{name}`, which {source_name} asks for, in {}", folder.display())]
+    #[error("there is no Docker context `{name}`, which {source_name} asks for; there is: {}", known.join(", "))]
     Unknown {
         /// Its name.
         name: String,
         /// Who asks for it.
         source_name: String,
-        /// Where contexts are kept.
-        folder: PathBuf,
+        /// What there is.
+        known: Vec<String>,
     },
     /// It is not for Docker.
     #[error("the Docker context `{0}` says nothing about where the engine is")]
@@ -70,6 +73,8 @@ struct Chosen {
 
 #[derive(Deserialize)]
 struct Meta {
+    #[serde(default, rename = "Name")]
+    name: String,
     #[serde(default, rename = "Endpoints")]
     endpoints: BTreeMap<String, Place>,
 }
@@ -92,7 +97,7 @@ pub(super) fn chosen(reach: &Reach) -> Result<Option<Context>, ContextError> {
         Some(name) => (name.to_owned(), "DOCKER_CONTEXT".to_owned()),
         None => {
             let path = folder.join("config.json");
-            let chosen: Option<Chosen> = read_json(&path)?;
+            let chosen: Option<Chosen> = read_json(&path).map_err(ContextError::Settings)?;
             (chosen.map(|chosen| chosen.current).unwrap_or_default(), path.display().to_string())
         }
     };
@@ -109,8 +114,9 @@ fn named(folder: &Path, name: String, source_name: String) -> Result<Context, Co
         _ = write!(text, "{byte:02x}");
         text
     });
-    let Some(mut meta) = read_json::<Meta>(&folder.join("meta").join(&digest).join("meta.json"))? else {
-        return Err(ContextError::Unknown { name, source_name, folder: folder.to_owned() });
+    let meta = read_json::<Meta>(&folder.join("meta").join(&digest).join("meta.json"));
+    let Some(mut meta) = meta.map_err(ContextError::Settings)? else {
+        return Err(ContextError::Unknown { name, source_name, known: known(folder) });
     };
     match meta.endpoints.remove("docker") {
         Some(place) if place.unverified => Err(ContextError::Unverified(name)),
@@ -120,6 +126,15 @@ fn named(folder: &Path, name: String, source_name: String) -> Result<Context, Co
         }
         _ => Err(ContextError::Empty(name)),
     }
+}
+
+/// The names of the contexts that are there, as far as they can be read.
+fn known(folder: &Path) -> Vec<String> {
+    let folders = folder.join("meta").read_dir().into_iter().flatten().flatten().take(MAX_KNOWN);
+    let metas = folders.filter_map(|folder| read_json(&folder.path().join("meta.json")).ok().flatten());
+    let names = metas.map(|meta: Meta| meta.name).filter(|name| !name.is_empty());
+    let names: BTreeSet<String> = names.chain([DEFAULT.to_owned()]).collect();
+    names.into_iter().collect()
 }
 
 /// Reads one of the files of Docker's client; none if it is not there.

@@ -59,12 +59,14 @@ pub enum EndpointError {
         reason: String,
     },
     /// A file for TLS.
-    #[error("the engine at {} ({}) wants TLS: {source}", .at.url, .at.from)]
+    #[error("{wanted_by} wants TLS with the engine at {url}: {reason}")]
     Tls {
         /// The engine.
-        at: Endpoint,
+        url: String,
+        /// Who says so.
+        wanted_by: String,
         /// Which file, and what is wrong with it.
-        source: TlsError,
+        reason: TlsError,
     },
     /// Nobody answers there, or not as an engine would.
     #[error("no engine answers at {} ({}): {reason}", .at.url, .at.from)]
@@ -117,28 +119,30 @@ impl Reach {
 pub(super) async fn connect(reach: &Reach) -> Result<(Endpoint, Docker), EndpointError> {
     if let Some(host) = reach.variable("DOCKER_HOST") {
         let from = "DOCKER_HOST".to_owned();
-        let tls = reach.variable("DOCKER_TLS_VERIFY").is_some();
+        let verify = "DOCKER_TLS_VERIFY";
+        let tls = reach.variable(verify).is_some();
         let folder = reach.variable("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| reach.settings());
         let files = folder.map(|folder| if tls { TlsFiles::with_ca(&folder) } else { TlsFiles::of(&folder) });
-        return said(host, from, tls, &files.unwrap_or_default(), reach).await;
+        return said(host, from, tls.then_some(verify), &files.unwrap_or_default(), reach).await;
     }
     if let Some(context) = context::chosen(reach)? {
         let from = format!("the Docker context `{}`", context.name);
-        return said(&context.host, from, !context.tls.is_empty(), &context.tls, reach).await;
+        let secure = (!context.tls.is_empty()).then_some(from.as_str());
+        return said(&context.host, from.clone(), secure, &context.tls, reach).await;
     }
     search(&reach.usual_places()).await
 }
 
-/// An engine that somebody has named, and no other.
+/// An engine that somebody has named, and no other. `secure` says who wants TCP to be TLS, beside the address itself.
 async fn said(
     host: &str,
     from: String,
-    secure: bool,
+    secure: Option<&str>,
     files: &TlsFiles,
     reach: &Reach,
 ) -> Result<(Endpoint, Docker), EndpointError> {
     let at = Endpoint { url: without_password(host), from };
-    let address = match Address::parse(host, secure) {
+    let address = match Address::parse(host, secure.is_some()) {
         Ok(address) => address,
         Err(reason) => return Err(EndpointError::Address { at, reason }),
     };
@@ -147,7 +151,10 @@ async fn said(
         Address::Tcp { host, port, secure: false } => Way::Tcp { host, port, tls: None },
         Address::Tcp { host, port, secure: true } => match files.load(&host) {
             Ok(tls) => Way::Tcp { host, port, tls: Some(tls) },
-            Err(source) => return Err(EndpointError::Tls { at, source }),
+            Err(reason) => {
+                let wanted_by = secure.unwrap_or(&at.from).to_owned();
+                return Err(EndpointError::Tls { url: at.url, wanted_by, reason });
+            }
         },
         Address::Ssh { user, host, port, socket } => {
             Way::Ssh(Ssh { user, host, port, socket, env: reach.env.clone() })
@@ -246,8 +253,14 @@ enum Address {
 impl Address {
     /// Reads what `DOCKER_HOST` may say; `secure` if TCP is to be TLS. What is wrong is said in words.
     fn parse(text: &str, secure: bool) -> Result<Self, String> {
-        // As Docker's client takes it.
-        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
+        let (scheme, rest) = match text.split_once("://") {
+            Some(parts) => parts,
+            None => match text.strip_prefix("unix:").unwrap_or(text) {
+                path if path.starts_with('/') => return Err(format!("a socket is written unix://{path}")),
+                // As Docker's client takes it.
+                _ => ("tcp", text),
+            },
+        };
         match scheme {
             "unix" if rest.is_empty() => Ok(Self::Unix("/var/run/docker.sock".into())),
             "unix" => Ok(Self::Unix(rest.into())),

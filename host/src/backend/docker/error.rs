@@ -35,6 +35,14 @@ pub enum DockerError {
         /// What it says.
         message: String,
     },
+    /// A program that puts a workspace in order says no.
+    #[error("`{program}` failed in a container: {said}")]
+    Tool {
+        /// The program.
+        program: String,
+        /// What it says.
+        said: String,
+    },
     /// An image is not there.
     #[error("there is no image `{0}` on the Docker Engine")]
     NoImage(String),

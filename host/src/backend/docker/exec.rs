@@ -95,9 +95,15 @@ impl Engine {
             .await;
         let exit_code = match exit_code {
             Err(DockerError::Command(reason)) => {
-                let what = "bring a workspace up to date".to_owned();
-                let message = format!("{reason}; hm build --no-cache goes without what is kept");
-                return Err(DockerError::Refused { what, message });
+                let (what, help) = match program.as_str() {
+                    "chown" => (
+                        "give a workspace to the image's user",
+                        "an image whose user is not root has to have `chown`",
+                    ),
+                    _ => ("bring a workspace up to date", "hm build --no-cache goes without what is kept"),
+                };
+                let message = format!("{reason}; {help}");
+                return Err(DockerError::Refused { what: what.to_owned(), message });
             }
             exit_code => exit_code?,
         };
@@ -106,7 +112,7 @@ impl Engine {
         }
         let said = said.into_inner().unwrap_or_default();
         let said = String::from_utf8_lossy(&said).trim().to_owned();
-        Err(DockerError::Refused { what: format!("run `{program}` in a container"), message: said })
+        Err(DockerError::Tool { program, said })
     }
 
     /// Runs a command; `taken` gets its output. Answers with its exit code.

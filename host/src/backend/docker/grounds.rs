@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard::body_try_stream;
 use bollard::models::ChangeType;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::changes::Changes;
 use super::manifest::Difference;
@@ -20,8 +22,12 @@ const ARGUMENTS: usize = 64 * 1024;
 #[derive(Default)]
 pub(super) struct Grounds(Mutex<HashMap<Place, Arc<OnceCell<Snapshot>>>>);
 
-/// What such a state was made from, and where the workspace is.
-type Place = (String, String);
+/// How long the engine's clock takes to show another second, which is all that it tells changes by.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What such a state was made from, by which name, and where the workspace is: one image may have several names, each of which may mean
+/// another one later.
+type Place = (String, String, String);
 
 /// What a workspace lacks.
 pub(super) enum Lack {
@@ -76,7 +82,7 @@ impl DockerBackend {
         spec: &ContainerSpec,
     ) -> Result<Option<Snapshot>, DockerError> {
         let Some(changes) = &from.lineage.changes else { return Ok(None) };
-        let place = (from.image.clone(), spec.workdir.clone());
+        let place = (from.image.clone(), from.lineage.base.0.clone(), spec.workdir.clone());
         let cell = {
             let mut known = self.grounds.0.lock().unwrap_or_else(PoisonError::into_inner);
             match known.get(&place) {
@@ -88,8 +94,6 @@ impl DockerBackend {
         let make = async {
             let engine = self.engine().await?;
             let (image, covered) = self.lay(engine, from, lack, spec).await?;
-            // Of a state that steps have made, it is only what has changed in the project, which they have not touched.
-            let covered = if matches!(lack, Lack::All) { covered } else { Changes::default() };
             let lineage = Lineage {
                 base: from.lineage.base.clone(),
                 workdir: spec.workdir.clone(),
@@ -120,9 +124,14 @@ impl DockerBackend {
                 None
             };
             self.apply(engine, &name, &spec.workdir, from.user.as_deref(), lack).await?;
+            let applied = Instant::now();
             drop(life);
-            let covered = self.covered(engine, &name, &spec.workdir).await?;
+            let covered = self.covered(engine, &name, &spec.workdir, lack).await?;
             let image = self.commit_image(engine, &name, from.user.as_deref(), false).await?;
+            if matches!(lack, Lack::Some(_)) {
+                // These files have the time at which they were put there. What a step does with them has to be later.
+                tokio::time::sleep_until(applied + SECOND).await;
+            }
             Ok::<_, DockerError>((image, covered))
         };
         let made = made.await;
@@ -132,14 +141,24 @@ impl DockerBackend {
     }
 
     /// Where the project's files lie on something of an image: what comes to light when they go is not known here, so these places
-    /// count as if steps had changed them.
-    async fn covered(&self, engine: &Engine, name: &str, workdir: &str) -> Result<Changes, DockerError> {
+    /// count as if steps had changed them. Nothing comes to light where the project had something before, which steps have not touched.
+    async fn covered(
+        &self,
+        engine: &Engine,
+        name: &str,
+        workdir: &str,
+        lack: &Lack,
+    ) -> Result<Changes, DockerError> {
         let changes = engine.docker.container_changes(name).await;
         let changes = changes.map_err(engine.failed("tell what has changed in a container"))?;
         let mut below = changes.unwrap_or_default();
         let workdir_and = format!("{}/", workdir.trim_end_matches('/'));
         below.retain(|change| change.kind != ChangeType::_1 && change.path.starts_with(&workdir_and));
-        Ok(Changes::of(&below, workdir))
+        let covered = Changes::of(&below, workdir);
+        Ok(match lack {
+            Lack::Some(difference) => covered.only(&difference.new),
+            Lack::Nothing | Lack::All => covered,
+        })
     }
 
     /// Puts into a workspace what it lacks.
@@ -171,8 +190,10 @@ impl DockerBackend {
             };
             batches(&argv, paths)
         });
-        let stream = tar::stream(self.project().await?.to_owned(), only);
-        let options = UploadToContainerOptionsBuilder::default().path(workdir).build();
+        // From the top: engines take no link that leads out of the directory that they unpack into.
+        let below = workdir.trim_start_matches('/').into();
+        let stream = tar::stream(self.project().await?.to_owned(), only, below, engine.clock.now());
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
         let put = engine.docker.upload_to_container(name, Some(options), body_try_stream(stream)).await;
         put.map_err(engine.failed("put the project's files into a container"))?;
         for argv in chown.unwrap_or_default() {
@@ -204,7 +225,7 @@ impl DockerBackend {
         for argv in batches(&command(&["rmdir", "--"]), directories) {
             // It says of those that are not empty that they are not.
             match engine.tool(name, argv).await {
-                Ok(()) | Err(DockerError::Refused { .. }) => {}
+                Ok(()) | Err(DockerError::Tool { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -24,6 +24,7 @@ use super::{
     Container, DockerBackend, DockerError, Engine, LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE,
     LABEL_STEP, Lineage, OF_RUN, Reach, Snapshot, Tree, artifacts,
 };
+use crate::backend::Unfit;
 use crate::backend::local::KEPT;
 use crate::files::{read_regular, write_atomically};
 
@@ -215,6 +216,11 @@ impl KeptImages {
         Some((about, Manifest::read(&tree)?, Changes::read(&changes)?))
     }
 
+    /// Why [`read`](Self::read) has nothing.
+    fn lost(&self, tag: &SnapshotRef) -> Unfit {
+        if self.place(tag).is_some_and(|place| place.exists()) { Unfit::Damaged } else { Unfit::Gone }
+    }
+
     fn write(&self, tag: &SnapshotRef, about: About, tree: &Manifest, changes: &Changes) -> io::Result<()> {
         let place = self.place(tag).ok_or(io::ErrorKind::InvalidInput)?;
         fs::create_dir_all(&place)?;
@@ -356,12 +362,14 @@ impl DockerBackend {
         }
         let changes = engine.docker.container_changes(container.name()).await;
         let changes = changes.map_err(engine.failed("tell what has changed in a container"))?;
-        let mut now = Changes::of(&changes.unwrap_or_default(), container.workdir());
-        for path in now.unclear(self.manifest().await?) {
+        let told = changes.unwrap_or_default();
+        let mut now = Changes::of(&told, container.workdir());
+        for path in now.unclear(&told, container.workdir(), self.manifest().await?) {
             if is_directory(&format!("{}/{path}", container.workdir())).await? {
                 now.forget(&path);
             }
         }
+        Changes::marked(&told, container.workdir()).into_iter().for_each(|directory| now.add(directory));
         Ok(Some(before.followed_by(now)))
     }
 
@@ -403,41 +411,68 @@ impl DockerBackend {
         engine.tag(&snapshot.image, &tag.0).await
     }
 
-    /// Whether a kept image can be started from on the project as it is now. If so, it stays for as long as this run.
-    pub(super) async fn take_kept(&self, name: &str) -> Result<bool, DockerError> {
+    /// Why no step can start from what is kept under a tag on the project as it is now, if that is so.
+    pub async fn unfit(&self, tag: &SnapshotRef) -> Option<Unfit> {
+        match self.lacks(&tag.0).await {
+            Ok(unfit) => unfit,
+            // Which one, and why not, is said where it is looked for.
+            Err(DockerError::Endpoint(_)) => {
+                Some(Unfit::Other("the Docker Engine could not be asked".into()))
+            }
+            Err(error) => Some(Unfit::Other(with_causes(&error))),
+        }
+    }
+
+    /// Why no step can start from a kept image on the project as it is now. If one can, the image stays for as long as this run.
+    pub(super) async fn take_kept(&self, name: &str) -> Result<Option<Unfit>, DockerError> {
         let tag = SnapshotRef(name.to_owned());
         let kept = self.kept.clone();
-        let read = spawn_blocking(move || kept.read(&tag)).await.map_err(DockerError::Task)?;
-        let Some((about, then, changes)) = read else { return Ok(false) };
+        let read = spawn_blocking(move || kept.read(&tag).ok_or_else(|| kept.lost(&tag))).await;
+        let (about, then, changes) = match read.map_err(DockerError::Task)? {
+            Ok(read) => read,
+            Err(unfit) => return Ok(Some(unfit)),
+        };
         let engine = self.engine().await?;
         let id =
             async |image: &str| Ok::<_, DockerError>(engine.image(image).await?.and_then(|image| image.id));
-        let is_same = id(name).await?.as_ref() == Some(&about.image);
+        match id(name).await? {
+            Some(id) if id == about.image => {}
+            Some(_) => return Ok(Some(Unfit::OtherImage(name.to_owned()))),
+            None if about.engine != engine.id => {
+                return Ok(Some(Unfit::Other("its result is on another Docker Engine than this one".into())));
+            }
+            None => return Ok(Some(Unfit::Gone)),
+        }
         // If the first image is gone, its name means nothing else.
-        if !is_same || id(&about.base.0).await?.is_some_and(|id| id != about.base.1) {
-            return Ok(false);
+        let (base, base_id) = &about.base;
+        if id(base).await?.is_some_and(|id| id != *base_id) {
+            return Ok(Some(Unfit::OtherImage(base.clone())));
         }
         let difference = then.difference(self.manifest().await?);
-        let can_say = |path: &Vec<u8>| std::str::from_utf8(path).is_ok();
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        if let Some(path) = difference.covered_by(&changes) {
+            return Ok(Some(Unfit::Covered(text(path))));
+        }
         // Removing, and giving to whom it belongs, is done by programs, which are told what to do in JSON.
-        let to_say = difference
+        let mut to_say = difference
             .gone
             .keys()
             .chain(difference.put.iter().filter(|_| owner(about.user.as_deref()).is_some()));
-        if difference.covered_by(&changes) || !to_say.into_iter().all(can_say) {
-            return Ok(false);
+        if let Some(path) = to_say.find(|path| std::str::from_utf8(path).is_err()) {
+            let why = format!("`{}` has changed, whose name is no text", text(path));
+            return Ok(Some(Unfit::Other(why)));
         }
         // A name of this run keeps it, whoever gives up the other one.
         let image = format!("{OF_RUN}:{}", self.run_tag(engine));
         match engine.tag(&about.image, &image).await {
-            Err(DockerError::Refused { .. }) => return Ok(false),
+            Err(error @ DockerError::Refused { .. }) => return Ok(Some(Unfit::Other(error.to_string()))),
             tagged => tagged?,
         }
         let tree = if difference.is_empty() { Tree::Now } else { Tree::Former(then) };
         let lineage = Lineage { base: about.base, workdir: about.workdir, tree, changes: Some(changes) };
         let snapshot = Snapshot { image, user: about.user, volumes: Vec::new(), lineage: Arc::new(lineage) };
         self.books().snapshots.insert(name.to_owned(), snapshot);
-        Ok(true)
+        Ok(None)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a tree of files holds, and how two such trees differ. Of a file that is its content and whether anybody may run it, of a link
-//! where it leads; times and owners are nothing. What steps have changed on top is the affair of `changes`.
+//! What a tree of files holds, and how two such trees differ. Of a file that is its content and its mode, of a directory its mode, of a
+//! link where it leads; times and owners are nothing. What steps have changed on top is the affair of `changes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -14,10 +14,13 @@ use crate::content::Content;
 use crate::files::open_regular;
 
 /// What a written manifest begins with.
-const FIRST: &[u8] = b"hm tree 1\n";
+const FIRST: &[u8] = b"hm tree 2\n";
 
 /// What a name begins with that says in a layer of an image that something below it is gone.
-const MARK: &[u8] = b".wh.";
+pub(super) const MARK: &[u8] = b".wh.";
+
+/// What a mode says of who may do what.
+const MODE: u32 = 0o777;
 
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
@@ -25,8 +28,8 @@ const DIGITS: usize = 64;
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    Directory,
-    File { executable: bool, sha256: String },
+    Directory { mode: u32 },
+    File { mode: u32, sha256: String },
     Link { to: Vec<u8> },
 }
 
@@ -41,6 +44,8 @@ pub(super) struct Difference {
     pub(super) gone: BTreeMap<Vec<u8>, bool>,
     /// What is new or has changed. New directories are among it, what is in them as well.
     pub(super) put: BTreeSet<Vec<u8>>,
+    /// What of that was not there in any form.
+    pub(super) new: BTreeSet<Vec<u8>>,
 }
 
 impl Manifest {
@@ -58,16 +63,16 @@ impl Manifest {
                 let name = entry.map_err(unreadable(&full))?.file_name();
                 let (path, at) = (directory.join(&name), full.join(&name));
                 let about = fs::symlink_metadata(&at).map_err(unreadable(&at))?;
+                let mode = about.permissions().mode() & MODE;
                 let kind = if about.is_dir() {
                     open.push(path.clone());
-                    Kind::Directory
+                    Kind::Directory { mode }
                 } else if about.is_symlink() {
                     let to = fs::read_link(&at).map_err(unreadable(&at))?;
                     Kind::Link { to: to.into_os_string().as_bytes().to_vec() }
                 } else if about.is_file() {
                     let content = open_regular(&at).and_then(Content::of).map_err(unreadable(&at))?;
-                    let executable = about.permissions().mode() & 0o111 != 0;
-                    Kind::File { executable, sha256: content.sha256 }
+                    Kind::File { mode, sha256: content.sha256 }
                 } else {
                     continue;
                 };
@@ -79,21 +84,22 @@ impl Manifest {
 
     /// Whether it has a directory there. Its top is one.
     pub(super) fn has_directory(&self, path: &[u8]) -> bool {
-        path.is_empty() || self.0.get(path) == Some(&Kind::Directory)
+        path.is_empty() || self.0.get(path).is_some_and(Kind::is_directory)
     }
 
     /// What has become different in `now`.
     pub(super) fn difference(&self, now: &Self) -> Difference {
         let mut difference = Difference::default();
         for (path, was) in &self.0 {
-            let was_directory = *was == Kind::Directory;
-            let stays = now.0.get(path).is_some_and(|is| (*is == Kind::Directory) == was_directory);
+            let was_directory = was.is_directory();
+            let stays = now.0.get(path).is_some_and(|is| is.is_directory() == was_directory);
             if !stays {
                 difference.gone.insert(path.clone(), was_directory);
             }
         }
         let changed = now.0.iter().filter(|(path, is)| self.0.get(*path) != Some(is));
         difference.put.extend(changed.map(|(path, _)| path.clone()));
+        difference.new.extend(difference.put.iter().filter(|path| !self.0.contains_key(*path)).cloned());
         difference
     }
 
@@ -105,11 +111,8 @@ impl Manifest {
         let mut bytes = FIRST.to_vec();
         for (path, kind) in &self.0 {
             match kind {
-                Kind::Directory => bytes.push(b'd'),
-                Kind::File { executable, sha256 } => {
-                    bytes.push(if *executable { b'x' } else { b'f' });
-                    bytes.extend(sha256.as_bytes());
-                }
+                Kind::Directory { mode } => write!(bytes, "d{mode:03o}")?,
+                Kind::File { mode, sha256 } => write!(bytes, "f{mode:03o}{sha256}")?,
                 Kind::Link { to } => {
                     bytes.push(b'l');
                     bytes.extend(to);
@@ -129,11 +132,15 @@ impl Manifest {
         while let Some(part) = parts.next() {
             let (&letter, rest) = part.split_first()?;
             let (kind, path) = match letter {
-                b'd' => (Kind::Directory, rest),
-                b'f' | b'x' => {
+                b'd' => {
+                    let (mode, path) = mode(rest)?;
+                    (Kind::Directory { mode }, path)
+                }
+                b'f' => {
+                    let (mode, rest) = mode(rest)?;
                     let (digest, path) = rest.split_at_checked(DIGITS)?;
                     let sha256 = String::from_utf8(digest.to_vec()).ok()?;
-                    (Kind::File { executable: letter == b'x', sha256 }, path)
+                    (Kind::File { mode, sha256 }, path)
                 }
                 b'l' => (Kind::Link { to: rest.to_vec() }, parts.next()?),
                 _ => return None,
@@ -141,6 +148,19 @@ impl Manifest {
             all.insert(path.to_vec(), kind);
         }
         Some(Self(all))
+    }
+}
+
+/// A mode, as it is written, and what follows.
+fn mode(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = bytes.split_at_checked(3)?;
+    let mode = u32::from_str_radix(str::from_utf8(digits).ok()?, 8).ok()?;
+    Some((mode, rest))
+}
+
+impl Kind {
+    fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory { .. })
     }
 }
 
@@ -248,19 +268,18 @@ mod tests {
     }
 
     #[test]
-    fn times_and_modes_are_nothing_and_contents_are() {
+    fn times_are_nothing_and_contents_and_modes_are() {
         let tree = tempfile::tempdir().unwrap();
         fill(tree.path());
         let before = Manifest::of(tree.path()).unwrap();
-        fs::set_permissions(tree.path().join("file"), Permissions::from_mode(0o600)).unwrap();
-        fs::set_permissions(tree.path().join("sub"), Permissions::from_mode(0o700)).unwrap();
         fs::write(tree.path().join("sub.txt"), "sub.txt").unwrap();
         assert!(before.difference(&Manifest::of(tree.path()).unwrap()).is_empty());
         // Of the same length, so that no look at it from outside would do.
         fs::write(tree.path().join("sub.txt"), "SUB.txt").unwrap();
-        fs::set_permissions(tree.path().join("file"), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(tree.path().join("file"), Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(tree.path().join("sub"), Permissions::from_mode(0o700)).unwrap();
         let difference = before.difference(&Manifest::of(tree.path()).unwrap());
-        assert_eq!(difference.put, BTreeSet::from([b"file".to_vec(), b"sub.txt".to_vec()]));
+        assert_eq!(difference.put, BTreeSet::from([&b"file"[..], b"sub.txt", b"sub"].map(<[u8]>::to_vec)));
         assert!(difference.gone.is_empty());
     }
 
@@ -308,6 +327,7 @@ mod tests {
         assert_eq!(gone, expected);
         let put: Vec<_> = difference.put.iter().map(Vec::as_slice).collect();
         assert_eq!(put, [&b"file"[..], b"file/new", b"round", b"sub"]);
+        assert_eq!(difference.new, BTreeSet::from([b"file/new".to_vec()]));
         assert!(now.difference(&now).is_empty());
     }
 }

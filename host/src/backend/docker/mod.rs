@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod changes;
+mod clock;
 mod container;
 mod context;
 mod credentials;
@@ -31,11 +32,13 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ImageInspect;
+use chrono::Utc;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use uuid::Uuid;
 
 use self::changes::Changes;
+use self::clock::Clock;
 pub use self::container::{Container, ContainerSpec};
 pub use self::endpoint::{Endpoint, EndpointError, Reach};
 pub use self::error::DockerError;
@@ -46,6 +49,8 @@ pub use self::kept::{Cleared, KeptImages};
 pub use self::limits::Limits;
 use self::manifest::Manifest;
 use self::owner::Owner;
+pub use self::reference::check_image;
+use super::Unfit;
 use super::local::{KEPT, LocalBackend};
 
 /// The repository of the images of a run. The tag says whose they are.
@@ -128,6 +133,7 @@ struct Engine {
     has_init: bool,
     /// How many processors it has.
     cpus: Option<i64>,
+    clock: Clock,
     owner: Owner,
 }
 
@@ -205,10 +211,18 @@ impl DockerBackend {
     /// The engine cannot be asked, or the project cannot be read.
     pub async fn has(&self, image: &Image) -> Result<bool, DockerError> {
         match image {
-            Image::State(tag) if self.books().snapshots.contains_key(tag) => Ok(true),
-            Image::State(tag) if tag.starts_with(KEPT) => self.take_kept(tag).await,
-            Image::State(_) => Ok(false),
+            Image::State(tag) => Ok(self.lacks(tag).await?.is_none()),
             Image::Named(name) => Ok(self.engine().await?.named(name).await?.is_some()),
+        }
+    }
+
+    /// Why no step can start from a state, if that is so.
+    async fn lacks(&self, tag: &str) -> Result<Option<Unfit>, DockerError> {
+        let is_known = self.books().snapshots.contains_key(tag);
+        match tag.starts_with(KEPT) {
+            _ if is_known => Ok(None),
+            true => self.take_kept(tag).await,
+            false => Ok(Some(Unfit::Gone)),
         }
     }
 
@@ -360,7 +374,9 @@ impl Engine {
     /// Finds an engine, to be used on behalf of a cache.
     async fn connect(reach: &Reach, kept: &KeptImages) -> Result<Self, DockerError> {
         let (endpoint, docker) = endpoint::connect(reach).await?;
+        let before = Utc::now();
         let (info, version) = endpoint::about(&docker, &endpoint, endpoint::ABOUT).await?;
+        let clock = Clock::of(before, info.system_time.as_deref(), Utc::now());
         let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
         let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
         let has_init = info.init_binary.is_some_and(|name| !name.is_empty());
@@ -368,7 +384,7 @@ impl Engine {
         let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
         let place = format!("{} {}", info.name.unwrap_or_default(), info.docker_root_dir.unwrap_or_default());
         let id = info.id.filter(|_| !is_podman).unwrap_or(place);
-        Ok(Self { docker, endpoint, id, has_init, cpus: info.ncpu, owner })
+        Ok(Self { docker, endpoint, id, has_init, cpus: info.ncpu, clock, owner })
     }
 
     /// What the engine says of an image; none if it has no such image.

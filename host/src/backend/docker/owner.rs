@@ -23,6 +23,8 @@ pub(super) struct Owner {
     boot: String,
     /// The namespace that the process has its number in.
     namespace: u64,
+    /// The namespace of its clocks.
+    clocks: u64,
     pid: u32,
     /// When it was started, in clock ticks since the machine was: numbers come again.
     started: u64,
@@ -42,18 +44,22 @@ impl Owner {
         let pid = std::process::id();
         let started = started(pid)?.ok_or(io::ErrorKind::NotFound)?;
         let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
-        Ok(Self { machine: short(&machine), boot: short(&boot), namespace, pid, started })
+        // Kernels before 5.6 have one time for all.
+        let clocks = fs::metadata("/proc/self/ns/time").map_or(0, |about| about.ino());
+        Ok(Self { machine: short(&machine), boot: short(&boot), namespace, clocks, pid, started })
     }
 
     /// Reads what an owner was written as.
     pub(super) fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
+        let whole = |part: Option<&str>| part?.parse().ok();
         let owner = Self {
             machine: parts.next()?.to_owned(),
             boot: parts.next()?.to_owned(),
-            namespace: parts.next()?.parse().ok()?,
+            namespace: whole(parts.next())?,
             pid: parts.next()?.parse().ok()?,
-            started: parts.next()?.parse().ok()?,
+            started: whole(parts.next())?,
+            clocks: whole(parts.next())?,
         };
         parts.next().is_none().then_some(owner)
     }
@@ -66,15 +72,16 @@ impl Owner {
         if self.boot != seen_by.boot {
             return true;
         }
-        let same_numbers = self.namespace == seen_by.namespace;
+        // When it was started is told in the time of whoever asks.
+        let same_numbers = (self.namespace, self.clocks) == (seen_by.namespace, seen_by.clocks);
         same_numbers && started(self.pid).is_ok_and(|started| started != Some(self.started))
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, boot, namespace, pid, started } = self;
-        write!(f, "{machine}.{boot}.{namespace}.{pid}.{started}")
+        let Self { machine, boot, namespace, clocks, pid, started } = self;
+        write!(f, "{machine}.{boot}.{namespace}.{pid}.{started}.{clocks}")
     }
 }
 
@@ -113,7 +120,7 @@ mod tests {
         assert_eq!(Owner::read(&text), Some(this));
         assert!(text.len() < 90, "{text}");
         assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'), "{text}");
-        for text in ["", "a.b.1.2", "a.b.1.2.3.4", "a.b.c.2.3", "a.b.1.-2.3"] {
+        for text in ["", "a.b.1.2.3", "a.b.1.2.3.4.5", "a.b.c.2.3.4", "a.b.1.-2.3.4"] {
             assert_eq!(Owner::read(text), None, "{text}");
         }
     }
@@ -134,6 +141,7 @@ mod tests {
         for unknown in [
             Owner { machine: "another".into(), boot: "another".into(), ..living.clone() },
             Owner { namespace: 1, ..living.clone() },
+            Owner { clocks: 1, ..living.clone() },
             Owner { machine: Owner::this("other").unwrap().machine, ..living },
         ] {
             assert!(!unknown.is_dead(&this), "{unknown}");

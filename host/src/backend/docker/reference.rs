@@ -30,6 +30,12 @@ impl Reference {
     }
 
     fn read(image: &str) -> Result<Self, &'static str> {
+        if image.is_empty() {
+            return Err("it is empty");
+        }
+        if image.contains(char::is_whitespace) {
+            return Err("there is a blank in it");
+        }
         let (named, digest) = match image.split_once('@') {
             Some((named, digest)) => (named, Some(digest)),
             None => (image, None),
@@ -52,6 +58,9 @@ impl Reference {
         let repository = if own { format!("library/{path}") } else { path.to_owned() };
         if !is_host(registry) {
             return Err("what is before the first `/` is no host");
+        }
+        if repository.contains(char::is_uppercase) {
+            return Err("only a registry and a tag can have capital letters");
         }
         if !repository.split('/').all(is_component) || repository.len() > 255 {
             return Err(
@@ -85,7 +94,15 @@ impl Reference {
 
 /// Whether a text names an image, as a registry does or by its id. Nothing else gets into the path of a request.
 pub(super) fn is_name(text: &str) -> bool {
-    is_digest(text) || Reference::parse(text).is_ok()
+    check_image(text).is_ok()
+}
+
+/// Checks that a text can name an image.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_image(text: &str) -> Result<(), ReferenceError> {
+    if is_digest(text) { Ok(()) } else { Reference::parse(text).map(drop) }
 }
 
 /// The name of an image without where it could come from, which Podman adds.
@@ -178,7 +195,9 @@ mod tests {
             "",
             ":tag",
             "a b",
+            "a:b\t",
             "Alpine",
+            "host.io/Alpine",
             "a//b",
             "/a",
             "a/",

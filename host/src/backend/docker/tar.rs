@@ -1,19 +1,19 @@
-//! Trees of files on their way into a container: the same entries as in a source archive, made as they are sent, but with the times
-//! at which files were changed, which tools such as `make` go by. What is to be sent, and where to, is decided elsewhere.
+//! Trees of files on their way into a container: the same entries as in a source archive, made as they are sent, but with modes, and the
+//! times at which files were changed, which tools such as `make` go by. What is to be sent, and where to, is decided elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::backend::archive::{self, Times};
+use crate::backend::archive::{self, Form, Look};
 
 /// Bytes in a piece, at the most.
 const PIECE: usize = 128 * 1024;
@@ -21,14 +21,17 @@ const PIECE: usize = 128 * 1024;
 /// Pieces that wait to be sent.
 const WAITING: usize = 2;
 
-/// The tar of what is in a tree, or of these paths alone and not of what is below them, in pieces. What is sent alone comes on top of
+/// The tar of what is in a tree, or of these paths alone and not of what is below them, in pieces; names begin with `below`, and `now`
+/// is the engine's time since 1970. What is sent alone comes on top of
 /// something older, whatever its own time is, so its time is now. It is made on a thread that waits
 /// for whoever takes them, and stops when nobody does any more. The last piece is an error if the tar is not whole.
 pub(super) fn stream(
     tree: PathBuf,
     only: Option<BTreeSet<Vec<u8>>>,
+    below: PathBuf,
+    now: Duration,
 ) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
-    let source = Source::new(tree, only);
+    let source = Source::new(tree, only, below, now);
     stream::unfold(source, |mut source| async move { Some((source.next().await?, source)) })
 }
 
@@ -39,12 +42,14 @@ struct Source {
 }
 
 impl Source {
-    fn new(tree: PathBuf, only: Option<BTreeSet<Vec<u8>>>) -> Self {
+    fn new(tree: PathBuf, only: Option<BTreeSet<Vec<u8>>>, below: PathBuf, now: Duration) -> Self {
         let (sender, pieces) = mpsc::channel(WAITING);
         let packing = spawn_blocking(move || {
             let to = BufWriter::with_capacity(PIECE, Pieces(sender));
-            let times = if only.is_some() { Times::At(since_1970()) } else { Times::Each(time) };
-            let mut to = archive::write(&tree, only.as_ref(), &times, to, &tree).map_err(io::Error::other)?;
+            let time = |about: &Metadata| time(about, now);
+            let look = if only.is_some() { Look::At(now) } else { Look::Each(&time) };
+            let form = Form { below: &below, look };
+            let mut to = archive::write(&tree, only.as_ref(), &form, to, &tree).map_err(io::Error::other)?;
             to.flush()
         });
         Self { pieces, packing: Some(packing) }
@@ -65,12 +70,8 @@ impl Source {
 
 /// When something was changed, in seconds since 1970, and a second earlier: engines know what steps have changed by its size and by
 /// that, to a second, and a step may come soon after an edit.
-fn time(about: &Metadata) -> u64 {
-    u64::try_from(about.mtime()).unwrap_or_default().min(since_1970().as_secs()).saturating_sub(1)
-}
-
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+fn time(about: &Metadata, now: Duration) -> u64 {
+    u64::try_from(about.mtime()).unwrap_or_default().min(now.as_secs()).saturating_sub(1)
 }
 
 /// Where the tar is written.
@@ -94,7 +95,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
     use std::process::{Command, Stdio};
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use futures_util::StreamExt;
 
@@ -102,9 +103,13 @@ mod tests {
 
     async fn all(tree: &Path, only: Option<&[&[u8]]>) -> Vec<u8> {
         let only = only.map(|paths| paths.iter().map(|path| path.to_vec()).collect());
-        let pieces: Vec<_> = stream(tree.to_owned(), only).collect().await;
+        let pieces: Vec<_> = stream(tree.to_owned(), only, PathBuf::new(), since_1970()).collect().await;
         assert!(pieces.iter().all(|piece| (1..=PIECE).contains(&piece.as_ref().unwrap().len())));
         pieces.into_iter().flat_map(Result::unwrap).collect()
+    }
+
+    fn since_1970() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
     }
 
     /// What the real tar makes of it, a line per entry.
@@ -138,6 +143,8 @@ mod tests {
         fs::write(tree.join(" \n\t'\"\\"), "odd").unwrap();
         fs::write(tree.join(super::super::manifest::as_path(b"\xff\xfe")), "no text").unwrap();
         fs::write(tree.join(&long).join(&long).join("deep"), "deep").unwrap();
+        fs::set_permissions(tree.join("large"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(tree.join("sub"), fs::Permissions::from_mode(0o750)).unwrap();
         symlink("/etc/passwd", tree.join("sub/link")).unwrap();
         symlink("t/".repeat(200), tree.join("far")).unwrap();
         let edited = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
@@ -152,7 +159,7 @@ mod tests {
         let same = same.unwrap();
         assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
         let mode = |path: &str| fs::metadata(unpacked.join(path)).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode("sub/run"), mode("large"), mode("sub")), (0o755, 0o644, 0o755));
+        assert_eq!((mode("sub/run"), mode("large"), mode("sub")), (0o711, 0o640, 0o750));
         let time = |path: &str| fs::metadata(unpacked.join(path)).unwrap().modified().unwrap();
         assert_eq!(time("sub/run"), edited - Duration::from_secs(1));
         // What a step does now is later in any case, also when seconds are all that is known.
@@ -165,19 +172,24 @@ mod tests {
         let listed = unpack(&all(&tree, Some(&only)).await, &scratch.path().join("some"));
         assert_eq!(listed, "large\nsub/\nsub/link\n\\377\\376\n");
         assert_eq!(all(&tree, Some(&[])).await, [0; 1024], "an empty tar is a tar");
+        let only = Some(BTreeSet::from([b"sub".to_vec(), b"sub/run".to_vec()]));
+        let pieces: Vec<_> = stream(tree, only, PathBuf::from("top/of"), since_1970()).collect().await;
+        let bytes: Vec<_> = pieces.into_iter().flat_map(Result::unwrap).collect();
+        assert_eq!(unpack(&bytes, &scratch.path().join("below")), "top/of/sub/\ntop/of/sub/run\n");
     }
 
     #[tokio::test]
     async fn what_is_not_whole_ends_with_an_error() {
         let scratch = tempfile::tempdir().unwrap();
         let only = Some(BTreeSet::from([b"missing".to_vec()]));
-        let pieces: Vec<_> = stream(scratch.path().to_owned(), only).collect().await;
+        let pieces: Vec<_> =
+            stream(scratch.path().to_owned(), only, PathBuf::new(), since_1970()).collect().await;
         let error = pieces.last().unwrap().as_ref().unwrap_err().to_string();
         assert!(error.contains("missing"), "{error}");
 
         let file = File::create(scratch.path().join("file")).unwrap();
         file.set_len(10 << 20).unwrap();
-        let mut pieces = Box::pin(stream(scratch.path().to_owned(), None));
+        let mut pieces = Box::pin(stream(scratch.path().to_owned(), None, PathBuf::new(), since_1970()));
         pieces.next().await.unwrap().unwrap();
         file.set_len(1 << 20).unwrap();
         let rest: Vec<_> = pieces.collect().await;
@@ -191,7 +203,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let file = File::create(scratch.path().join("file")).unwrap();
         file.set_len(1 << 40).unwrap();
-        let mut source = Source::new(scratch.path().to_owned(), None);
+        let mut source = Source::new(scratch.path().to_owned(), None, PathBuf::new(), since_1970());
         for _ in 0..100 {
             assert!(source.next().await.unwrap().unwrap().len() <= PIECE);
             assert!(source.pieces.len() <= WAITING);

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -198,7 +199,7 @@ impl Way {
         let (stream, said): (Box<dyn Stream>, _) = match self {
             Self::Unix(path) => {
                 let stream = UnixStream::connect(path).await;
-                (Box::new(stream.map_err(|error| in_words(&error))?), None)
+                (Box::new(stream.map_err(|error| no_socket(path, &error).unwrap_or(in_words(&error)))?), None)
             }
             Self::Tcp { host, port, tls } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await;
@@ -303,6 +304,12 @@ fn notice_the_end(stream: &TcpStream) -> io::Result<()> {
 fn is_long(path: &str, status: StatusCode) -> bool {
     let is_stream = ["/archive", "/export", "/images/create"].iter().any(|end| path.ends_with(end));
     status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && is_stream
+}
+
+/// That there is something else where a socket should be.
+fn no_socket(path: &Path, error: &io::Error) -> Option<io::Error> {
+    let is_socket = path.metadata().ok()?.file_type().is_socket();
+    (!is_socket).then(|| io::Error::new(error.kind(), "it is no socket"))
 }
 
 /// Why there is no connection.

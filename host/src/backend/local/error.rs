@@ -78,6 +78,9 @@ pub enum SandboxError {
     /// A kept snapshot cannot be called that.
     #[error("`{0}` is no name for a snapshot that is kept: it takes `hm-cache:` and 32 hexadecimal digits")]
     NotATag(String),
+    /// What is to be kept was made from what the project is not any more.
+    #[error("the project has changed while it ran, and another hm has seen that")]
+    Outdated,
     /// What is kept cannot stand on what goes with the run.
     #[error("nothing can be kept that stands on the snapshot `{0}`, which is not kept itself")]
     NotKept(String),

@@ -13,7 +13,7 @@ use hm_plugin_protocol::{SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 
 use super::{ExecSpec, KeptLayer, LocalConfig, Removed, SandboxError};
-use crate::backend::{archive::Archive, artifacts::Collected};
+use crate::backend::{Unfit, archive::Archive, artifacts::Collected};
 
 /// There are no helper processes here.
 pub fn helper_main(_arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
@@ -115,6 +115,11 @@ impl LocalBackend {
 
     /// Cannot be called.
     pub async fn exists(&self, _snapshot: &SnapshotRef) -> bool {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub async fn unfit(&self, _snapshot: &SnapshotRef) -> Option<Unfit> {
         match self.0 {}
     }
 

@@ -81,6 +81,8 @@ async fn an_address_that_is_none_is_refused_with_the_reason_and_without_its_pass
         ("tcp://box:port", "invalid port"),
         ("tcp://me:geheim@box", "takes no user and no password"),
         ("tcp://box/path", "behind the host"),
+        ("unix:/run/docker.sock", "a socket is written unix:///run/docker.sock"),
+        ("/run/docker.sock", "a socket is written unix:///run/docker.sock"),
         ("ssh://me:geheim@box", "a password in the open is not used"),
         ("ssh://me:geheim@bo x", "invalid"),
         ("ssh://", "it names no host"),
@@ -99,6 +101,8 @@ async fn what_stands_in_the_way_is_said_in_words() {
     let path = |name: &str| home.path().join(name);
     let bind = |name: &str| UnixListener::bind(path(name)).expect("a socket");
     drop(bind("left"));
+    std::fs::write(path("file"), "").expect("a file");
+    std::fs::create_dir(path("folder")).expect("a folder");
     tokio::spawn(answers(bind("web"), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
     tokio::spawn(answers(bind("noise"), "SSH-2.0-OpenSSH_9.2\r\n"));
     tokio::spawn(answers(bind("old"), "HTTP/1.1 200 OK\r\napi-version: 1.40\r\ncontent-length: 0\r\n\r\n"));
@@ -108,6 +112,8 @@ async fn what_stands_in_the_way_is_said_in_words() {
     for (name, reason) in [
         ("none", "there is no such file"),
         ("left", "connection refused"),
+        ("file", "it is no socket"),
+        ("folder", "it is no socket"),
         ("web", "whoever answers is no engine"),
         ("noise", "invalid HTTP"),
         ("old", "its API has the version 1.40; 1.41 is needed"),
@@ -122,6 +128,26 @@ async fn what_stands_in_the_way_is_said_in_words() {
     let port = lab::free_port();
     let error = refused(&[("DOCKER_HOST", &format!("tcp://127.0.0.1:{port}"))], home.path()).await;
     assert!(error.contains("connection refused; nothing listens there"), "{error}");
+}
+
+#[tokio::test]
+async fn who_wants_tls_is_named_and_what_is_missing_is_said_once() {
+    let home = home();
+    std::fs::create_dir(home.path().join(".docker")).expect("a folder");
+    for (host, verify, who) in [
+        ("tcp://box:1", "1", "DOCKER_TLS_VERIFY wants TLS with the engine at tcp://box:1"),
+        ("https://box:1", "", "DOCKER_HOST wants TLS with the engine at https://box:1"),
+    ] {
+        std::fs::write(home.path().join(".docker/cert.pem"), "").expect("written");
+        let variables = [("DOCKER_HOST", host), ("DOCKER_TLS_VERIFY", verify)];
+        let error = connect(&lab::reach(&variables, home.path())).await.expect_err("no files");
+        assert!(error.to_string().starts_with(&format!("{who}: ")), "{error}");
+        assert!(std::error::Error::source(&error).is_none(), "{error}");
+    }
+    std::fs::write(home.path().join(".docker/config.json"), "{").expect("written");
+    let error = connect(&lab::reach(&[], home.path())).await.expect_err("no settings");
+    assert!(error.to_string().contains("config.json: "), "{error}");
+    assert!(std::error::Error::source(&error).is_none(), "{error}");
 }
 
 #[tokio::test]
@@ -214,9 +240,9 @@ async fn contexts_are_those_that_docker_itself_has_written() {
     let (found, _) = connect(&lab::reach(&both, home.path())).await.expect("an engine");
     assert_eq!(found, Endpoint { url: url(&other), from: "DOCKER_HOST".into() });
     let error = refused(&[("DOCKER_CONTEXT", "gone")], home.path()).await;
-    assert!(
-        error.starts_with("there is no Docker context `gone`, which DOCKER_CONTEXT asks for, in "),
-        "{error}"
+    assert_eq!(
+        error,
+        "there is no Docker context `gone`, which DOCKER_CONTEXT asks for; there is: blind, default, one"
     );
     let error = refused(&[("DOCKER_CONTEXT", "blind")], home.path()).await;
     assert!(error.contains("`SkipTLSVerify`"), "{error}");

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{SandboxError, merge, tree};
-use crate::{content::Content, files};
+use crate::{backend::Unfit, content::Content, files};
 
 /// What a list has at its end, and one that was not written in full has not.
 const END: &[u8] = b"end";
@@ -65,21 +65,23 @@ impl Contents {
         Ok(list)
     }
 
-    /// Whether a snapshot has at all paths of a list what is said there. False if the list is damaged.
+    /// Why a layer with this list cannot lie on a snapshot: there is a path at which that has not what is said there.
     ///
     /// # Errors
     /// Something cannot be read.
-    pub(super) fn agree(&self, list: &[u8], base: &Path) -> Result<bool, SandboxError> {
-        let Some(records) = list.strip_suffix(END) else { return Ok(false) };
+    pub(super) fn unfit(&self, list: &[u8], base: &Path) -> Result<Option<Unfit>, SandboxError> {
+        let Some(records) = list.strip_suffix(END) else { return Ok(Some(Unfit::Damaged)) };
         for record in records.split_inclusive(|&byte| byte == 0) {
             let mut parts = record.strip_suffix(b"\0").unwrap_or_default().splitn(2, |&byte| byte == b' ');
-            let (Some(there), Some(path)) = (parts.next(), parts.next()) else { return Ok(false) };
+            let (Some(there), Some(path)) = (parts.next(), parts.next()) else {
+                return Ok(Some(Unfit::Damaged));
+            };
             // The directory that it is in came before it, so no link leads elsewhere.
             if self.at(&base.join(OsStr::from_bytes(path)))?.as_bytes() != there {
-                return Ok(false);
+                return Ok(Some(Unfit::Covered(String::from_utf8_lossy(path).into_owned())));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn at(&self, path: &Path) -> Result<String, SandboxError> {
@@ -148,7 +150,8 @@ mod tests {
         fill(&layer, &["file", "src/touched", "src/own", "was", "link/x", "new/deep/own", "closed/x"]);
         fs::write(layer.join(odd), "").unwrap();
         fs::set_permissions(layer.join("src"), Permissions::from_mode(0o000)).unwrap();
-        let agree = |list: &[u8]| Contents::default().agree(list, &base).unwrap();
+        let unfit = |list: &[u8]| Contents::default().unfit(list, &base).unwrap();
+        let covered = |path: &str| Some(Unfit::Covered(path.into()));
         let list = Contents::default().list(&layer, &base).unwrap();
         assert_eq!(fs::metadata(layer.join("src")).unwrap().mode() & 0o777, 0, "as it was");
         fs::set_permissions(layer.join("src"), Permissions::from_mode(0o755)).unwrap();
@@ -158,14 +161,14 @@ mod tests {
         assert_eq!(paths.len(), 10, "{paths:?}");
         let all: [&[u8]; 5] = [b"- new", b"- closed", b"- src/own", b"d src", b"d was"];
         assert!(all.iter().all(|record| text(record) == 1), "{paths:?}");
-        assert!(agree(&list));
+        assert_eq!(unfit(&list), None);
         for end in 0..list.len() {
-            assert!(!agree(&list[..end]), "cut at {end}");
+            assert_eq!(unfit(&list[..end]), Some(Unfit::Damaged), "cut at {end}");
         }
 
         fill(&base, &["src/more", "elsewhere/y", "was/more"]);
         fs::write(base.join("src/other"), "changed").unwrap();
-        assert!(agree(&list), "nothing of that is covered");
+        assert_eq!(unfit(&list), None, "nothing of that is covered");
         type Change<'a> = (&'a str, &'a dyn Fn(&Path), &'a dyn Fn(&Path));
         let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
         let mode =
@@ -191,13 +194,14 @@ mod tests {
         ];
         for (path, change, back) in changes {
             change(&base.join(path));
-            assert!(!agree(&list), "{path}");
+            let told = if path.starts_with("odd") { "odd \n\u{fffd}" } else { path };
+            assert_eq!(unfit(&list), covered(told));
             back(&base.join(path));
-            assert!(agree(&list), "{path}");
+            assert_eq!(unfit(&list), None, "{path}");
         }
         tree::remove(&base.join("src")).unwrap();
         symlink("elsewhere", base.join("src")).unwrap();
-        assert!(!agree(&list), "no link is followed");
-        assert!(Contents::default().agree(END, &base).unwrap());
+        assert_eq!(unfit(&list), covered("src"), "no link is followed");
+        assert_eq!(unfit(END), None);
     }
 }

@@ -15,6 +15,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
 use super::{KEPT, KeptLayer, Removed, SandboxError, layers, place::TREE, trash, tree};
+use crate::backend::Unfit;
 
 /// The directory of kept layers, as the links in a run's directory lead there.
 const FROM_RUN: &str = "../../kept";
@@ -188,6 +189,11 @@ impl KeptLayers {
         let text = crate::files::read_regular(&path.join(ABOUT), ABOUT_MAX).ok()?;
         let about = About::decode(std::str::from_utf8(&text).ok()?)?;
         fs::symlink_metadata(path.join(TREE)).is_ok_and(|tree| tree.is_dir()).then_some(about)
+    }
+
+    /// Why [`find`](Self::find) or [`covers`](Self::covers) has nothing.
+    pub(super) fn lost(&self, tag: Tag) -> Unfit {
+        if self.path(tag).exists() { Unfit::Damaged } else { Unfit::Gone }
     }
 
     /// The list of what a layer covers in the project; none if it cannot be read.

@@ -4,6 +4,7 @@
 //! then is as new as the snapshot: whatever steps made before was not made from it, and `make` and the like tell that by times.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, Metadata, TryLockError},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -30,12 +31,26 @@ const CLOCK_TICK: Duration = Duration::from_millis(20);
 /// Threads that copy, at the most: a disk does not get faster with more.
 const COPIERS: usize = 8;
 
+/// In a store: which snapshot is the last, and in which start of the machine it was taken.
+const CURRENT: &str = "current";
+
 /// A snapshot in use; it is kept at least as long as this lives.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// The tree, in full.
     pub(super) tree: PathBuf,
     _in_use: File,
+}
+
+impl Snapshot {
+    /// Whether it is still the last one that was taken.
+    pub(super) fn is_last(&self) -> bool {
+        let directory = self.tree.parent();
+        let last = directory.and_then(Path::parent).map(|store| store.join(CURRENT));
+        let last = last.and_then(|last| fs::read_to_string(last).ok());
+        let name = last.as_deref().and_then(|text| Some(text.split_once(' ')?.0));
+        name.is_some() && name == directory.and_then(Path::file_name).and_then(OsStr::to_str)
+    }
 }
 
 /// A directory to take a snapshot of, while others may be changing it.
@@ -75,7 +90,7 @@ fn take_listed(
     tree::make_directory(store)?;
     let lock = open_lock(&store.join("lock"))?;
     lock.lock().map_err(SandboxError::io("lock", store.join("lock")))?;
-    let current = store.join("current");
+    let current = store.join(CURRENT);
     let boot = boot();
     let previous = fs::read_to_string(&current).ok().and_then(|text| Previous::open(store, &text, &boot));
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);

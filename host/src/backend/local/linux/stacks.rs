@@ -16,6 +16,7 @@ use super::{
     kept::{self, KeptLayers, Tag},
     merge, place, tree,
 };
+use crate::backend::Unfit;
 
 /// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
 /// something at every look-up.
@@ -64,21 +65,25 @@ impl Borrowed {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a layer is there, with all that it stands on, and they cover nothing that the project's snapshot has
-    /// otherwise than when they were made. If so, they all stay as long as the run.
-    fn borrow(&self, tag: Tag, base: &Path) -> Result<bool, SandboxError> {
+    /// Why a layer cannot be used: it is not there, with all that it stands on, or they cover something that the project's
+    /// snapshot has otherwise than when they were made. If it can, they all stay as long as the run.
+    fn borrow(&self, tag: Tag, base: &Path) -> Result<Option<Unfit>, SandboxError> {
         if self.known().contains_key(&tag) {
-            return Ok(true);
+            return Ok(None);
         }
-        let Some(_held) = self.kept.hold()? else { return Ok(false) };
+        let Some(_held) = self.kept.hold()? else { return Ok(Some(Unfit::Gone)) };
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let mut next = Some(tag);
         while let Some(tag) = next.filter(|tag| !self.known().contains_key(tag)) {
-            let Some(about) = self.kept.find(tag) else { return Ok(false) };
-            let Some(covers) = self.kept.covers(tag) else { return Ok(false) };
+            let (Some(about), Some(covers)) = (self.kept.find(tag), self.kept.covers(tag)) else {
+                return Ok(Some(self.kept.lost(tag)));
+            };
             // Only damage makes a layer stand on itself.
-            if !seen.insert(tag) || !self.contents.agree(&covers, base)? {
-                return Ok(false);
+            if !seen.insert(tag) {
+                return Ok(Some(Unfit::Damaged));
+            }
+            if let Some(unfit) = self.contents.unfit(&covers, base)? {
+                return Ok(Some(unfit));
             }
             next = about.below;
             found.push((tag, next));
@@ -95,7 +100,7 @@ impl Borrowed {
                 known.insert(tag, link);
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Keeps a layer of the run, whose project's snapshot is `base`; answers with the name that it has in the run now.
@@ -136,14 +141,24 @@ impl LocalBackend {
     /// Whether there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
     /// and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
+        self.unfit(snapshot).await.is_none()
+    }
+
+    /// Why there is no such snapshot, if that is so.
+    pub async fn unfit(&self, snapshot: &SnapshotRef) -> Option<Unfit> {
         if self.books().snapshots.contains_key(&snapshot.0) {
-            return true;
+            return None;
         }
-        let Some(tag) = Tag::of(snapshot).filter(|_| self.keeps()) else { return false };
+        let Some(tag) = Tag::of(snapshot).filter(|_| self.keeps()) else { return Some(Unfit::Gone) };
+        let borrowed = match self.tree().await {
+            Ok(base) => {
+                let borrowed = Arc::clone(&self.borrowed);
+                blocking(move || borrowed.borrow(tag, &base)).await
+            }
+            Err(error) => Err(error),
+        };
         // What cannot be read is as good as gone.
-        let Ok(base) = self.tree().await else { return false };
-        let borrowed = Arc::clone(&self.borrowed);
-        blocking(move || borrowed.borrow(tag, &base)).await.unwrap_or(false)
+        borrowed.unwrap_or_else(|error| Some(Unfit::Other(said(&error))))
     }
 
     /// What a sandbox on this snapshot has below it, ready to be mounted.
@@ -214,6 +229,10 @@ impl LocalBackend {
 
     async fn keep(&self, layer: String, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
         let base = self.tree().await?;
+        // The next builds would take what has changed since for older than what this step has made.
+        if self.base.get().is_some_and(|base| !base.is_last()) {
+            return Err(SandboxError::Outdated);
+        }
         let borrowed = Arc::clone(&self.borrowed);
         blocking(move || borrowed.keep(&layer, tag, below, &base)).await
     }
