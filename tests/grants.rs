@@ -11,7 +11,7 @@ mod words;
 use std::collections::BTreeSet;
 
 use hm_abi::{CallError, CallLimits, Engine, Instance, InstanceOptions, Module, ModuleLimits};
-use hm_host::sandbox::{Decision, Grant, Grants, HostFn, PluginState, Policy, TABLE, host_functions};
+use hm_host::host_functions::{Decision, Grant, Grants, HostFn, PluginState, Policy, TABLE, host_functions};
 
 use crate::support::BLOCKS;
 

@@ -13,7 +13,7 @@ use hm_host::backend::keyring::Keyring;
 use hm_host::backend::kv::KeptValues;
 use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
 use hm_host::backend::terminal::Terminal;
-use hm_host::sandbox::{
+use hm_host::host_functions::{
     Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext,
     StepTerms, Stream, World,
 };

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, TryRecvError};
 
 use hm_host::backend::callback::CallbackServer;
 use hm_host::backend::keyring::{Entry, Owner};
-use hm_host::sandbox::Role;
+use hm_host::host_functions::Role;
 use hm_plugin_protocol::{
     KeyringArgs, KeyringSetArgs, LoopbackHandle, LoopbackRecvArgs, SocketHandle, SocketReadArgs,
     SocketWriteArgs, TtyConfirmArgs, TtyPromptArgs,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use hm_abi::{CallError, Engine, InstanceOptions, Module, ModuleLimits};
-use hm_host::sandbox::{HostFn, Policy, Role, TABLE, host_functions};
+use hm_host::host_functions::{HostFn, Policy, Role, TABLE, host_functions};
 use hm_plugin_protocol::{ArchiveId, ArchiveReadArgs, KvScope};
 
 use super::case::{Bench, Case, json};

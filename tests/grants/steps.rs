@@ -2,7 +2,7 @@
 
 use hm_host::backend::local::{ExecSpec, KEPT};
 use hm_host::content::Produced;
-use hm_host::sandbox::{Policy, Role, StepTerms, TABLE};
+use hm_host::host_functions::{Policy, Role, StepTerms, TABLE};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs,
     SandboxStartArgs, SnapshotRef,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use chrono::Utc;
-use hm_host::sandbox::Role;
+use hm_host::host_functions::Role;
 use hm_plugin_protocol::{BuildEvent, Level, StdStream};
 
 use super::case::{Bench, Case, Happened, json};

@@ -14,8 +14,8 @@ use tokio::io::AsyncWrite;
 use super::args::CallArgs;
 use super::error::{CliError, FailedCall};
 use super::print_data;
+use crate::host_functions::{Output, PluginState};
 use crate::plugin::{LoadError, one_line};
-use crate::sandbox::{Output, PluginState};
 
 /// How many functions an error lists, of those that there are.
 const NAMED: usize = 20;

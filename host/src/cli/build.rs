@@ -15,11 +15,11 @@ use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
 use super::{audit, heard, to_stderr, warn, warn_of_gaps};
 use crate::backend::artifacts;
+use crate::host_functions::{Output, Role};
 use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugins, Start, one_line};
 use crate::record::{About, Recorder};
-use crate::sandbox::{Output, Role};
 use crate::sys::{System, cores};
 
 /// Runs the command and returns the exit code.

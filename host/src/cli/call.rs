@@ -16,8 +16,8 @@ use super::error::CliError;
 use super::signals::interrupts;
 use super::{compiler, show_diagnostics, world};
 use crate::files::{read_bounded, read_regular};
+use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
 use crate::plugin::{Compiler, LoadError, digest, protocol_level};
-use crate::sandbox::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
 use crate::sys::System;
 
 /// How much of a module's digest is in the name under which it keeps data.

@@ -13,12 +13,12 @@ use super::plugin_words::{difference, introduction};
 use super::refusal::Refusal;
 use super::{compiler, heard, print, show_diagnostics, to_stderr};
 use crate::files::{read_regular, remove_if_there};
+use crate::host_functions::{Diagnostics, World};
 use crate::pipeline::find_project;
 use crate::plugin::{
     LoadError, Loader, Location, Locked, MAX_FILE, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
     check_for_installing, digest, file_name, is_digest,
 };
-use crate::sandbox::{Diagnostics, World};
 use crate::sys::System;
 
 /// Longest answer to a question.

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::plugin_install::kv_file;
 use super::plugin_words::{line, meaning, plain, provides};
+use crate::host_functions::{Decision, TABLE};
 use crate::plugin::{Conflict, EVENT_CALL, LimitSettings, Plugin, executor_call, may_be_secret};
-use crate::sandbox::{Decision, TABLE};
 
 /// One plugin.
 #[derive(Debug, Serialize)]

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use hm_plugin_protocol::PluginManifest;
 
+use crate::host_functions::{Grant, Reach, TABLE};
 use crate::plugin::{Locked, provided};
-use crate::sandbox::{Grant, Reach, TABLE};
 
 /// Most characters of a description.
 const DESCRIPTION: usize = 300;

@@ -10,9 +10,9 @@ use super::plugin_install::loader;
 use super::plugin_known::Known;
 use super::plugin_words::{plain, provides};
 use super::{Loaded, heard, print, print_data, survey_plugins, warn};
+use crate::host_functions::World;
 use crate::pipeline::find_project;
 use crate::plugin::{Absent, Conflict, Location, Origin, Plugin, Plugins, Terms, one_line};
-use crate::sandbox::World;
 use crate::sys::System;
 
 /// One line for each plugin.

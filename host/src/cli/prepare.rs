@@ -17,10 +17,10 @@ use crate::backend::Backends;
 use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::cache::{Doubt, Store};
+use crate::host_functions::{Audit, World};
 use crate::orchestrator::{Keeping, ON_ENGINE, Terms};
 use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::{Plugins, digest, one_line};
-use crate::sandbox::{Audit, World};
 use crate::sys::{System, machine};
 
 /// How many of the same kind of warning are shown.

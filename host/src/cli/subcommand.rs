@@ -16,10 +16,10 @@ use super::args::Cli;
 use super::error::{CliError, to_u8};
 use super::signals::interrupts;
 use super::{Loaded, heard, load_plugins, survey_plugins, to_stderr, world};
+use crate::host_functions::{Output, Role, World};
 use crate::orchestrator::Interrupt;
 use crate::pipeline::find_project;
 use crate::plugin::{CommandForm, LoadError, Plugin, PluginFailure, SUBCOMMAND_CALL, Start, Typed};
-use crate::sandbox::{Output, Role, World};
 use crate::sys::System;
 
 /// How long a command that was told to stop may take to do it.

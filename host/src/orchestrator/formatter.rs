@@ -6,8 +6,8 @@ use std::io;
 use hm_plugin_protocol::BuildEvent;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::host_functions::{EventSender, Role};
 use crate::plugin::{EVENT_CALL, Live, PluginFailure};
-use crate::sandbox::{EventSender, Role};
 
 /// Why there is no more output.
 #[derive(Debug, thiserror::Error)]

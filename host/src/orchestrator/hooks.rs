@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::exit;
+use crate::host_functions::{EventSender, Role};
 use crate::plugin::{Live, PluginFailure, Plugins, Start, hook_call};
-use crate::sandbox::{EventSender, Role};
 
 /// How long a hook that hears of an event may take once the build was told to stop.
 const GRACE: Duration = Duration::from_secs(2);

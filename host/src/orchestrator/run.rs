@@ -20,10 +20,10 @@ use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
 use super::keeping::{Keeping, Kept, Parent};
 use super::step::{Done, Job, Settled};
 use crate::backend::{Backends, artifacts};
+use crate::host_functions::{EventSender, World};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugins};
 use crate::record::Recorder;
-use crate::sandbox::{EventSender, World};
 
 /// How many events may wait for the formatter before the steps have to.
 const EVENTS: usize = 1024;

@@ -24,10 +24,10 @@ use crate::backend::local::{KEPT, SandboxError, WORKSPACE};
 use crate::backend::{Backends, artifacts};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
 use crate::content::Produced;
+use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepTerms};
 use crate::pipeline::PlannedStep;
 use crate::plugin::{Plugin, PluginFailure, Start, executor_call, one_line};
 use crate::record::{Recorder, StepLog, read_log};
-use crate::sandbox::{EventSender, Role, Secrets, StepContext, StepTerms};
 
 /// What a step exits with when its time is over, as with `timeout(1)`.
 const TIMED_OUT: i32 = 124;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::compiled::digest;
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
 use crate::backend::kv::Values;
-use crate::sandbox::{
+use crate::host_functions::{
     Diagnostics, Grants, Handles, Outside, PluginState, Policy, Role, Said, World, host_functions,
 };
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
 use crate::files::{read_regular, read_regular_below, write_atomically};
-use crate::sandbox::Grants;
+use crate::host_functions::Grants;
 
 /// The name of the file.
 pub(super) const LOCK_FILE: &str = "plugins.lock";

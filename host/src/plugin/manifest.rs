@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::CommandForm;
+use crate::host_functions::required_but_unknown;
 use crate::pipeline::Checker;
-use crate::sandbox::required_but_unknown;
 
 /// The commands of hm itself, which no plugin can take.
 pub const OWN_COMMANDS: &[&str] =

@@ -13,8 +13,8 @@ use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
 use crate::files::{read_regular, read_regular_below};
+use crate::host_functions::{Reach, TABLE};
 use crate::pipeline::Checker;
-use crate::sandbox::{Reach, TABLE};
 
 /// The name of the files.
 const FILE: &str = "plugins.toml";

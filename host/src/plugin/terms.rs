@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lock::{LOCK_FILE, Lock, LockError, Locked};
 use super::settings::{Setting, Settings, SettingsError};
 use super::{LoadError, Origin};
-use crate::sandbox::Grants;
+use crate::host_functions::Grants;
 
 /// The folders of a project, of which the first counts most.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];

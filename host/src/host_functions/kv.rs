@@ -62,7 +62,7 @@ mod tests {
     use hm_plugin_protocol::Level;
 
     use super::*;
-    use crate::sandbox::{Diagnostics, Policy, Role, World};
+    use crate::host_functions::{Diagnostics, Policy, Role, World};
 
     fn world(directory: &Path) -> Arc<World> {
         let kept_values = Some(KeptValues::new(directory.to_owned()));

@@ -56,7 +56,7 @@ const REFERENCE: &str = "\
 # Host functions
 
 What a plugin can do beyond computing: imports of module `extism:host/user`. This text is made from the table that links them
-(`host/src/sandbox/table.rs`); `HM_BLESS=1 cargo test -p hm --lib` writes it anew.
+(`host/src/host_functions/table.rs`); `HM_BLESS=1 cargo test -p hm --lib` writes it anew.
 
 A function works for a plugin if its manifest asks for it in `required_host_fns` and, where the table says so, the user has
 granted it (`hm plugin install`, `hm plugin trust`). Otherwise the import is there and calling it ends the plugin's call. A
