@@ -16,7 +16,9 @@ use super::error::CliError;
 use super::signals::interrupts;
 use super::{compiler, show_diagnostics, world};
 use crate::files::{read_bounded, read_regular};
-use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
+use crate::host_functions::{
+    AccessEntry, Diagnostics, GrantedAccess, Grants, PluginState, Policy, Role, host_functions,
+};
 use crate::plugin::{Compiler, LoadError, digest, protocol_level};
 use crate::sys::System;
 
@@ -51,12 +53,12 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let log = {
         let (label, sink, world) = (label(&args.file), diagnostics.clone(), world.clone());
         LogSink::new(LogLevel::Trace, move |level, text| {
-            sink.try_say(protocol_level(level), &label, &world.secrets.mask(text));
+            sink.try_send(protocol_level(level), &label, &world.secrets.mask(text));
         })
     };
     let (written, output) = Written::new(&args);
     let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), world, diagnostics);
-    let Outside { directories, http } = Outside::of(&state);
+    let GrantedAccess { directories, http } = GrantedAccess::of(&state);
     let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http, directories };
     let mut instance = module.instance(state, options);
     let budget = CallLimits { fuel: args.fuel, deadline: Duration::from_millis(args.timeout) };
@@ -130,7 +132,7 @@ fn policy(args: &CallArgs) -> Result<Policy, CliError> {
         return Err(CliError::Usage(format!("--grant {name:?}: {what}")));
     }
     for entry in &args.allow_host {
-        if Reach::parse(entry) != Reach::Unknown {
+        if AccessEntry::parse(entry) != AccessEntry::Unknown {
             continue;
         }
         let error = match AllowedHosts::parse([entry]) {
@@ -142,7 +144,7 @@ fn policy(args: &CallArgs) -> Result<Policy, CliError> {
         return Err(CliError::Usage(format!("--allow-host: {error}")));
     }
     let names = args.grant.iter().cloned().collect();
-    Ok(Policy::by_name(names).reaching(args.allow_host.iter().cloned().collect()))
+    Ok(Policy::by_name(names).with_access(args.allow_host.iter().cloned().collect()))
 }
 
 /// The module, and the name under which it keeps data: one that no other module has.

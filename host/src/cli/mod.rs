@@ -42,7 +42,7 @@ use crate::backend::browser::Browser;
 use crate::backend::keyring::Keyring;
 use crate::backend::kv::KeptValues;
 use crate::backend::terminal::Terminal;
-use crate::host_functions::{Audit, Diagnostic, Diagnostics, World};
+use crate::host_functions::{Audit, Diagnostic, Diagnostics, HostContext};
 use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Terms, one_line};
 use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
@@ -130,12 +130,12 @@ const WARNINGS: usize = 10;
 /// All plugins, and who shows what they say.
 struct Loaded {
     plugins: Plugins,
-    world: Arc<World>,
+    world: Arc<HostContext>,
     listener: JoinHandle<()>,
 }
 
 /// Loads all plugins, if they can be worked with; warns of those that are not there.
-async fn load_plugins(system: &System, world: World, verbose: bool) -> Result<Loaded, CliError> {
+async fn load_plugins(system: &System, world: HostContext, verbose: bool) -> Result<Loaded, CliError> {
     let Loaded { plugins, world, listener } = survey_plugins(system, world, verbose).await?;
     let plugins = plugins.usable()?;
     let absent = plugins.absent.iter().filter(|absent| absent.state() != "disabled");
@@ -151,7 +151,7 @@ async fn load_plugins(system: &System, world: World, verbose: bool) -> Result<Lo
 }
 
 /// Loads all plugins, also if they cannot be worked with.
-async fn survey_plugins(system: &System, world: World, verbose: bool) -> Result<Loaded, CliError> {
+async fn survey_plugins(system: &System, world: HostContext, verbose: bool) -> Result<Loaded, CliError> {
     let compiler = compiler(system)?;
     // Warnings and errors always, the rest on request.
     let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
@@ -164,14 +164,14 @@ async fn survey_plugins(system: &System, world: World, verbose: bool) -> Result<
 }
 
 /// What plugins find outside of their instances, in a command that works on this project.
-fn world(system: &System, project: Option<&Path>) -> World {
-    World {
+fn world(system: &System, project: Option<&Path>) -> HostContext {
+    HostContext {
         project: project.map(Path::to_owned),
         kept_values: Some(KeptValues::new(system.config.join("state"))),
         keyring: Keyring::of_system(system.config.join("secrets")),
         terminal: Terminal::of_process(),
         browser: Browser::of_system(&system.env),
-        ..World::default()
+        ..HostContext::default()
     }
 }
 

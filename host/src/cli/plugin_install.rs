@@ -13,7 +13,7 @@ use super::plugin_words::{difference, introduction};
 use super::refusal::Refusal;
 use super::{compiler, heard, print, show_diagnostics, to_stderr};
 use crate::files::{read_regular, remove_if_there};
-use crate::host_functions::{Diagnostics, World};
+use crate::host_functions::{Diagnostics, HostContext};
 use crate::pipeline::find_project;
 use crate::plugin::{
     LoadError, Loader, Location, Locked, MAX_FILE, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
@@ -326,7 +326,7 @@ async fn inspect(
 pub(super) fn loader(system: &System) -> Result<(Loader, tokio::task::JoinHandle<()>), CliError> {
     let (diagnostics, receiver) = Diagnostics::new(Level::Warn);
     let listener = tokio::spawn(show_diagnostics(receiver));
-    Ok((Loader::new(compiler(system)?, Arc::new(World::default()), diagnostics), listener))
+    Ok((Loader::new(compiler(system)?, Arc::new(HostContext::default()), diagnostics), listener))
 }
 
 /// Where a plugin comes from, as the lock file says it.

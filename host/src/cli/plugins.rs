@@ -10,7 +10,7 @@ use super::plugin_install::loader;
 use super::plugin_known::Known;
 use super::plugin_words::{plain, provides};
 use super::{Loaded, heard, print, print_data, survey_plugins, warn};
-use crate::host_functions::World;
+use crate::host_functions::HostContext;
 use crate::pipeline::find_project;
 use crate::plugin::{Absent, Conflict, Location, Origin, Plugin, Plugins, Terms, one_line};
 use crate::sys::System;
@@ -73,7 +73,7 @@ async fn survey(
         warn(&one_line(&error));
         None
     });
-    let world = World { project, ..World::default() };
+    let world = HostContext { project, ..HostContext::default() };
     let Loaded { plugins, world, listener } = survey_plugins(system, world, false).await?;
     let shown = show(&plugins);
     drop((plugins, world));

@@ -17,8 +17,8 @@ use crate::backend::Backends;
 use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::cache::{Doubt, Store};
-use crate::host_functions::{Audit, World};
-use crate::orchestrator::{Keeping, ON_ENGINE, Terms};
+use crate::host_functions::{Audit, BackendKind, HostContext};
+use crate::orchestrator::{Keeping, Terms};
 use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sys::{System, machine};
@@ -33,7 +33,7 @@ pub(super) struct Prepared {
     pub(super) pipeline: String,
     pub(super) plan: Plan,
     pub(super) plugins: Plugins,
-    pub(super) world: Arc<World>,
+    pub(super) world: Arc<HostContext>,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,
     pub(super) backends: Backends,
@@ -57,7 +57,7 @@ impl Prepared {
         let (pipelines, backend) = pipelines(&source, &project, system, &open).await?;
         let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
 
-        let world = World { audit, ..world(system, Some(&project)) };
+        let world = HostContext { audit, ..world(system, Some(&project)) };
         let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
         let runners = plugins.runners();
         let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
@@ -164,7 +164,8 @@ async fn open_backend(
 
 /// The steps that run on an engine.
 fn on_engine<'a>(plan: &'a Plan, plugins: &'a Plugins) -> impl Iterator<Item = &'a PlannedStep> {
-    let asks = |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(ON_ENGINE));
+    let asks =
+        |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(BackendKind::Docker));
     plan.steps().iter().filter(move |planned| asks(&planned.runner))
 }
 

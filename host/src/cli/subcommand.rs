@@ -16,7 +16,7 @@ use super::args::Cli;
 use super::error::{CliError, to_u8};
 use super::signals::interrupts;
 use super::{Loaded, heard, load_plugins, survey_plugins, to_stderr, world};
-use crate::host_functions::{Output, Role, World};
+use crate::host_functions::{HostContext, Output, Role};
 use crate::orchestrator::Interrupt;
 use crate::pipeline::find_project;
 use crate::plugin::{CommandForm, LoadError, Plugin, PluginFailure, SUBCOMMAND_CALL, Start, Typed};
@@ -109,7 +109,7 @@ pub(super) async fn all(change: impl Fn(&CommandForm) -> CommandForm) -> Result<
 }
 
 /// What plugins find around them in a command: the project that is here, if one is.
-fn here(system: &System) -> Result<World, CliError> {
+fn here(system: &System) -> Result<HostContext, CliError> {
     let project = find_project(&system.current_dir, system.user)?;
     Ok(world(system, project.as_deref()))
 }

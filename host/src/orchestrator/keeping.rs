@@ -14,14 +14,9 @@ use crate::backend::local::WORKSPACE;
 use crate::backend::{Backends, Unfit};
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
 use crate::content::{Content, Produced};
+use crate::host_functions::BackendKind;
 use crate::pipeline::{Caching, PlannedStep};
 use crate::plugin::{Plugin, digest, one_line};
-
-/// Host functions with this prefix run commands on this machine, so that results depend on it.
-const RUNS_HERE: &str = "hm_sandbox_";
-
-/// Host functions with this prefix run commands on an engine, which has what is kept of them.
-pub const ON_ENGINE: &str = "hm_docker_";
 
 /// How long nobody is told that a build waits for another one.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -133,7 +128,7 @@ impl Keeping {
         };
         let cannot = |why: &str| Err(Never::CannotKeep { why: why.to_owned() });
         let Some(plugin) = plugin else { return cannot("no plugin provides its runner") };
-        let here = plugin.asks_for(RUNS_HERE);
+        let here = plugin.asks_for(BackendKind::Sandbox);
         if here && !self.terms.backends.local.keeps() {
             return cannot("without namespaces, what a step leaves does not outlive the build");
         }
@@ -206,11 +201,11 @@ impl Keeping {
     /// Whether steps can start from a result, as far as that can be told without its runner; why not, if they cannot.
     pub(super) async fn check(&self, plugin: Option<&Plugin>, tag: &SnapshotRef) -> Result<(), Missing> {
         let Backends { local, docker } = &self.terms.backends;
-        let asks = |prefix| plugin.is_some_and(|plugin| plugin.asks_for(prefix));
-        let here = asks(RUNS_HERE);
+        let asks = |backend| plugin.is_some_and(|plugin| plugin.asks_for(backend));
+        let here = asks(BackendKind::Sandbox);
         let mut unfit = if here { local.unfit(tag).await } else { None };
         // Of a runner that can do both, it is in one of the two places.
-        if asks(ON_ENGINE) && (!here || unfit.is_some()) {
+        if asks(BackendKind::Docker) && (!here || unfit.is_some()) {
             unfit = docker.unfit(tag).await;
         }
         unfit.map_or(Ok(()), |unfit| Err(missing(unfit)))

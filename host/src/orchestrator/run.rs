@@ -20,7 +20,7 @@ use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
 use super::keeping::{Keeping, Kept, Parent};
 use super::step::{Done, Job, Settled};
 use crate::backend::{Backends, artifacts};
-use crate::host_functions::{EventSender, World};
+use crate::host_functions::{EventSender, HostContext};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugins};
 use crate::record::Recorder;
@@ -47,7 +47,7 @@ pub struct Build {
     /// Names this run.
     pub run_id: Uuid,
     /// What is outside of the plugins.
-    pub world: Arc<World>,
+    pub world: Arc<HostContext>,
     /// Shows the events.
     pub formatter: Live,
 }
@@ -130,7 +130,7 @@ struct Run {
     record: Option<Arc<Recorder>>,
     artifacts: PathBuf,
     run_id: Uuid,
-    world: Arc<World>,
+    world: Arc<HostContext>,
     archive: ArchiveId,
     started: Instant,
     steps: Vec<StepRun>,

@@ -24,7 +24,7 @@ use crate::backend::local::{KEPT, SandboxError, WORKSPACE};
 use crate::backend::{Backends, artifacts};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
 use crate::content::Produced;
-use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepTerms};
+use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepScope};
 use crate::pipeline::PlannedStep;
 use crate::plugin::{Plugin, PluginFailure, Start, executor_call, one_line};
 use crate::record::{Recorder, StepLog, read_log};
@@ -283,7 +283,7 @@ impl Job {
         let mut step = self.context(&cache, self.events.clone(), self.log());
         for line in log {
             match line {
-                Ok((stream, line)) => step.again(stream, line).await,
+                Ok((stream, line)) => step.replay(stream, line).await,
                 Err(error) => step.lines(StdStream::Stderr, &lost(&error)).await,
             }
         }
@@ -297,7 +297,7 @@ impl Job {
     }
 
     fn context(&self, cache: &CacheDecision, events: EventSender, log: Option<StepLog>) -> StepContext {
-        let terms = StepTerms {
+        let scope = StepScope {
             step_id: self.step_id,
             archive: self.archive,
             parent: self.parent.clone(),
@@ -305,7 +305,7 @@ impl Job {
             is_built_in: !self.planned.children.is_empty(),
             artifacts: Some(self.artifacts.clone()),
         };
-        StepContext::new(terms, self.backends.clone(), events, log, self.secrets.clone())
+        StepContext::new(scope, self.backends.clone(), events, log, self.secrets.clone())
     }
 
     fn input(&self, cache_lookup: CacheDecision) -> ExecutorInput {

@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 
 use super::compiled::digest;
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
-use crate::backend::kv::Values;
 use crate::host_functions::{
-    Diagnostics, Grants, Handles, Outside, PluginState, Policy, Role, Said, World, host_functions,
+    BackendKind, Diagnostics, GrantedAccess, Grants, HostContext, HostFn, PluginState, Policy, Role,
+    host_functions,
 };
 
 /// A configuration value shorter than this is not masked in logs, even if it may be a secret.
@@ -99,7 +99,7 @@ pub struct Loader {
 /// What all instances of a start share.
 #[derive(Clone)]
 struct Surroundings {
-    world: Arc<World>,
+    world: Arc<HostContext>,
     diagnostics: Diagnostics,
 }
 
@@ -109,7 +109,7 @@ const MAX_MANIFEST: usize = 1 << 20;
 impl Loader {
     /// A loader of what `compiler` compiles, into this world.
     #[must_use]
-    pub fn new(compiler: Compiler, world: Arc<World>, diagnostics: Diagnostics) -> Self {
+    pub fn new(compiler: Compiler, world: Arc<HostContext>, diagnostics: Diagnostics) -> Self {
         Self { compiler, functions: host_functions(), surroundings: Surroundings { world, diagnostics } }
     }
 
@@ -219,22 +219,14 @@ impl Surroundings {
         start: Start,
     ) -> Instance<PluginState> {
         let Start { role, config, cancelled } = start;
-        let state = PluginState {
-            plugin: plugin.clone(),
-            policy: policy.clone(),
-            role,
-            world: self.world.clone(),
-            cancelled,
-            diagnostics: self.diagnostics.clone(),
-            said: Said::default(),
-            handles: Handles::default(),
-            values: Values::default(),
-        };
+        let (context, diagnostics) = (self.world.clone(), self.diagnostics.clone());
+        let state = PluginState::new(plugin.clone(), policy.clone(), role, context, diagnostics);
+        let state = PluginState { cancelled, ..state };
         let (name, sink, world) = (plugin.clone(), self.diagnostics.clone(), self.world.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
-            sink.try_say(protocol_level(level), &name, &world.secrets.mask(text));
+            sink.try_send(protocol_level(level), &name, &world.secrets.mask(text));
         });
-        let Outside { directories, http } = Outside::of(&state);
+        let GrantedAccess { directories, http } = GrantedAccess::of(&state);
         module.instance(state, InstanceOptions { limits: limits.instance(), config, log, http, directories })
     }
 }
@@ -258,10 +250,11 @@ pub struct Live {
 }
 
 impl Plugin {
-    /// Whether its manifest asks for host functions with such names.
+    /// True if its manifest asks for host functions on this back end.
     #[must_use]
-    pub fn asks_for(&self, prefix: &str) -> bool {
-        self.manifest.required_host_fns.iter().any(|name| name.starts_with(prefix))
+    pub fn asks_for(&self, backend: BackendKind) -> bool {
+        let functions = self.manifest.required_host_fns.iter().filter_map(|name| HostFn::named(name));
+        functions.into_iter().any(|function| function.rules.backend == backend)
     }
 
     /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
@@ -320,7 +313,7 @@ impl Live {
     ) -> Result<A, PluginFailure> {
         let answer = self.call(export, input, limits).await?;
         // Answers hold messages that are shown.
-        let answer = self.instance.data().world.secrets.mask_bytes(answer);
+        let answer = self.instance.data().context.secrets.mask_bytes(answer);
         serde_json::from_slice(&answer).map_err(|source| PluginFailure::Answer {
             plugin: self.plugin.clone(),
             export,
@@ -340,7 +333,7 @@ impl Live {
     ) -> Result<Vec<u8>, PluginFailure> {
         let result = self.instance.call(export, input, &self.limits.call(limits)).await;
         result.map_err(|source| {
-            let secrets = &self.instance.data().world.secrets;
+            let secrets = &self.instance.data().context.secrets;
             PluginFailure::from_call(self.plugin.clone(), export, source, |text| secrets.mask(text))
         })
     }

@@ -13,7 +13,7 @@ use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
 use crate::files::{read_regular, read_regular_below};
-use crate::host_functions::{Reach, TABLE};
+use crate::host_functions::{AccessEntry, HostFn};
 use crate::pipeline::Checker;
 
 /// The name of the files.
@@ -233,7 +233,9 @@ fn subject(entry: &str) -> Result<Subject, String> {
     match check_by_name(entry) {
         Ok(()) => Ok(Subject::ByName),
         // A misspelt function would pass for a host.
-        Err(_) if !entry.starts_with("hm_") && Reach::parse(entry) != Reach::Unknown => Ok(Subject::Reach),
+        Err(_) if !entry.starts_with("hm_") && AccessEntry::parse(entry) != AccessEntry::Unknown => {
+            Ok(Subject::Reach)
+        }
         Err(_) => Err(format!(
             "{entry:?} is not a host function, not keyring:SERVICE, and no entry of allowed_hosts either"
         )),
@@ -246,7 +248,7 @@ fn subject(entry: &str) -> Result<Subject, String> {
 /// Why not, as a sentence.
 pub fn check_by_name(name: &str) -> Result<(), String> {
     let keyring = name.strip_prefix("keyring:").is_some_and(|service| !service.is_empty());
-    if keyring || TABLE.iter().any(|function| function.name == name) {
+    if keyring || HostFn::named(name).is_some() {
         return Ok(());
     }
     Err(format!("{name:?} is not a host function, nor of the form keyring:SERVICE"))

@@ -1,64 +1,72 @@
-//! What an executor's instance acts on: its own step, and nothing of any other. Log lines become events here.
+//! The step that an executor's instance acts on, and nothing of any other. Log lines become events here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
-use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
+use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, CacheDecision, SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{LineSplitter, Masker, Secrets};
+use super::line_splitter::LineSplitter;
+use super::secrets::{Masker, Secrets};
 use crate::backend::Backends;
+use crate::backend::artifacts::Collected;
 use crate::backend::docker::Container;
 use crate::content::Produced;
 use crate::record::StepLog;
 
+/// Chunks of output that may wait between a command and the event channel.
+const OUTPUT_CHUNKS: usize = 16;
+
+/// Exit code of a shell that cannot find a command.
+const NOT_FOUND: i32 = 127;
+
 /// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
 pub type EventSender = mpsc::Sender<BuildEvent>;
 
-/// What the host has decided about a step, before its plugin hears of it.
+/// Bounds within which a step's plugin acts, as the host has set them before the plugin hears of the step.
 #[derive(Debug, Clone)]
-pub struct StepTerms {
+pub struct StepScope {
     /// The step within the run.
     pub step_id: Uuid,
     /// The source tree that this step may start from.
     pub archive: ArchiveId,
     /// The state that it may start from instead.
     pub parent: Option<SnapshotRef>,
-    /// What it may take from the cache, or keep there.
+    /// Result that it may take from the cache, or keep there.
     pub cache: CacheDecision,
-    /// Whether other steps build in it.
+    /// True if other steps build in it.
     pub is_built_in: bool,
-    /// The directory for what it produces; none where nobody wants that.
+    /// Directory for what it produces; none where nobody wants that.
     pub artifacts: Option<PathBuf>,
 }
 
 /// The step that an executor's instance was made for.
 pub struct StepContext {
-    /// What it may do.
-    pub terms: StepTerms,
-    /// What runs commands.
+    /// Bounds of what it may act on.
+    pub scope: StepScope,
+    /// Back ends that run its commands.
     pub backends: Backends,
     /// The sandboxes that this instance has started; it can act on no others.
     pub sandboxes: BTreeSet<String>,
     /// The containers that this instance has made, by their ids; it can act on no others.
     pub containers: BTreeMap<String, Container>,
-    /// What it has called the states of containers that it has saved.
+    /// Names that it has given to the states of containers that it has saved.
     pub saved: BTreeSet<String>,
-    /// What was brought out of them.
+    /// Artifacts that were brought out of them.
     pub produced: Vec<Produced>,
     events: EventSender,
     log: Option<StepLog>,
     secrets: Arc<Secrets>,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: LineStream,
+    stderr: LineStream,
 }
 
-/// One stream of a step on its way to become lines.
+/// One stream of a step's output on its way to become lines.
 #[derive(Default)]
-struct Lines {
+struct LineStream {
     masker: Masker,
     splitter: LineSplitter,
 }
@@ -67,20 +75,20 @@ impl StepContext {
     /// A step whose output goes to `events`, and into a log if there is one.
     #[must_use]
     pub fn new(
-        terms: StepTerms,
+        scope: StepScope,
         backends: Backends,
         events: EventSender,
         log: Option<StepLog>,
         secrets: Arc<Secrets>,
     ) -> Self {
-        let (stdout, stderr) = (Lines::default(), Lines::default());
+        let (stdout, stderr) = (LineStream::default(), LineStream::default());
         let (sandboxes, saved, containers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let produced = Vec::new();
-        Self { terms, backends, sandboxes, containers, saved, produced, events, log, secrets, stdout, stderr }
+        Self { scope, backends, sandboxes, containers, saved, produced, events, log, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
-    pub async fn output(&mut self, stream: StdStream, bytes: &[u8]) {
+    pub(crate) async fn output(&mut self, stream: StdStream, bytes: &[u8]) {
         let lines = match stream {
             StdStream::Stdout => self.stdout.push(&self.secrets, bytes),
             StdStream::Stderr => self.stderr.push(&self.secrets, bytes),
@@ -89,7 +97,7 @@ impl StepContext {
     }
 
     /// Hands on what stands in either stream without a line end.
-    pub async fn end_of_output(&mut self) {
+    pub(crate) async fn end_of_output(&mut self) {
         let lines = self.stdout.finish(&self.secrets);
         self.send(StdStream::Stdout, lines).await;
         let lines = self.stderr.finish(&self.secrets);
@@ -97,7 +105,7 @@ impl StepContext {
     }
 
     /// Ends what still runs, and the output: where its log is, if there is a whole one, and what was brought out.
-    pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<Produced>) {
+    pub(crate) async fn finish(&mut self) -> (Option<PathBuf>, Vec<Produced>) {
         for container in std::mem::take(&mut self.containers).into_values() {
             // What cannot be removed now is tried again at the end of the build, which says so.
             let _ = container.end().await;
@@ -107,16 +115,57 @@ impl StepContext {
     }
 
     /// Lines that are complete as they are, cut and bounded like all others.
-    pub async fn lines(&mut self, stream: StdStream, text: &str) {
-        let mut whole = Lines::default();
+    pub(crate) async fn lines(&mut self, stream: StdStream, text: &str) {
+        let mut whole = LineStream::default();
         let mut lines = whole.push(&self.secrets, text.as_bytes());
         lines.append(&mut whole.finish(&self.secrets));
         self.send(stream, lines).await;
     }
 
-    /// Lines that have been through all of this before.
-    pub async fn again(&mut self, stream: StdStream, line: String) {
+    /// A line of a former run of the step, which has been masked and cut then.
+    pub(crate) async fn replay(&mut self, stream: StdStream, line: String) {
         self.send(stream, vec![line]).await;
+    }
+
+    /// Runs something that has output, which becomes that of the step.
+    pub(super) async fn with_output<T, F: Future<Output = T>>(
+        &mut self,
+        work: impl FnOnce(mpsc::Sender<(StdStream, Vec<u8>)>) -> F,
+    ) -> T {
+        let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
+        let lines = async {
+            while let Some((stream, bytes)) = chunks.recv().await {
+                self.output(stream, &bytes).await;
+            }
+            self.end_of_output().await;
+        };
+        let (ended, ()) = tokio::join!(work(sender), lines);
+        ended
+    }
+
+    /// Says in the step's output why its command cannot be started; the exit code for that.
+    pub(super) async fn cannot_start(&mut self, reason: &str) -> i32 {
+        self.lines(StdStream::Stderr, &format!("hm: cannot start the command: {reason}")).await;
+        NOT_FOUND
+    }
+
+    /// Notes artifacts that were brought out of where the step runs; what its plugin hears of them.
+    pub(super) async fn collected(&mut self, collected: Collected) -> Option<Vec<ArtifactRef>> {
+        for note in collected.notes {
+            self.lines(StdStream::Stderr, &format!("hm: {note}")).await;
+        }
+        self.produced = collected.artifacts;
+        Some(self.produced.iter().map(Produced::artifact).collect())
+    }
+
+    /// Says in the step's output why no artifacts were brought out, which is the step's fault; the plugin hears only that it did
+    /// not work.
+    pub(super) async fn not_collected(
+        &mut self,
+        error: &(dyn std::error::Error + Send + Sync),
+    ) -> Option<Vec<ArtifactRef>> {
+        self.lines(StdStream::Stderr, &format!("hm: {}", with_causes(error))).await;
+        None
     }
 
     async fn send(&mut self, stream: StdStream, lines: Vec<String>) {
@@ -126,14 +175,14 @@ impl StepContext {
             log.flush();
         }
         for line in lines {
-            let event = BuildEvent::StepLog { step_id: self.terms.step_id, stream, line, ts };
+            let event = BuildEvent::StepLog { step_id: self.scope.step_id, stream, line, ts };
             // A closed channel means that the build is over and nobody listens: there is no one to tell.
             let _ = self.events.send(event).await;
         }
     }
 }
 
-impl Lines {
+impl LineStream {
     fn push(&mut self, secrets: &Secrets, bytes: &[u8]) -> Vec<String> {
         let (mut shown, mut lines) = (Vec::new(), Vec::new());
         self.masker.push(secrets, bytes, &mut shown);
@@ -148,4 +197,9 @@ impl Lines {
         self.splitter.finish(|line| lines.push(line));
         lines
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
