@@ -54,7 +54,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     }
     let record = record(&prepared, &runs, &whole);
     let keeping = prepared.keeping(&system, !args.no_cache);
-    let Prepared { plan, plugins, world, listener, backends, config, run_id, .. } = prepared;
+    let Prepared { plan, plugins, host_context, listener, backends, config, run_id, .. } = prepared;
     let jobs = args.jobs.map_or_else(cores, usize::from);
     let limits = keeping.as_ref().map(|_| config.limits());
     let build = Build {
@@ -66,7 +66,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
         record,
         artifacts,
         run_id,
-        world,
+        host_context,
         formatter,
     };
     let Ended { exit_code, shown, stopped, troubles, kept, not_recorded } = run(build, interrupts).await;

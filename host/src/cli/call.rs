@@ -14,7 +14,7 @@ use super::answer::{Written, show, show_not_loaded};
 use super::args::CallArgs;
 use super::error::CliError;
 use super::signals::interrupts;
-use super::{compiler, show_diagnostics, world};
+use super::{compiler, host_context, show_diagnostics};
 use crate::files::{read_bounded, read_regular};
 use crate::host_functions::{
     AccessEntry, Diagnostics, GrantedAccess, Grants, PluginState, Policy, Role, host_functions,
@@ -49,15 +49,15 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     // Room for all that a call may log, and the notice of what was dropped.
     let (diagnostics, lines) = Diagnostics::with_room(threshold, limits.log_lines + 1);
     let listener = tokio::spawn(show_diagnostics(lines));
-    let world = Arc::new(world(&system, Some(&system.current_dir)));
+    let host_context = Arc::new(host_context(&system, Some(&system.current_dir)));
     let log = {
-        let (label, sink, world) = (label(&args.file), diagnostics.clone(), world.clone());
+        let (label, sink, host_context) = (label(&args.file), diagnostics.clone(), host_context.clone());
         LogSink::new(LogLevel::Trace, move |level, text| {
-            sink.try_send(protocol_level(level), &label, &world.secrets.mask(text));
+            sink.try_send(protocol_level(level), &label, &host_context.secrets.mask(text));
         })
     };
     let (written, output) = Written::new(&args);
-    let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), world, diagnostics);
+    let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), host_context, diagnostics);
     let GrantedAccess { directories, http } = GrantedAccess::of(&state);
     let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http, directories };
     let mut instance = module.instance(state, options);

@@ -130,13 +130,13 @@ const WARNINGS: usize = 10;
 /// All plugins, and who shows what they say.
 struct Loaded {
     plugins: Plugins,
-    world: Arc<HostContext>,
+    host_context: Arc<HostContext>,
     listener: JoinHandle<()>,
 }
 
 /// Loads all plugins, if they can be worked with; warns of those that are not there.
-async fn load_plugins(system: &System, world: HostContext, verbose: bool) -> Result<Loaded, CliError> {
-    let Loaded { plugins, world, listener } = survey_plugins(system, world, verbose).await?;
+async fn load_plugins(system: &System, host_context: HostContext, verbose: bool) -> Result<Loaded, CliError> {
+    let Loaded { plugins, host_context, listener } = survey_plugins(system, host_context, verbose).await?;
     let plugins = plugins.usable()?;
     let absent = plugins.absent.iter().filter(|absent| absent.state() != "disabled");
     let warnings: Vec<String> =
@@ -147,24 +147,28 @@ async fn load_plugins(system: &System, world: HostContext, verbose: bool) -> Res
     if let Some(more) = warnings.len().checked_sub(WARNINGS).filter(|more| *more > 0) {
         warn(&format!("{more} more about plugins: hm plugin list"));
     }
-    Ok(Loaded { plugins, world, listener })
+    Ok(Loaded { plugins, host_context, listener })
 }
 
 /// Loads all plugins, also if they cannot be worked with.
-async fn survey_plugins(system: &System, world: HostContext, verbose: bool) -> Result<Loaded, CliError> {
+async fn survey_plugins(
+    system: &System,
+    host_context: HostContext,
+    verbose: bool,
+) -> Result<Loaded, CliError> {
     let compiler = compiler(system)?;
     // Warnings and errors always, the rest on request.
     let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
     let listener = tokio::spawn(show_diagnostics(receiver));
-    let world = Arc::new(world);
-    let loader = Loader::new(compiler, world.clone(), diagnostics);
-    let terms = Terms::read(&system.config, world.project.as_deref())?;
+    let host_context = Arc::new(host_context);
+    let loader = Loader::new(compiler, host_context.clone(), diagnostics);
+    let terms = Terms::read(&system.config, host_context.project.as_deref())?;
     let plugins = Plugins::load(&loader, &terms).await;
-    Ok(Loaded { plugins, world, listener })
+    Ok(Loaded { plugins, host_context, listener })
 }
 
 /// What plugins find outside of their instances, in a command that works on this project.
-fn world(system: &System, project: Option<&Path>) -> HostContext {
+fn host_context(system: &System, project: Option<&Path>) -> HostContext {
     HostContext {
         project: project.map(Path::to_owned),
         kept_values: Some(KeptValues::new(system.config.join("state"))),

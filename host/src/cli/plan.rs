@@ -51,8 +51,8 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
         }
         None => without_cache(&prepared.plan),
     };
-    let Prepared { project, pipeline, plan, plugins, world, listener, backends, .. } = prepared;
-    drop((plugins, world));
+    let Prepared { project, pipeline, plan, plugins, host_context, listener, backends, .. } = prepared;
+    drop((plugins, host_context));
     heard(listener).await;
     let closed = close(backends).await;
     let outlooks = outlooks(decisions, &earlier_builds(&system.state.join("runs"), &project, &pipeline));

@@ -73,10 +73,10 @@ async fn survey(
         warn(&one_line(&error));
         None
     });
-    let world = HostContext { project, ..HostContext::default() };
-    let Loaded { plugins, world, listener } = survey_plugins(system, world, false).await?;
+    let host_context = HostContext { project, ..HostContext::default() };
+    let Loaded { plugins, host_context, listener } = survey_plugins(system, host_context, false).await?;
     let shown = show(&plugins);
-    drop((plugins, world));
+    drop((plugins, host_context));
     heard(listener).await;
     shown
 }

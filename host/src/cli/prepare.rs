@@ -12,7 +12,7 @@ use super::args::PipelineArgs;
 use super::config::Config;
 use super::error::CliError;
 use super::pipelines::{environment, pipelines, places};
-use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
+use super::{Loaded, heard, host_context, load_plugins, to_stderr, warn};
 use crate::backend::Backends;
 use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
@@ -33,7 +33,7 @@ pub(super) struct Prepared {
     pub(super) pipeline: String,
     pub(super) plan: Plan,
     pub(super) plugins: Plugins,
-    pub(super) world: Arc<HostContext>,
+    pub(super) host_context: Arc<HostContext>,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,
     pub(super) backends: Backends,
@@ -57,8 +57,8 @@ impl Prepared {
         let (pipelines, backend) = pipelines(&source, &project, system, &open).await?;
         let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
 
-        let world = HostContext { audit, ..world(system, Some(&project)) };
-        let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
+        let host_context = HostContext { audit, ..host_context(system, Some(&project)) };
+        let Loaded { plugins, host_context, listener } = load_plugins(system, host_context, verbose).await?;
         let runners = plugins.runners();
         let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
         let runner = typed.or_else(|| config.runner());
@@ -82,7 +82,7 @@ impl Prepared {
         };
         let docker = Arc::new(DockerBackend::new(docker, local.clone()));
         let backends = Backends { local, docker };
-        Ok(Self { project, pipeline, plan, plugins, world, listener, backends, config, run_id })
+        Ok(Self { project, pipeline, plan, plugins, host_context, listener, backends, config, run_id })
     }
 
     /// Finds the engine that steps run on, if there are any that do.
@@ -95,8 +95,8 @@ impl Prepared {
 
     /// Ends all of it, without a build.
     pub(super) async fn close(self) -> Result<(), CliError> {
-        let Self { plugins, world, listener, backends, .. } = self;
-        drop((plugins, world));
+        let Self { plugins, host_context, listener, backends, .. } = self;
+        drop((plugins, host_context));
         heard(listener).await;
         close(backends).await
     }

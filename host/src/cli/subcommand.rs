@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::args::Cli;
 use super::error::{CliError, to_u8};
 use super::signals::interrupts;
-use super::{Loaded, heard, load_plugins, survey_plugins, to_stderr, world};
+use super::{Loaded, heard, host_context, load_plugins, survey_plugins, to_stderr};
 use crate::host_functions::{HostContext, Output, Role};
 use crate::orchestrator::Interrupt;
 use crate::pipeline::find_project;
@@ -31,7 +31,7 @@ const VARIABLES: &str = "HARMONT_";
 /// Runs the command that these words, the verb first, are for; returns the exit code.
 pub(super) async fn run(words: Vec<String>) -> Result<u8, CliError> {
     let system = System::read()?;
-    let Loaded { plugins, world, listener } = load_plugins(&system, here(&system)?, false).await?;
+    let Loaded { plugins, host_context, listener } = load_plugins(&system, here(&system)?, false).await?;
     let verb = words.first().map(String::as_str).unwrap_or_default();
     let Some((spec, plugin)) = plugins.verb(verb) else {
         let of_plugins = plugins.verbs().into_iter().map(|(spec, _)| spec.verb.clone());
@@ -57,7 +57,7 @@ pub(super) async fn run(words: Vec<String>) -> Result<u8, CliError> {
         }
     };
     let called = call(plugin, typed, &system).await;
-    drop((plugins, world));
+    drop((plugins, host_context));
     heard(listener).await;
     called
 }
@@ -111,7 +111,7 @@ pub(super) async fn all(change: impl Fn(&CommandForm) -> CommandForm) -> Result<
 /// What plugins find around them in a command: the project that is here, if one is.
 fn here(system: &System) -> Result<HostContext, CliError> {
     let project = find_project(&system.current_dir, system.user)?;
-    Ok(world(system, project.as_deref()))
+    Ok(host_context(system, project.as_deref()))
 }
 
 /// The error for a word that is none of these commands.

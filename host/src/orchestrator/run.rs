@@ -47,7 +47,7 @@ pub struct Build {
     /// Names this run.
     pub run_id: Uuid,
     /// What is outside of the plugins.
-    pub world: Arc<HostContext>,
+    pub host_context: Arc<HostContext>,
     /// Shows the events.
     pub formatter: Live,
 }
@@ -93,7 +93,7 @@ pub async fn run(build: Build, interrupts: mpsc::Receiver<Interrupt>) -> Ended {
         record: record.clone(),
         artifacts: build.artifacts,
         run_id: build.run_id,
-        world: build.world,
+        host_context: build.host_context,
         cancelled,
         tasks: JoinSet::new(),
         running: HashMap::new(),
@@ -130,7 +130,7 @@ struct Run {
     record: Option<Arc<Recorder>>,
     artifacts: PathBuf,
     run_id: Uuid,
-    world: Arc<HostContext>,
+    host_context: Arc<HostContext>,
     archive: ArchiveId,
     started: Instant,
     steps: Vec<StepRun>,
@@ -294,7 +294,7 @@ impl Run {
                     failed_step_key: planned.step.key.clone(),
                     exit_code,
                     // What a plugin fails with is words of its own.
-                    message: self.world.secrets.mask(&message),
+                    message: self.host_context.secrets.mask(&message),
                     ts: Utc::now(),
                 };
                 self.emit(event).await;
@@ -435,7 +435,7 @@ impl Run {
             archive: self.archive,
             backends: self.backends.clone(),
             events: self.events.clone(),
-            secrets: self.world.secrets.clone(),
+            secrets: self.host_context.secrets.clone(),
             record: self.record.clone(),
             artifacts: artifacts::directory(&self.artifacts, &planned.step.key),
             cancelled: self.cancelled.clone(),

@@ -99,7 +99,7 @@ pub struct Loader {
 /// What all instances of a start share.
 #[derive(Clone)]
 struct Surroundings {
-    world: Arc<HostContext>,
+    host_context: Arc<HostContext>,
     diagnostics: Diagnostics,
 }
 
@@ -107,10 +107,14 @@ struct Surroundings {
 const MAX_MANIFEST: usize = 1 << 20;
 
 impl Loader {
-    /// A loader of what `compiler` compiles, into this world.
+    /// A loader of what `compiler` compiles, into this context.
     #[must_use]
-    pub fn new(compiler: Compiler, world: Arc<HostContext>, diagnostics: Diagnostics) -> Self {
-        Self { compiler, functions: host_functions(), surroundings: Surroundings { world, diagnostics } }
+    pub fn new(compiler: Compiler, host_context: Arc<HostContext>, diagnostics: Diagnostics) -> Self {
+        Self {
+            compiler,
+            functions: host_functions(),
+            surroundings: Surroundings { host_context, diagnostics },
+        }
     }
 
     /// Reads a plugin's manifest from its bytes, in an instance that may do nothing at all.
@@ -162,7 +166,7 @@ impl Loader {
             // A short word is said for other reasons, too.
             // A project's own are in the project for all to see, and could hide what others say.
             if given.of_user && settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
-                self.surroundings.world.secrets.add(&text).map_err(|e| LoadError::Config {
+                self.surroundings.host_context.secrets.add(&text).map_err(|e| LoadError::Config {
                     plugin: manifest.name.as_str().into(),
                     file: given.file.clone(),
                     key: key.clone(),
@@ -219,12 +223,13 @@ impl Surroundings {
         start: Start,
     ) -> Instance<PluginState> {
         let Start { role, config, cancelled } = start;
-        let (context, diagnostics) = (self.world.clone(), self.diagnostics.clone());
+        let (context, diagnostics) = (self.host_context.clone(), self.diagnostics.clone());
         let state = PluginState::new(plugin.clone(), policy.clone(), role, context, diagnostics);
         let state = PluginState { cancelled, ..state };
-        let (name, sink, world) = (plugin.clone(), self.diagnostics.clone(), self.world.clone());
+        let (name, sink, host_context) =
+            (plugin.clone(), self.diagnostics.clone(), self.host_context.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
-            sink.try_send(protocol_level(level), &name, &world.secrets.mask(text));
+            sink.try_send(protocol_level(level), &name, &host_context.secrets.mask(text));
         });
         let GrantedAccess { directories, http } = GrantedAccess::of(&state);
         module.instance(state, InstanceOptions { limits: limits.instance(), config, log, http, directories })
