@@ -63,7 +63,10 @@ macro_rules! table {
                 type Answer = wire_type!($($result $($answer)?)?);
                 functions.define_typed(function.declaration(), move |state: &mut PluginState, args| {
                     Box::pin(gate::call::<Args, Answer>(function, state, args, |state, ($(wire_pattern!($form $arg),)*)| {
-                        Box::pin(async move { Ok(in_wire_type!([$($result)?] $name(state, $($arg),*).await?)) })
+                        Box::pin(async move {
+                            let answer = $name(state, $($arg),*).await?;
+                            Ok(in_wire_type!([$($result)?] answer))
+                        })
                     }))
                 });
             },
