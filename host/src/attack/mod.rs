@@ -1,10 +1,10 @@
 //! The sandbox attacks itself: hostile guests, each in a process of its own, and what must become of them. The table of
 //! attacks is [`attacks`]; [`act`] carries one out, [`run`] has that done and judges it. Showing it is the command line's.
 
-mod act;
+mod carry_out;
+mod generated;
 mod guests;
 mod judge;
-mod made;
 mod run;
 mod table;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use guests::Guest;
 
-pub use act::{Failure, act};
+pub use carry_out::{AttackError, act};
 pub use judge::judge;
 pub use run::run;
 pub use table::attacks;
@@ -51,15 +51,15 @@ struct Call {
 /// What must become of a call, or of loading the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// [`End::kind`]
+    /// [`CallEnd::kind`]
     pub kind: &'static str,
-    /// What [`End::text`] must contain.
+    /// What [`CallEnd::text`] must contain.
     pub says: &'static str,
 }
 
 /// What became of a call, or of loading the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
+pub struct CallEnd {
     /// `ok`, `load` if the module could not be loaded, else the kind of the error.
     pub kind: String,
     /// The error, or the output; not all of it, if it is long.
@@ -68,9 +68,9 @@ pub struct End {
 
 /// What the process of an attack has seen.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Seen {
+pub struct Observation {
     /// What became of each call.
-    pub ends: Vec<End>,
+    pub ends: Vec<CallEnd>,
     /// What was wrong with the calls of a harmless neighbour, meanwhile and afterwards.
     pub neighbour: Option<String>,
     /// What was wrong with the lines that the guest could log.
@@ -83,16 +83,16 @@ pub struct Seen {
 
 /// What has become of an attack.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct AttackOutcome {
     /// What the process has seen; or why it could not tell.
-    pub seen: Result<Seen, String>,
+    pub seen: Result<Observation, String>,
     /// How long it has taken.
     pub time: Duration,
 }
 
 /// An attack with its judgement.
 #[derive(Debug, Clone, Serialize)]
-pub struct Verdict {
+pub struct Judgement {
     /// The attack's name.
     pub attack: String,
     /// The part of the sandbox that it tests.

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::measures::{Size, Span};
+use super::units::{Size, Span};
+
+/// Hidden command that carries out one attack in its process.
+pub(super) const ATTACK_PROCESS: &str = "__attack";
 
 /// Run CI pipelines on your own machine, each step by a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
@@ -30,7 +33,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Carry out one attack in this process
-    #[command(name = super::attack::ACT, hide = true)]
+    #[command(name = ATTACK_PROCESS, hide = true)]
     Act(ActArgs),
     /// Write a script that completes commands in a shell
     ///
@@ -205,7 +208,7 @@ pub(super) struct InstallArgs {
     pub(super) from: String,
 
     #[command(flatten)]
-    pub(super) let_in: LetInArgs,
+    pub(super) consent: ConsentArgs,
 }
 
 #[derive(Debug, Args)]
@@ -214,7 +217,7 @@ pub(super) struct TrustArgs {
     pub(super) names: Vec<String>,
 
     #[command(flatten)]
-    pub(super) let_in: LetInArgs,
+    pub(super) consent: ConsentArgs,
 
     /// Take the trust back
     #[arg(long, conflicts_with_all = ["pin", "yes", "grant"])]
@@ -222,7 +225,7 @@ pub(super) struct TrustArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct LetInArgs {
+pub(super) struct ConsentArgs {
     /// Only if the SHA-256 of its bytes is this
     #[arg(long, value_name = "SHA256")]
     pub(super) pin: Option<String>,

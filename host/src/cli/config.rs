@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::CliError;
-use super::measures::Size;
+use super::units::Size;
 use crate::backend::docker;
 use crate::cache::Limits;
 use crate::files::read_regular;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::error::CliError;
-use super::measures::span;
+use super::units::span;
 use crate::cache::{Decision, Missing, Verdict, explain};
 use crate::pipeline::{Plan, PlannedStep};
 use crate::plugin::digest;

@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 1000;
 
 /// A command that a plugin brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandForm {
+pub struct CommandParser {
     name: String,
     about: String,
     /// None: it declares nothing, and gets what was typed.
@@ -34,7 +34,7 @@ pub struct CommandForm {
 /// A command that contradicts itself, or asks too much.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its command `{command}` {reason}")]
-pub struct FormError {
+pub struct CommandSchemaError {
     /// The command, with those above it.
     pub command: String,
     /// What is wrong with it, as the end of a sentence about it.
@@ -43,19 +43,19 @@ pub struct FormError {
 
 /// What was typed, as the plugin gets it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Typed {
+pub struct ParsedCommand {
     /// The verb and the commands below it; and all words behind them, if they were not parsed.
     pub verb_path: Vec<String>,
     /// An object with the value of each argument of these commands; null, if the words were not parsed.
     pub args: Value,
 }
 
-impl CommandForm {
+impl CommandParser {
     /// Reads a verb with all that is below it.
     ///
     /// # Errors
     /// [`FormError`], if no parser can be made of it.
-    pub fn read(spec: &SubcommandSpec) -> Result<Self, FormError> {
+    pub fn read(spec: &SubcommandSpec) -> Result<Self, CommandSchemaError> {
         Self::below(&[], spec, &BTreeSet::new(), &mut 0)
     }
 
@@ -64,9 +64,9 @@ impl CommandForm {
         spec: &SubcommandSpec,
         taken: &BTreeSet<String>,
         count: &mut usize,
-    ) -> Result<Self, FormError> {
+    ) -> Result<Self, CommandSchemaError> {
         let path = [above, &[spec.verb.as_str()]].concat();
-        let refused = |reason: String| FormError {
+        let refused = |reason: String| CommandSchemaError {
             command: path.iter().map(|name| shown(name)).collect::<Vec<_>>().join(" "),
             reason,
         };
@@ -176,7 +176,7 @@ impl CommandForm {
 
     /// What the parser has found.
     #[must_use]
-    pub fn typed(&self, matches: &ArgMatches) -> Typed {
+    pub fn typed(&self, matches: &ArgMatches) -> ParsedCommand {
         let (mut form, mut matches) = (self, matches);
         let (mut verb_path, mut values) = (vec![self.name.clone()], Map::new());
         loop {
@@ -188,7 +188,7 @@ impl CommandForm {
             verb_path.push(name.to_owned());
             (form, matches) = (found, below);
         }
-        Typed { verb_path, args: Value::Object(values) }
+        ParsedCommand { verb_path, args: Value::Object(values) }
     }
 }
 

@@ -15,8 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::compiler::MAX_ARTEFACT;
-use super::precompiled;
+use super::precompiled::{self, MAX_ARTEFACT};
 use crate::files::read_regular;
 
 type HmacSha256 = Hmac<Sha256>;

@@ -12,16 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::compiled::{ModuleCache, digest};
-use super::precompiled;
+use super::precompiled::{self, MAX_ARTEFACT};
 
 /// The argument that makes this program a compiler.
 const COMPILER: &str = "__compile";
 
 /// Address space of a compiler. A large honest module, such as a whole Python, takes less than half of it.
 const MEMORY: u64 = 4 << 30;
-
-/// No artefact is larger.
-pub(super) const MAX_ARTEFACT: usize = 1 << 30;
 
 /// Most of what a compiler says about a module that it refuses.
 const MAX_MESSAGE: u64 = 64 * 1024;

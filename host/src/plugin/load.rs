@@ -1,5 +1,5 @@
 //! Loads one plugin: its bytes, its module, its manifest; and makes its instances. Whether it may be loaded, and what it is granted,
-//! is decided in `terms`.
+//! is decided in `trust`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compiled::digest;
-use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
+use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, PluginSettings, manifest, settings};
 use crate::backend::kv::Values;
 use crate::host_functions::{
     Diagnostics, Grants, Handles, Outside, PluginState, Policy, Role, Said, World, host_functions,
@@ -75,9 +75,9 @@ pub struct Plugin {
     /// What it may do.
     pub policy: Arc<Policy>,
     /// What `plugins.toml` says of it.
-    pub setting: Setting,
+    pub setting: PluginSettings,
     module: Module<PluginState>,
-    surroundings: Surroundings,
+    context: LoaderContext,
 }
 
 /// A plugin that has said what it is, in an instance that could do nothing, and may do nothing yet.
@@ -93,12 +93,12 @@ pub struct Candidate {
 pub struct Loader {
     compiler: Compiler,
     functions: HostFunctions<PluginState>,
-    surroundings: Surroundings,
+    context: LoaderContext,
 }
 
 /// What all instances of a start share.
 #[derive(Clone)]
-struct Surroundings {
+struct LoaderContext {
     world: Arc<World>,
     diagnostics: Diagnostics,
 }
@@ -110,7 +110,7 @@ impl Loader {
     /// A loader of what `compiler` compiles, into this world.
     #[must_use]
     pub fn new(compiler: Compiler, world: Arc<World>, diagnostics: Diagnostics) -> Self {
-        Self { compiler, functions: host_functions(), surroundings: Surroundings { world, diagnostics } }
+        Self { compiler, functions: host_functions(), context: LoaderContext { world, diagnostics } }
     }
 
     /// Reads a plugin's manifest from its bytes, in an instance that may do nothing at all.
@@ -129,8 +129,8 @@ impl Loader {
             return Err(LoadError::NoManifest { plugin: label });
         }
         let (nothing, usual) = (Arc::default(), Limits::default());
-        let start = Start::of(Role::Manifest);
-        let mut instance = self.surroundings.instance(&module, &label, &nothing, &usual, start);
+        let start = InstanceSpec::of(Role::Manifest);
+        let mut instance = self.context.instance(&module, &label, &nothing, &usual, start);
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
         if answer.len() > MAX_MANIFEST {
@@ -148,12 +148,12 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError::Config`], if it is configured in a way that it does not take.
-    pub fn admit(
+    pub fn grant(
         &self,
         candidate: Candidate,
         origin: Origin,
         grants: Option<Grants>,
-        setting: Setting,
+        setting: PluginSettings,
     ) -> Result<Plugin, LoadError> {
         let Candidate { manifest, digest, module } = candidate;
         settings::check_config(&manifest, &setting)?;
@@ -162,7 +162,7 @@ impl Loader {
             // A short word is said for other reasons, too.
             // A project's own are in the project for all to see, and could hide what others say.
             if given.of_user && settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
-                self.surroundings.world.secrets.add(&text).map_err(|e| LoadError::Config {
+                self.context.world.secrets.add(&text).map_err(|e| LoadError::Config {
                     plugin: manifest.name.as_str().into(),
                     file: given.file.clone(),
                     key: key.clone(),
@@ -174,8 +174,8 @@ impl Loader {
         grants.by_name.extend(setting.functions.iter().cloned());
         grants.reach.extend(setting.reach.iter().cloned());
         let policy = Arc::new(Policy::new(&manifest, grants, &setting.denied));
-        let (name, surroundings) = (manifest.name.as_str().into(), self.surroundings.clone());
-        Ok(Plugin { name, manifest, origin, digest, policy, setting, module, surroundings })
+        let (name, context) = (manifest.name.as_str().into(), self.context.clone());
+        Ok(Plugin { name, manifest, origin, digest, policy, setting, module, context })
     }
 }
 
@@ -192,7 +192,7 @@ fn undeclared(module: &Module<PluginState>, manifest: &PluginManifest) -> Vec<St
 }
 
 /// What an instance is made for.
-pub struct Start {
+pub struct InstanceSpec {
     /// What it acts on.
     pub role: Role,
     /// What it finds as Extism configuration.
@@ -201,7 +201,7 @@ pub struct Start {
     pub cancelled: Arc<AtomicBool>,
 }
 
-impl Start {
+impl InstanceSpec {
     /// In this role, without configuration and not to be stopped.
     #[must_use]
     pub fn of(role: Role) -> Self {
@@ -209,16 +209,16 @@ impl Start {
     }
 }
 
-impl Surroundings {
+impl LoaderContext {
     fn instance(
         &self,
         module: &Module<PluginState>,
         plugin: &Arc<str>,
         policy: &Arc<Policy>,
         limits: &Limits,
-        start: Start,
+        start: InstanceSpec,
     ) -> Instance<PluginState> {
-        let Start { role, config, cancelled } = start;
+        let InstanceSpec { role, config, cancelled } = start;
         let state = PluginState {
             plugin: plugin.clone(),
             policy: policy.clone(),
@@ -251,7 +251,7 @@ pub(crate) fn protocol_level(level: LogLevel) -> Level {
 }
 
 /// A live instance of a plugin.
-pub struct Live {
+pub struct PluginInstance {
     plugin: Arc<str>,
     limits: Limits,
     instance: Instance<PluginState>,
@@ -266,13 +266,13 @@ impl Plugin {
 
     /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
     #[must_use]
-    pub fn instance(&self, mut start: Start) -> Live {
+    pub fn instance(&self, mut start: InstanceSpec) -> PluginInstance {
         for (key, given) in &self.setting.config {
             start.config.entry(key.clone()).or_insert_with(|| given.text());
         }
         let limits = self.setting.limits;
-        let instance = self.surroundings.instance(&self.module, &self.name, &self.policy, &limits, start);
-        Live { plugin: self.name.clone(), limits, instance }
+        let instance = self.context.instance(&self.module, &self.name, &self.policy, &limits, start);
+        PluginInstance { plugin: self.name.clone(), limits, instance }
     }
 
     /// The host functions that it imports, in the module's order.
@@ -288,7 +288,7 @@ impl Plugin {
     }
 }
 
-impl Live {
+impl PluginInstance {
     /// Calls an export that takes JSON and returns bytes.
     ///
     /// # Errors
@@ -312,7 +312,7 @@ impl Live {
     ///
     /// # Errors
     /// [`PluginFailure`], which names the plugin and the export.
-    pub async fn ask<A: DeserializeOwned>(
+    pub async fn call_json<A: DeserializeOwned>(
         &mut self,
         export: &'static str,
         input: &impl Serialize,

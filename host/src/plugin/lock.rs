@@ -24,16 +24,16 @@ const HEADER: &str = "# Written by `hm plugin install` and `hm plugin trust`: wh
 /// The entries of a lock file, sorted by name and digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lock {
+pub struct LockFile {
     /// One for each digest.
     #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
-    entries: Vec<Locked>,
+    entries: Vec<LockEntry>,
 }
 
 /// One plugin, in one version, byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Locked {
+pub struct LockEntry {
     /// Its manifest's name.
     pub name: String,
     /// Its manifest's version.
@@ -99,7 +99,7 @@ pub enum LockError {
     },
 }
 
-impl Lock {
+impl LockFile {
     /// Reads a lock file; one that is not there has no entries.
     ///
     /// # Errors
@@ -143,30 +143,30 @@ impl Lock {
 
     /// The entry of these bytes.
     #[must_use]
-    pub fn of(&self, digest: &str) -> Option<&Locked> {
+    pub fn of(&self, digest: &str) -> Option<&LockEntry> {
         self.entries.iter().find(|entry| entry.sha256 == digest)
     }
 
     /// The entries of this name.
-    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Locked> {
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a LockEntry> {
         self.entries.iter().filter(move |entry| entry.name == name)
     }
 
     /// The entry of the plugin of this name in the user's folder. Where the program died while it replaced one there are two; then
     /// the first.
     #[must_use]
-    pub fn installed(&self, name: &str) -> Option<&Locked> {
+    pub fn installed(&self, name: &str) -> Option<&LockEntry> {
         self.entries.iter().find(|entry| entry.installed && entry.name == name)
     }
 
     /// Puts an entry in the place of that with the same digest.
-    pub(super) fn put(&mut self, new: Locked) {
+    pub(super) fn put(&mut self, new: LockEntry) {
         self.entries.retain(|entry| entry.sha256 != new.sha256);
         self.entries.push(new);
     }
 
     /// Changes all entries; those for which `keep` answers false are removed.
-    pub(super) fn retain(&mut self, keep: impl FnMut(&mut Locked) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut LockEntry) -> bool) {
         self.entries.retain_mut(keep);
     }
 
@@ -176,7 +176,7 @@ impl Lock {
 
     fn check(&self) -> Result<(), String> {
         let mut digests = BTreeSet::new();
-        for Locked { name, sha256, .. } in &self.entries {
+        for LockEntry { name, sha256, .. } in &self.entries {
             if !is_name(name) {
                 return Err(format!("{name:?} is not the name of a plugin"));
             }
@@ -191,7 +191,7 @@ impl Lock {
     }
 }
 
-impl Locked {
+impl LockEntry {
     /// An entry that grants a plugin all that its manifest asks for.
     #[must_use]
     pub fn new(manifest: &PluginManifest, sha256: String, origin: String) -> Self {
@@ -238,15 +238,15 @@ pub fn is_digest(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, digit: char) -> Locked {
-        Locked { name: name.into(), sha256: String::from(digit).repeat(64), ..Locked::default() }
+    fn entry(name: &str, digit: char) -> LockEntry {
+        LockEntry { name: name.into(), sha256: String::from(digit).repeat(64), ..LockEntry::default() }
     }
 
-    fn read(text: &str) -> Result<Lock, String> {
+    fn read(text: &str) -> Result<LockFile, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
         std::fs::write(&path, text).expect("a file");
-        Lock::read(&path)
+        LockFile::read(&path)
             .map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
     }
 
@@ -254,9 +254,9 @@ mod tests {
     fn what_is_written_is_read_sorted_and_one_for_each_digest() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
-        assert_eq!(Lock::read(&path).expect("none"), Lock::default());
-        let mut lock = Lock::default();
-        let first = Locked {
+        assert_eq!(LockFile::read(&path).expect("none"), LockFile::default());
+        let mut lock = LockFile::default();
+        let first = LockEntry {
             installed: true,
             functions: ["hm_log".to_owned()].into(),
             reach: ["a.example".to_owned()].into(),
@@ -267,7 +267,7 @@ mod tests {
             lock.put(new);
         }
         lock.write(&path).expect("written");
-        let read = Lock::read(&path).expect("readable");
+        let read = LockFile::read(&path).expect("readable");
         assert_eq!(read, lock);
         let order: Vec<&str> = read.entries.iter().map(|e| &e.sha256[..1]).collect();
         assert_eq!(order, ["3", "1", "2"]);

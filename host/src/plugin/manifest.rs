@@ -4,7 +4,7 @@ use hm_plugin_protocol::{Capability, HM_PLUGIN_API_VERSION, PluginManifest};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::CommandForm;
+use super::CommandParser;
 use crate::host_functions::required_but_unknown;
 use crate::pipeline::Checker;
 
@@ -70,7 +70,7 @@ pub fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Re
                 if verbs > MAX_VERBS {
                     return Err(format!("it brings more than {MAX_VERBS} verbs"));
                 }
-                CommandForm::read(spec).map_err(|e| e.to_string())?;
+                CommandParser::read(spec).map_err(|e| e.to_string())?;
                 ("a subcommand", &["hm_subcommand_run"])
             }
         };

@@ -13,11 +13,11 @@ mod load;
 mod lock;
 mod manifest;
 mod precompiled;
-mod register;
 mod settings;
-mod terms;
+mod store;
+mod trust;
 
-pub use arguments::{CommandForm, FormError, Typed};
+pub use arguments::{CommandParser, CommandSchemaError, ParsedCommand};
 pub use compiled::ModuleCache;
 pub(crate) use compiled::digest;
 pub use compiler::{CompileError, Compiler, compiler_main};
@@ -25,14 +25,14 @@ pub use embedded::EMBEDDED;
 pub use error::{LoadError, PluginFailure, one_line};
 pub use fetch::{FetchError, Location};
 pub(crate) use index::MAX_FILE;
-pub use index::{Absent, Claimant, Conflict, Obstacle, Plugins};
+pub use index::{Claim, Conflict, PluginSetError, Plugins, UnloadedPlugin};
 pub use limits::{
     EVENT_CALL, LimitSettings, Limits, MANIFEST_CALL, SUBCOMMAND_CALL, executor_call, hook_call,
 };
 pub(crate) use load::protocol_level;
-pub use load::{Candidate, Live, Loader, Origin, Plugin, Start};
-pub use lock::{Lock, LockError, Locked, is_digest};
+pub use load::{Candidate, InstanceSpec, Loader, Origin, Plugin, PluginInstance};
+pub use lock::{LockEntry, LockError, LockFile, is_digest};
 pub use manifest::{OWN_COMMANDS, check as check_manifest, check_for_installing, provided};
-pub use register::Register;
-pub use settings::{Given, Setting, Settings, SettingsError, check_by_name, may_be_secret};
-pub use terms::{Terms, TermsError, file_name};
+pub use settings::{ConfigValue, PluginSettings, Settings, SettingsError, check_by_name, may_be_secret};
+pub use store::PluginStore;
+pub use trust::{Trust, TrustError, file_name};

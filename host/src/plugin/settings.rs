@@ -56,16 +56,16 @@ pub enum SettingsError {
 /// What all files together say, by plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    plugins: BTreeMap<String, Setting>,
+    plugins: BTreeMap<String, PluginSettings>,
 }
 
 /// What all files together say about one plugin.
 #[derive(Debug, Clone, Default)]
-pub struct Setting {
+pub struct PluginSettings {
     /// The file that switches it off.
     pub disabled_by: Option<PathBuf>,
     /// Its configuration, by key.
-    pub config: BTreeMap<String, Given>,
+    pub config: BTreeMap<String, ConfigValue>,
     /// Host functions and entries of `allowed_hosts` that it does not get, whatever was granted.
     pub denied: BTreeSet<String>,
     /// What the user grants by name: host functions, and `keyring:SERVICE`.
@@ -80,7 +80,7 @@ pub struct Setting {
 
 /// One value of a configuration.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct ConfigValue {
     /// The value.
     pub value: Value,
     /// The file it is from.
@@ -100,7 +100,7 @@ pub fn may_be_secret(key: &str) -> bool {
     SECRET.iter().any(|word| key.contains(word))
 }
 
-impl Given {
+impl ConfigValue {
     /// How the guest sees it: text as it is, all else as JSON.
     #[must_use]
     pub fn text(&self) -> String {
@@ -130,7 +130,7 @@ struct Section {
 
 /// Whose file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+enum FileOwner {
     User,
     Project,
 }
@@ -143,13 +143,13 @@ impl Settings {
     pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, SettingsError> {
         let mut this = Self::default();
         let path = config.join(FILE);
-        this.add(&path, read_regular(&path, MAX_BYTES), Whose::User)?;
+        this.add(&path, read_regular(&path, MAX_BYTES), FileOwner::User)?;
         // Of two values for a key the later one counts.
         for folder in [".harmont", ".hm"] {
             if let Some(project) = project {
                 let below = Path::new(folder).join(FILE);
                 let read = read_regular_below(project, &below, MAX_BYTES);
-                this.add(&project.join(below), read, Whose::Project)?;
+                this.add(&project.join(below), read, FileOwner::Project)?;
             }
         }
         Ok(this)
@@ -157,7 +157,7 @@ impl Settings {
 
     /// What is said about this plugin.
     #[must_use]
-    pub fn of(&self, plugin: &str) -> Setting {
+    pub fn of(&self, plugin: &str) -> PluginSettings {
         self.plugins.get(plugin).cloned().unwrap_or_default()
     }
 
@@ -168,7 +168,7 @@ impl Settings {
             .filter_map(|(name, setting)| Some((name.as_str(), setting.files.first()?.as_path())))
     }
 
-    fn add(&mut self, path: &Path, read: io::Result<Vec<u8>>, whose: Whose) -> Result<(), SettingsError> {
+    fn add(&mut self, path: &Path, read: io::Result<Vec<u8>>, whose: FileOwner) -> Result<(), SettingsError> {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -189,10 +189,10 @@ impl Settings {
     }
 }
 
-impl Setting {
-    fn add(&mut self, section: Section, path: &Path, whose: Whose) -> Result<(), String> {
+impl PluginSettings {
+    fn add(&mut self, section: Section, path: &Path, whose: FileOwner) -> Result<(), String> {
         let Section { enabled, config, deny, grant, limits } = section;
-        if whose == Whose::Project && !grant.is_empty() {
+        if whose == FileOwner::Project && !grant.is_empty() {
             return Err(
                 "a project cannot grant anything: `grant` belongs into the user's plugins.toml".into()
             );
@@ -202,7 +202,8 @@ impl Setting {
         }
         for (key, value) in config {
             let value = json(value).map_err(|reason| format!("config.{key}: {reason}"))?;
-            self.config.insert(key, Given { value, file: path.into(), of_user: whose == Whose::User });
+            self.config
+                .insert(key, ConfigValue { value, file: path.into(), of_user: whose == FileOwner::User });
         }
         for entry in &deny {
             subject(entry).map_err(|reason| format!("deny: {reason}"))?;
@@ -210,13 +211,13 @@ impl Setting {
         self.denied.extend(deny);
         for entry in grant {
             match subject(&entry).map_err(|reason| format!("grant: {reason}"))? {
-                Subject::Reach => self.reach.insert(entry),
-                Subject::ByName => self.functions.insert(entry),
+                GrantSubject::Reach => self.reach.insert(entry),
+                GrantSubject::ByName => self.functions.insert(entry),
             };
         }
         match whose {
-            Whose::User => self.limits.set = limits,
-            Whose::Project => self.limits.cap = self.limits.cap.lower(&limits),
+            FileOwner::User => self.limits.set = limits,
+            FileOwner::Project => self.limits.cap = self.limits.cap.lower(&limits),
         }
         self.files.push(path.into());
         Ok(())
@@ -224,16 +225,18 @@ impl Setting {
 }
 
 /// What can be granted or denied.
-enum Subject {
+enum GrantSubject {
     ByName,
     Reach,
 }
 
-fn subject(entry: &str) -> Result<Subject, String> {
+fn subject(entry: &str) -> Result<GrantSubject, String> {
     match check_by_name(entry) {
-        Ok(()) => Ok(Subject::ByName),
+        Ok(()) => Ok(GrantSubject::ByName),
         // A misspelt function would pass for a host.
-        Err(_) if !entry.starts_with("hm_") && Reach::parse(entry) != Reach::Unknown => Ok(Subject::Reach),
+        Err(_) if !entry.starts_with("hm_") && Reach::parse(entry) != Reach::Unknown => {
+            Ok(GrantSubject::Reach)
+        }
         Err(_) => Err(format!(
             "{entry:?} is not a host function, not keyring:SERVICE, and no entry of allowed_hosts either"
         )),
@@ -253,7 +256,7 @@ pub fn check_by_name(name: &str) -> Result<(), String> {
 }
 
 /// Whether a plugin is configured as its own schema wants it, if it is configured at all.
-pub(super) fn check_config(manifest: &PluginManifest, setting: &Setting) -> Result<(), LoadError> {
+pub(super) fn check_config(manifest: &PluginManifest, setting: &PluginSettings) -> Result<(), LoadError> {
     let (Some(schema), Some((_, any))) = (&manifest.config_schema, setting.config.first_key_value()) else {
         return Ok(());
     };
@@ -297,7 +300,7 @@ mod tests {
     use super::*;
 
     /// What the user's and the project's file say about `x`.
-    fn setting(user: &str, project: &str) -> Result<Setting, String> {
+    fn setting(user: &str, project: &str) -> Result<PluginSettings, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let (config, project_dir) = (dir.path().join("config"), dir.path().join("project"));
         std::fs::create_dir_all(&config).expect("a directory");

@@ -141,10 +141,10 @@ pub struct Raised(String);
 
 /// Renders all pipelines of a project, in its snapshot, which stays as it is: without the network, for 30 s at the most.
 pub async fn render(backend: &LocalBackend, python: &Interpreter, scripts: &Scripts) -> Rendered {
-    let mut heard = Heard::default();
-    let ended = run(backend, python, scripts, &mut heard).await;
-    let read = |code| answer::read(&heard.answer, code, python, scripts);
-    Rendered { pipelines: ended.and_then(read), printed: shown(&heard.printed) }
+    let mut output = InterpreterOutput::default();
+    let ended = run(backend, python, scripts, &mut output).await;
+    let read = |code| answer::read(&output.answer, code, python, scripts);
+    Rendered { pipelines: ended.and_then(read), printed: shown(&output.printed) }
 }
 
 /// Runs the interpreter to its end; answers with its exit code.
@@ -152,7 +152,7 @@ async fn run(
     backend: &LocalBackend,
     python: &Interpreter,
     scripts: &Scripts,
-    heard: &mut Heard,
+    output: &mut InterpreterOutput,
 ) -> Result<i32, RenderError> {
     let folder = &scripts.folder;
     let text =
@@ -167,29 +167,29 @@ async fn run(
 
     // The snapshot may take long, and that is not their fault.
     backend.tree().await?;
-    let (sender, mut output) = mpsc::channel(4);
+    let (sender, mut chunks) = mpsc::channel(4);
     let mut running = pin!(backend.look(command, &python.needs, LIMIT, sender));
     let ended = loop {
         tokio::select! {
-            Some((stream, bytes)) = output.recv() => heard.hear(stream, &bytes, folder)?,
+            Some((stream, bytes)) = chunks.recv() => output.collect(stream, &bytes, folder)?,
             ended = &mut running => break ended?,
         }
     };
-    while let Some((stream, bytes)) = output.recv().await {
-        heard.hear(stream, &bytes, folder)?;
+    while let Some((stream, bytes)) = chunks.recv().await {
+        output.collect(stream, &bytes, folder)?;
     }
     ended.ok_or_else(|| RenderError::TooLong { folder: folder.clone() })
 }
 
 /// What the interpreter wrote.
 #[derive(Debug, Default)]
-struct Heard {
+struct InterpreterOutput {
     answer: Vec<u8>,
     printed: Vec<u8>,
 }
 
-impl Heard {
-    fn hear(&mut self, stream: StdStream, bytes: &[u8], folder: &Path) -> Result<(), RenderError> {
+impl InterpreterOutput {
+    fn collect(&mut self, stream: StdStream, bytes: &[u8], folder: &Path) -> Result<(), RenderError> {
         let (all, max, what) = match stream {
             StdStream::Stdout => (&mut self.answer, DOCUMENT_MAX, "pipelines"),
             StdStream::Stderr => (&mut self.printed, PRINTED_MAX, "output"),
@@ -224,9 +224,9 @@ mod tests {
 
     #[test]
     fn what_is_heard_has_bounds() {
-        let mut heard = Heard::default();
+        let mut output = InterpreterOutput::default();
         let chunk = vec![b'x'; 1 << 20];
-        let mut hear = || heard.hear(StdStream::Stderr, &chunk, Path::new(".hm"));
+        let mut hear = || output.collect(StdStream::Stderr, &chunk, Path::new(".hm"));
         assert!((0..16).all(|_| hear().is_ok()));
         let error = hear().expect_err("too much").to_string();
         assert_eq!(error, "rendering the pipelines in .hm gave more than 16777216 bytes of output");

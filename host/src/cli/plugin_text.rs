@@ -6,13 +6,13 @@ use std::fmt::Write;
 use hm_plugin_protocol::PluginManifest;
 
 use crate::host_functions::{Grant, Reach, TABLE};
-use crate::plugin::{Locked, provided};
+use crate::plugin::{LockEntry, provided};
 
 /// Most characters of a description.
 const DESCRIPTION: usize = 300;
 
 /// All that somebody who lets a plugin in should know: what it is, what it provides, what it asks for, what it will be denied.
-pub(super) fn introduction(manifest: &PluginManifest, new: &Locked, undeclared: &[String]) -> String {
+pub(super) fn introduction(manifest: &PluginManifest, new: &LockEntry, undeclared: &[String]) -> String {
     let mut text = format!("{} {}\n", new.name, new.version);
     let provides: Vec<&str> = new.provides.iter().map(String::as_str).collect();
     for (label, value) in [
@@ -38,7 +38,7 @@ pub(super) fn introduction(manifest: &PluginManifest, new: &Locked, undeclared: 
 }
 
 /// What a new version wants beyond an old one, and what it wants no more; and whether it wants more.
-pub(super) fn difference(old: &Locked, new: &Locked) -> (String, bool) {
+pub(super) fn difference(old: &LockEntry, new: &LockEntry) -> (String, bool) {
     let mut text = String::new();
     let mut wider = false;
     let mut compare =
@@ -167,8 +167,9 @@ mod tests {
 
     #[test]
     fn only_what_needs_a_grant_is_more() {
-        let old = Locked { functions: set(&["hm_log"]), reach: set(&["a.example"]), ..Locked::default() };
-        let wider = |change: fn(&mut Locked)| {
+        let old =
+            LockEntry { functions: set(&["hm_log"]), reach: set(&["a.example"]), ..LockEntry::default() };
+        let wider = |change: fn(&mut LockEntry)| {
             let mut new = old.clone();
             change(&mut new);
             difference(&old, &new).1
@@ -180,7 +181,7 @@ mod tests {
         assert!(wider(|new| new.reach = set(&["b.example"])));
         assert!(wider(|new| new.provides = set(&["command x"])));
         assert!(wider(|new| new.by_name = set(&["keyring:x"])));
-        let (words, _) = difference(&old, &Locked { reach: set(&["b.example"]), ..old.clone() });
+        let (words, _) = difference(&old, &LockEntry { reach: set(&["b.example"]), ..old.clone() });
         assert!(
             words.contains(
                 "What it asks to reach now, and did not before:\n  - b.example: HTTPS to exactly that\n"
