@@ -21,18 +21,18 @@ use crate::plugin::{CompileError, Compiler, one_line};
 /// In inputs, the port of the listener that nobody may reach.
 const PORT: &[u8] = b"{port}";
 
-/// Up to which number the neighbour adds: some milliseconds, so that it is interrupted now and then.
+/// Largest number that the neighbour adds: some milliseconds of work, so that it is interrupted now and then.
 const NUMBERS: u64 = 3_000_000;
 
-/// What one call of the neighbour may take. It is late only if somebody holds the thread.
+/// Limits of one call of the neighbour. It is late only if somebody holds the thread.
 const PATIENCE: CallLimits = CallLimits { fuel: 1_000_000_000, deadline: Duration::from_secs(5) };
 
 /// Most of an error or an output that is told.
 const MAX_TEXT: usize = 1000;
 
-/// Why an attack cannot even begin.
+/// Error of an attack that cannot even begin.
 #[derive(Debug, thiserror::Error)]
-pub enum AttackError {
+pub(crate) enum AttackError {
     /// No engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -57,7 +57,7 @@ pub enum AttackError {
 ///
 /// # Errors
 /// [`AttackError`], if it could not begin.
-pub async fn act(attack: &Attack, program: PathBuf) -> Result<Observation, AttackError> {
+pub(crate) async fn act(attack: &Attack, program: PathBuf) -> Result<Observation, AttackError> {
     let compiler = Compiler::new(Engine::new()?, program, None);
     let canary = TcpListener::bind("127.0.0.1:0")?;
     canary.set_nonblocking(true)?;
@@ -169,7 +169,7 @@ async fn check(neighbour: &mut Instance<()>, calls: u64) -> Result<(), String> {
     }
 }
 
-/// What the guest logs, and the first thing that was wrong with it.
+/// Lines that the guest logs, and the first thing that was wrong with them.
 #[derive(Default)]
 struct LogWatch {
     lines: usize,

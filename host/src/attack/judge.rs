@@ -9,7 +9,7 @@ const MAX_TEXT: usize = 200;
 
 /// Judges what has become of an attack.
 #[must_use]
-pub fn judge(attack: &Attack, outcome: &AttackOutcome) -> Judgement {
+pub(crate) fn judge(attack: &Attack, outcome: &AttackOutcome) -> Judgement {
     let mut problems = Vec::new();
     if outcome.time > attack.time {
         problems.push(format!("it took {:?}, more than {:?}", outcome.time, attack.time));
@@ -49,7 +49,7 @@ pub fn judge(attack: &Attack, outcome: &AttackOutcome) -> Judgement {
     }
 }
 
-/// What is wrong with what became of the calls.
+/// Differences between the calls that were expected and those that came to an end.
 fn of_calls(calls: &[Call], ends: &[CallEnd]) -> Vec<String> {
     let mut problems = Vec::new();
     if calls.len() != ends.len() {

@@ -15,7 +15,7 @@ const MAX_ANSWER: u64 = 1 << 20;
 
 /// Runs an attack as `program arguments… NAME`, which writes its [`Observation`] to standard output as JSON. The process ends with
 /// this future, at the latest.
-pub async fn run(attack: &Attack, program: &Path, arguments: &[&str]) -> AttackOutcome {
+pub(crate) async fn run(attack: &Attack, program: &Path, arguments: &[&str]) -> AttackOutcome {
     let start = Instant::now();
     let seen = match tokio::time::timeout(attack.time, answer(attack, program, arguments)).await {
         Ok(answer) => answer,

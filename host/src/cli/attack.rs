@@ -67,12 +67,12 @@ fn choose(names: &[String]) -> Result<Vec<Attack>, CliError> {
     Ok(chosen)
 }
 
-/// Whether a name means this attack: as its own, or as that of its group.
+/// True if a name means this attack: as its own, or as that of its group.
 fn is_named(attack: &Attack, name: &str) -> bool {
     attack.name == name || group(&attack.name) == name.trim_end_matches("/*")
 }
 
-/// What a name has before its slash.
+/// Group of an attack: the part of its name before the slash.
 fn group(name: &str) -> &str {
     name.split_once('/').map_or(name, |(group, _)| group)
 }

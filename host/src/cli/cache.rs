@@ -27,7 +27,7 @@ use crate::sys::System;
 /// Columns of a result's step and pipeline, in a list.
 const NAMES: [usize; 2] = [24, 12];
 
-/// What was removed.
+/// Sum of everything that was removed.
 #[derive(Debug, Default)]
 pub(super) struct Pruned {
     results: usize,
@@ -216,7 +216,7 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
 struct Shown {
     entry: Entry,
     used_at: DateTime<Utc>,
-    /// With its layer.
+    /// Size, the layer included.
     bytes: u64,
 }
 

@@ -20,7 +20,7 @@ use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, R
 use crate::plugin::{Compiler, LoadError, digest, protocol_level};
 use crate::sys::System;
 
-/// How much of a module's digest is in the name under which it keeps data.
+/// Digits of a module's digest that are in the name under which it keeps data.
 const NAME_DIGITS: usize = 16;
 
 /// Runs the command and returns the exit code.
@@ -91,7 +91,7 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     show(&args, &module, result, &report, sink).and_then(|code| told.map(|()| code))
 }
 
-/// What the function gets.
+/// Input of the function.
 fn input(args: &CallArgs) -> Result<Vec<u8>, CliError> {
     let max = InstanceLimits::standard().memory_bytes;
     let from_stdin = || {
@@ -123,7 +123,7 @@ fn pairs(option: &str, typed: &[String]) -> Result<Vec<(String, String)>, CliErr
     Ok(pairs)
 }
 
-/// What the command line lets the module do.
+/// Policy that the command line gives the module.
 fn policy(args: &CallArgs) -> Result<Policy, CliError> {
     if let Some(name) = args.grant.iter().find(|name| !Grants::has_name(name)) {
         let what = "there is no such host function; docs/host-functions.md lists those that there are";
@@ -173,7 +173,7 @@ async fn code(compiler: &Compiler, file: &Path, limits: &ModuleLimits) -> Result
     Ok((code, digest(&wasm)))
 }
 
-/// What a module is called in messages: its file.
+/// Name of a module in messages: its file.
 fn label(file: &Path) -> Arc<str> {
     file.display().to_string().into()
 }

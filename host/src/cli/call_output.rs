@@ -1,4 +1,4 @@
-//! What `hm plugin call` shows: what the function answered, or why it did not, as text or as one object for programs; and what the
+//! Output of `hm plugin call`: the function's answer or its error, as text or as one object for programs, and everything that the
 //! module wrote meanwhile. The call itself is in `call`.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -17,22 +17,22 @@ use super::terminal_output::print_data;
 use crate::host_functions::{Output, PluginState};
 use crate::plugin::{LoadError, one_line};
 
-/// How many functions an error lists, of those that there are.
+/// Functions that an error lists, at the most.
 const MAX_EXPORTS: usize = 20;
 
 /// Most bytes of what a module wrote to one stream that `--json` gives back.
 const MAX_CAPTURED: usize = 16 << 20;
 
-/// Where a module's writing goes: to our own streams, or, for `--json`, into fields of the object.
+/// Destination of a module's writing: our own streams, or, for `--json`, fields of the object.
 pub(super) enum OutputSink {
-    /// It is there already.
+    /// Our own streams, which have it already.
     Streams,
-    /// It is kept here: standard output, standard error.
+    /// Standard output and standard error, kept here.
     Captured(CapturedStream, CapturedStream),
 }
 
 impl OutputSink {
-    /// Where it goes, and the streams that lead there.
+    /// The destination, and the streams that lead there.
     pub(super) fn new(args: &CallArgs) -> (Self, Output) {
         if args.json {
             let (out, err) = (CapturedStream::default(), CapturedStream::default());
@@ -173,7 +173,7 @@ fn error_json(error: &CallError) -> Value {
     object
 }
 
-/// What a call has used, for programs.
+/// Report of a call, for programs.
 fn usage_json(report: &Report) -> Value {
     json!({
         "fuel_used": report.fuel_used,

@@ -102,13 +102,13 @@ pub(super) enum CliError {
 pub(super) struct FailedCall {
     pub(super) file: PathBuf,
     pub(super) export: String,
-    /// What could have been called.
+    /// Functions that could have been called.
     pub(super) exports: Vec<String>,
     pub(super) source: CallError,
 }
 
 impl FailedCall {
-    /// Whether the module has no such function.
+    /// True if the module has no such function.
     pub(super) fn is_misnamed(&self) -> bool {
         matches!(self.source, CallError::NoSuchExport { .. } | CallError::WrongSignature { .. })
     }

@@ -40,7 +40,7 @@ use args::{Cli, Command, PluginCommand};
 use error::CliError;
 use terminal_output::{print, to_stderr};
 
-/// Runs the program.
+/// Entry of the program: parses the arguments, runs the command, reports its error.
 #[must_use]
 pub fn main() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();

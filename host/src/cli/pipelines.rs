@@ -12,7 +12,7 @@ use crate::pipeline::{NamedPipeline, Source, find_project, read};
 use crate::render::{Interpreter, RenderError, Rendered, render};
 use crate::sys::System;
 
-/// Where the pipelines come from and which project they work on.
+/// Source of the pipelines, and the project that they work on.
 pub(super) fn locate(args: &PipelineArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
     let here = &system.current_dir;
     if let Some(dir) = &args.dir {

@@ -22,7 +22,7 @@ use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 
-/// How many builds that came to a step are looked at for what has changed since.
+/// Builds that came to a step and are looked at for changes since then, at the most.
 const LOOKED_AT: usize = 5;
 
 /// Runs the command and returns the exit code.

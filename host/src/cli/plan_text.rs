@@ -11,10 +11,10 @@ use crate::pipeline::{Plan, PlannedStep};
 /// Steps that are further down are not moved further to the right, but say what they build in.
 const MAX_DEPTH: usize = 10;
 
-/// How many reasons are shown of a step.
+/// Reasons that are shown of a step, at the most.
 const REASONS: usize = 5;
 
-/// What the cache will say of a step.
+/// Prediction of the cache's decision about a step.
 pub(super) struct Outlook {
     pub(super) decision: Decision,
     pub(super) reasons: Vec<String>,
@@ -69,7 +69,7 @@ fn title(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> String {
     format!("`{pipeline}`: {steps}, {hits} in the cache")
 }
 
-/// What a step builds in, if no wait is between them.
+/// The step that this one builds in, if no wait is between them.
 fn parent_here<'a>(plan: &'a Plan, planned: &PlannedStep) -> Option<&'a PlannedStep> {
     planned.parent.map(|parent| &plan.steps()[parent]).filter(|parent| parent.segment == planned.segment)
 }

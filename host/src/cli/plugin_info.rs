@@ -1,4 +1,4 @@
-//! What is known of one plugin, for `hm plugin info`: what it provides, what it asks for and what came of that. The fields are
+//! Everything known of one plugin, for `hm plugin info`: what it provides, what it asks for and what came of that. The fields are
 //! documented in docs/plugins.md.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::plugin_text::{line, meaning, plain, provides};
 use crate::host_functions::{Decision, TABLE};
 use crate::plugin::{Conflict, EVENT_CALL, LimitSettings, Plugin, executor_call, may_be_secret};
 
-/// One plugin.
+/// Facts about one plugin, in the order in which they are shown.
 #[derive(Debug, Serialize)]
 pub(super) struct PluginInfo {
     name: String,
@@ -121,7 +121,7 @@ impl Effective {
 }
 
 impl Function {
-    /// What came of it, for people.
+    /// State of the grant, for people.
     fn state(&self) -> &'static str {
         match (self.asked, self.allowed) {
             (true, true) => "granted",

@@ -172,7 +172,7 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     print(&format!("what it may have in the keyring stays, under hm/{name}/\n"))
 }
 
-/// What is to be removed.
+/// Plugin file that is to be removed.
 struct Removable {
     path: PathBuf,
     /// The plugin's name; that of the file, if other files are of the same plugin's name.
@@ -230,12 +230,12 @@ async fn removable(typed: &str, trust: &Trust, system: &System) -> Result<Remova
     Ok(Removable { path, name, others })
 }
 
-/// Where a plugin keeps what it stores.
+/// File of the values that a plugin stores.
 pub(super) fn kv_file(config: &Path, name: &str) -> PathBuf {
     config.join("state").join(format!("{name}.kv"))
 }
 
-/// What was typed about letting a plugin in.
+/// The user's consent to a plugin, as far as it was typed.
 struct Consent {
     pin: Option<String>,
     yes: bool,
@@ -264,7 +264,7 @@ impl Consent {
         }
     }
 
-    /// Whether the user agrees, who can be asked at a terminal only.
+    /// True if the user agrees, who can be asked at a terminal only.
     fn confirm(&self, question: &str) -> Result<bool, CliError> {
         if self.yes {
             return Ok(true);
@@ -319,7 +319,7 @@ async fn inspect(
     }
 }
 
-/// Where a plugin comes from, as the lock file says it.
+/// Origin of a plugin, as the lock file says it.
 fn recorded(location: &Location, system: &System) -> String {
     match location {
         Location::File(path) => {

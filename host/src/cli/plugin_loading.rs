@@ -67,7 +67,7 @@ pub(super) fn isolated_loader(system: &System) -> Result<(Loader, tokio::task::J
     Ok((Loader::new(compiler(system)?, Arc::new(World::default()), diagnostics), listener))
 }
 
-/// What plugins find outside of their instances, in a command that works on this project.
+/// Context of plugins outside of their instances, in a command that works on this project.
 pub(super) fn host_context(system: &System, project: Option<&Path>) -> World {
     World {
         project: project.map(Path::to_owned),

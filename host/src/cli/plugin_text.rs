@@ -1,4 +1,4 @@
-//! What a plugin provides, asks for and may do, in words for whoever decides about it. Nothing is decided here.
+//! Words about a plugin for whoever decides about it: what it provides, asks for and may do. Nothing is decided here.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -37,7 +37,7 @@ pub(super) fn introduction(manifest: &PluginManifest, new: &LockEntry, undeclare
     text
 }
 
-/// What a new version wants beyond an old one, and what it wants no more; and whether it wants more.
+/// Words for the things that a new version wants beyond an old one or no more; and true if it wants more.
 pub(super) fn difference(old: &LockEntry, new: &LockEntry) -> (String, bool) {
     let mut text = String::new();
     let mut wider = false;
@@ -89,7 +89,7 @@ pub(super) fn reach(entry: &str) -> String {
     format!("{}: {}", plain(entry), meaning(entry))
 }
 
-/// What an entry of `allowed_hosts` opens.
+/// Meaning of an entry of `allowed_hosts`.
 pub(super) fn meaning(entry: &str) -> String {
     match Reach::parse(entry) {
         Reach::Socket(_) => "connections to that socket of this machine".into(),
@@ -132,7 +132,7 @@ pub(super) fn line(text: &str) -> String {
     line
 }
 
-/// What a manifest provides, for people.
+/// Things that a manifest provides, for people.
 pub(super) fn provides(manifest: &PluginManifest) -> Vec<String> {
     manifest.capabilities.iter().map(provided).collect()
 }

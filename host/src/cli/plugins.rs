@@ -155,7 +155,7 @@ fn absent_text(unloaded: &UnloadedPlugin) -> String {
     text
 }
 
-/// Why a plugin was not loaded, on one line: a part of it may be in the plugin's own words.
+/// Reason that a plugin was not loaded, on one line: a part of it may be in the plugin's own words.
 fn reason(unloaded: &UnloadedPlugin) -> String {
     one_line(&unloaded.why).replace(char::is_control, " ")
 }

@@ -24,13 +24,12 @@ use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choos
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sys::{System, machine};
 
-/// How many of the same kind of warning are shown.
+/// Warnings of the same kind that are shown, at the most.
 const WARNINGS: usize = 10;
 
 /// A pipeline that can be run here, and what runs it.
 pub(super) struct Prepared {
     pub(super) project: PathBuf,
-    /// The pipeline's name.
     pub(super) pipeline: String,
     pub(super) plan: Plan,
     pub(super) plugins: Plugins,
@@ -135,7 +134,7 @@ pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
     }
 }
 
-/// How an engine is found.
+/// Environment in which an engine is found.
 pub(super) fn reach(system: &System) -> Reach {
     Reach { env: system.env.clone(), home: system.home.clone() }
 }

@@ -1,11 +1,11 @@
-//! Why a plugin is not let in, or not thrown out, although everything works, and what helps. Exit codes are in `error`.
+//! Refusals to install, trust or remove a plugin although everything works, and what helps. Exit codes are in `exit_code`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::plugin::Conflict;
 
-/// What stands in the way.
+/// Reason of a refusal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the SHA-256 of {from} is {found}, and not {pin}")]
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-/// What helps against two plugins that claim the same thing.
+/// Hint against two plugins that claim the same thing.
 pub(super) fn conflict_hint(conflict: &Conflict) -> String {
     let [first, second] = conflict.claims.as_ref();
     if first.name != second.name {

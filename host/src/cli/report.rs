@@ -124,7 +124,7 @@ impl CliError {
         }
     }
 
-    /// Whether the reader of our output has gone away, which is no error to tell anybody about.
+    /// True if the reader of our output has gone away, which is no error to tell anybody about.
     fn is_broken_pipe(&self) -> bool {
         // Below a call it is somebody else's pipe.
         !matches!(self, Self::Call(_) | Self::Plugin(_))
@@ -139,7 +139,7 @@ impl CliError {
     }
 }
 
-/// How pipelines in Python can be rendered after all.
+/// Hint at a way to render pipelines in Python after all.
 fn render_hint(error: &RenderError) -> Option<Cow<'static, str>> {
     let hint = match error {
         RenderError::NoHarmont { python, .. } => {
@@ -175,7 +175,7 @@ fn render_hint(error: &RenderError) -> Option<Cow<'static, str>> {
     Some(hint.into())
 }
 
-/// How what a module was denied is granted to it.
+/// Hint at the option that grants a module what it was denied.
 fn denied_hint(capability: &str) -> Option<Cow<'static, str>> {
     if capability.starts_with("http_request") {
         return Some(

@@ -26,10 +26,10 @@ use crate::plugin::{
 };
 use crate::sys::System;
 
-/// How long a command that was told to stop may take to do it.
+/// Time that a command has to end once it was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What the names of variables begin with that commands get to see.
+/// Prefix of the variables that commands get to see.
 const VARIABLES: &str = "HARMONT_";
 
 /// Runs the command that these words, the verb first, are for; returns the exit code.
@@ -66,7 +66,7 @@ pub(super) async fn run(words: Vec<String>) -> Result<u8, CliError> {
     called
 }
 
-/// Whether the error of the parser of our own commands is about all commands, of which plugins may know more.
+/// True if the error of the parser of our own commands is about all commands, of which plugins may know more.
 pub(super) fn may_know_more(typed: &[OsString]) -> bool {
     let word = |at: usize| typed.get(at).and_then(|word| word.to_str());
     match word(1) {
@@ -114,7 +114,7 @@ pub(super) async fn all_commands(
     Ok(commands)
 }
 
-/// What plugins find around them in a command: the project that is here, if one is.
+/// Context of plugins in a command: the project that is here, if one is.
 fn context_here(system: &System) -> Result<World, CliError> {
     let project = find_project(&system.current_dir, system.user)?;
     Ok(host_context(system, project.as_deref()))

@@ -70,7 +70,7 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
     print(&text)
 }
 
-/// What became of a step, and why if that is on record.
+/// Outcome of a step in words, and its reason if that is on record.
 fn became(step: &str, run: &Run, outcome: Outcome) -> (String, Option<String>) {
     let how = match outcome {
         Outcome::Failed { exit_code } => {
@@ -91,7 +91,7 @@ fn became(step: &str, run: &Run, outcome: Outcome) -> (String, Option<String>) {
     (how.to_owned(), None)
 }
 
-/// Why nothing was decided about a step.
+/// Reason that nothing was decided about a step.
 fn without_decision(step: &str, run: &Run, outcome: Outcome) -> String {
     match outcome {
         Outcome::SucceededBefore => {

@@ -37,11 +37,11 @@ pub struct CommandParser {
 pub struct CommandSchemaError {
     /// The command, with those above it.
     pub command: String,
-    /// What is wrong with it, as the end of a sentence about it.
+    /// The error, as the end of a sentence about the command.
     pub reason: String,
 }
 
-/// What was typed, as the plugin gets it.
+/// Typed words, as the plugin gets them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedCommand {
     /// The verb and the commands below it; and all words behind them, if they were not parsed.
@@ -99,19 +99,18 @@ impl CommandParser {
         Ok(Self { name: spec.verb.clone(), about: plain(&spec.about), args, subcommands })
     }
 
-    /// The verb.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is for, in a line.
+    /// Purpose of the command, in a line.
     #[must_use]
     pub fn about(&self) -> &str {
         &self.about
     }
 
-    /// Whether these words, the verb first, are for a command that gets them as they were typed.
+    /// True if these words, the verb first, are for a command that gets them as they were typed.
     #[must_use]
     pub fn is_unparsed(&self, words: &[String]) -> bool {
         let mut form = self;
@@ -174,7 +173,7 @@ impl CommandParser {
         }
     }
 
-    /// What the parser has found.
+    /// Values that the parser has found.
     #[must_use]
     pub fn typed(&self, matches: &ArgMatches) -> ParsedCommand {
         let (mut form, mut matches) = (self, matches);
@@ -269,7 +268,7 @@ fn check_values(spec: &ArgSpec) -> Result<(), String> {
     }
 }
 
-/// What was typed is handed out to positional arguments from the left, so each must know where it ends.
+/// Checks the order of positional arguments: words are handed out from the left, so each must know where it ends.
 fn check_positional(args: &[ArgSpec]) -> Result<(), String> {
     let positional: Vec<&ArgSpec> = args.iter().filter(|spec| is_positional(spec)).collect();
     if let Some(pair) = positional.windows(2).find(|pair| pair[1].required && !pair[0].required) {
@@ -292,7 +291,7 @@ fn is_positional(spec: &ArgSpec) -> bool {
     spec.long.is_none() && spec.short.is_none()
 }
 
-/// A checked argument.
+/// Argument of clap for one that was checked.
 fn argument(spec: &ArgSpec) -> Arg {
     let positional = is_positional(spec);
     let mut arg = Arg::new(spec.id.clone()).required(spec.required);
@@ -326,7 +325,7 @@ fn argument(spec: &ArgSpec) -> Arg {
     arg
 }
 
-/// What was given for an argument, or stands for it.
+/// Value that was given for an argument, or its default.
 fn value(spec: &ArgSpec, matches: &ArgMatches) -> Value {
     let id = spec.id.as_str();
     match spec.takes {
@@ -346,7 +345,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(inner)
 }
 
-/// What moves the cursor, or turns the direction of writing.
+/// True for letters that move the cursor or turn the direction of writing.
 fn is_invisible(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

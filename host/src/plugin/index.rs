@@ -27,21 +27,19 @@ pub(crate) const MAX_FILE: usize = 64 << 20;
 /// Two plugins that claim the same thing.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} `{name}` is claimed by two plugins: {} and {}", claims[0], claims[1])]
-pub struct Conflict {
+pub(crate) struct Conflict {
     /// `plugin name`, `runner`, `format`, `verb`, `default runner`.
     pub what: &'static str,
-    /// What both claim.
+    /// Name that both claim.
     pub name: String,
-    /// Both plugins.
     pub claims: Box<[Claim; 2]>,
 }
 
 /// One of two plugins that claim the same thing: shown with origin and digest.
 #[derive(Debug)]
-pub struct Claim {
-    /// The plugin.
+pub(crate) struct Claim {
     pub name: Arc<str>,
-    /// Where it comes from, or would be put.
+    /// Origin of its file, or of the file that it would get.
     pub origin: Origin,
     digest: String,
 }
@@ -53,9 +51,9 @@ impl fmt::Display for Claim {
     }
 }
 
-/// Why nothing can be done with plugins.
+/// Error that keeps all plugins from being used.
 #[derive(Debug, thiserror::Error)]
-pub enum PluginSetError {
+pub(crate) enum PluginSetError {
     /// Nobody knows which of two plugins is meant.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -66,21 +64,19 @@ pub enum PluginSetError {
 
 /// A plugin that is there and was not loaded.
 #[derive(Debug)]
-pub struct UnloadedPlugin {
-    /// What its file is called, or its name, if it could say that.
+pub(crate) struct UnloadedPlugin {
+    /// Name of its file, or its own, if it could say that.
     pub name: String,
-    /// Where it is.
     pub origin: Origin,
     /// SHA-256 of its bytes, if they could be read.
     pub digest: Option<String>,
-    /// Why it was not loaded.
     pub why: LoadError,
 }
 
 impl UnloadedPlugin {
-    /// What is the matter, in a word: `disabled`, `untrusted` or `broken`.
+    /// State in a word: `disabled`, `untrusted` or `broken`.
     #[must_use]
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match self.why {
             LoadError::Disabled { .. } => "disabled",
             LoadError::NotTrusted { .. } => "untrusted",
@@ -90,14 +86,14 @@ impl UnloadedPlugin {
 }
 
 /// The plugins of this start.
-pub struct Plugins {
+pub(crate) struct Plugins {
     /// Those that could be loaded, the built-in ones first.
     pub loaded: Vec<Arc<Plugin>>,
     /// Those that were not; a build that does not need them goes on.
     pub unloaded: Vec<UnloadedPlugin>,
-    /// What more than one of them claims.
+    /// Names that more than one of them claims.
     pub conflicts: Vec<Conflict>,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
     runners: BTreeMap<String, Arc<Plugin>>,
     formats: BTreeMap<String, Arc<Plugin>>,
@@ -106,7 +102,7 @@ pub struct Plugins {
 
 impl Plugins {
     /// Loads the built-in plugins, the user's, and those of the project that are trusted, each in one copy.
-    pub async fn load(loader: &Loader, trust: &Trust) -> Self {
+    pub(crate) async fn load(loader: &Loader, trust: &Trust) -> Self {
         let (mut loaded, mut unloaded) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         let mut add = |plugin: Result<Plugin, UnloadedPlugin>| match plugin {
@@ -156,7 +152,7 @@ impl Plugins {
     ///
     /// # Errors
     /// [`Obstacle`]
-    pub fn usable(mut self) -> Result<Self, PluginSetError> {
+    pub(crate) fn usable(mut self) -> Result<Self, PluginSetError> {
         let misconfigured = |unloaded: &UnloadedPlugin| matches!(unloaded.why, LoadError::Config { .. });
         if let Some(position) = self.unloaded.iter().position(misconfigured) {
             return Err(PluginSetError::Config(self.unloaded.swap_remove(position).why));
@@ -164,9 +160,9 @@ impl Plugins {
         if self.conflicts.is_empty() { Ok(self) } else { Err(self.conflicts.swap_remove(0).into()) }
     }
 
-    /// What these plugins and one more, in the place of the file at its path, would both claim.
+    /// First thing that both these plugins and one more, in the place of the file at its path, would claim.
     #[must_use]
-    pub fn conflict_with(&self, plugin: Plugin) -> Option<Conflict> {
+    pub(crate) fn conflict_with(&self, plugin: Plugin) -> Option<Conflict> {
         let mut others = self.loaded.clone();
         others.retain(|other| other.digest != plugin.digest && other.origin != plugin.origin);
         let before = Self::index(others.clone(), Vec::new()).conflicts.len();
@@ -218,19 +214,19 @@ impl Plugins {
 
     /// The plugin of this name.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<&Arc<Plugin>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.loaded.iter().find(|p| &*p.name == name)
     }
 
     /// The plugin that runs steps of this runner.
     #[must_use]
-    pub fn runner(&self, runner: &str) -> Option<&Arc<Plugin>> {
+    pub(crate) fn runner(&self, runner: &str) -> Option<&Arc<Plugin>> {
         self.runners.get(runner)
     }
 
-    /// What this runner says that `runner_args` must look like.
+    /// Schema of this runner for `runner_args`.
     #[must_use]
-    pub fn step_schema(&self, runner: &str) -> Option<&JsonSchema> {
+    pub(crate) fn step_schema(&self, runner: &str) -> Option<&JsonSchema> {
         self.runner(runner)?.manifest.capabilities.iter().find_map(|capability| match capability {
             Capability::StepExecutor(spec) if spec.runner == runner => spec.step_schema.as_ref(),
             _ => None,
@@ -239,13 +235,13 @@ impl Plugins {
 
     /// The plugin that writes this format.
     #[must_use]
-    pub fn format(&self, format: &str) -> Option<&Arc<Plugin>> {
+    pub(crate) fn format(&self, format: &str) -> Option<&Arc<Plugin>> {
         self.formats.get(format)
     }
 
     /// The verbs that there are, each with its plugin, in the order of the verbs.
     #[must_use]
-    pub fn verbs(&self) -> Vec<(&SubcommandSpec, &Arc<Plugin>)> {
+    pub(crate) fn verbs(&self) -> Vec<(&SubcommandSpec, &Arc<Plugin>)> {
         let mut verbs: Vec<_> = self
             .capabilities()
             .filter_map(|(plugin, capability)| match capability {
@@ -259,13 +255,13 @@ impl Plugins {
 
     /// The command of this verb, and the plugin that brings it.
     #[must_use]
-    pub fn verb(&self, verb: &str) -> Option<(&SubcommandSpec, &Arc<Plugin>)> {
+    pub(crate) fn verb(&self, verb: &str) -> Option<(&SubcommandSpec, &Arc<Plugin>)> {
         self.verbs().into_iter().find(|(spec, _)| spec.verb == verb)
     }
 
     /// The lifecycle hooks, in the order of their plugins' names; those of one plugin as it lists them.
     #[must_use]
-    pub fn hooks(&self) -> Vec<(&Arc<Plugin>, &LifecycleHookSpec)> {
+    pub(crate) fn hooks(&self) -> Vec<(&Arc<Plugin>, &LifecycleHookSpec)> {
         let mut hooks: Vec<_> = self
             .capabilities()
             .filter_map(|(plugin, capability)| match capability {
@@ -283,13 +279,13 @@ impl Plugins {
 
     /// The formats that there are.
     #[must_use]
-    pub fn format_names(&self) -> Vec<&str> {
+    pub(crate) fn format_names(&self) -> Vec<&str> {
         self.formats.keys().map(String::as_str).collect()
     }
 
     /// The runners that there are.
     #[must_use]
-    pub fn runners(&self) -> Runners {
+    pub(crate) fn runners(&self) -> Runners {
         Runners {
             known: self.runners.keys().cloned().collect::<BTreeSet<_>>(),
             default: self.default_runner.clone().unwrap_or_default(),
@@ -298,7 +294,7 @@ impl Plugins {
     }
 }
 
-/// What is denied or granted to a plugin of `allowed_hosts` that it does not ask for in these words, and that so changes nothing.
+/// Warnings about entries of `deny` and `grant` that the plugin does not ask for in these words, and that so change nothing.
 fn not_asked(plugin: &Plugin) -> Vec<String> {
     let asked = &plugin.manifest.allowed_hosts;
     let said = [("deny", &plugin.setting.denied), ("grant", &plugin.setting.reach)];

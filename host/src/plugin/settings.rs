@@ -22,57 +22,39 @@ const FILE: &str = "plugins.toml";
 /// A file larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Why a `plugins.toml` cannot be used.
+/// Error of a `plugins.toml` that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     /// It cannot be read.
     #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// It is not of this form.
     #[error("{} cannot be understood", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<toml::de::Error>,
-    },
-    /// What it says of a plugin cannot be.
+    Form { path: PathBuf, source: Box<toml::de::Error> },
+    /// A section that contradicts itself or asks for what a project cannot have.
     #[error("{}: [plugin.{plugin}]: {reason}", path.display())]
-    Plugin {
-        /// The file.
-        path: PathBuf,
-        /// The plugin.
-        plugin: String,
-        /// Why.
-        reason: String,
-    },
+    Plugin { path: PathBuf, plugin: String, reason: String },
 }
 
-/// What all files together say, by plugin.
+/// Settings of all files together, by plugin.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     plugins: BTreeMap<String, PluginSettings>,
 }
 
-/// What all files together say about one plugin.
+/// Settings of all files together for one plugin.
 #[derive(Debug, Clone, Default)]
-pub struct PluginSettings {
+pub(crate) struct PluginSettings {
     /// The file that switches it off.
     pub disabled_by: Option<PathBuf>,
     /// Its configuration, by key.
     pub config: BTreeMap<String, ConfigValue>,
     /// Host functions and entries of `allowed_hosts` that it does not get, whatever was granted.
     pub denied: BTreeSet<String>,
-    /// What the user grants by name: host functions, and `keyring:SERVICE`.
+    /// Grants by name of the user: host functions, and `keyring:SERVICE`.
     pub functions: BTreeSet<String>,
     /// Entries of `allowed_hosts` that the user grants.
     pub reach: BTreeSet<String>,
-    /// What it may use.
     pub limits: Limits,
     /// The files that speak of it.
     pub files: Vec<PathBuf>,
@@ -80,30 +62,29 @@ pub struct PluginSettings {
 
 /// One value of a configuration.
 #[derive(Debug, Clone)]
-pub struct ConfigValue {
-    /// The value.
+pub(crate) struct ConfigValue {
     pub value: Value,
     /// The file it is from.
     pub file: PathBuf,
-    /// Whether that is the user's.
+    /// True if that is the user's.
     pub of_user: bool,
 }
 
-/// What keys of a configuration contain whose values may be secret.
+/// Words in keys of a configuration whose values may be secret.
 const SECRET: [&str; 8] =
     ["token", "secret", "password", "passwd", "passphrase", "key", "auth", "credential"];
 
-/// Whether the value of a configuration key may be a secret, judged by the key.
+/// True if the value of a configuration key may be a secret, judged by the key.
 #[must_use]
-pub fn may_be_secret(key: &str) -> bool {
+pub(crate) fn may_be_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET.iter().any(|word| key.contains(word))
 }
 
 impl ConfigValue {
-    /// How the guest sees it: text as it is, all else as JSON.
+    /// The value as the guest sees it: text as it is, all else as JSON.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match &self.value {
             Value::String(text) => text.clone(),
             value => value.to_string(),
@@ -111,7 +92,7 @@ impl ConfigValue {
     }
 }
 
-/// One file.
+/// Content of one `plugins.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
@@ -128,7 +109,7 @@ struct Section {
     limits: LimitSettings,
 }
 
-/// Whose file it is.
+/// Owner of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileOwner {
     User,
@@ -140,7 +121,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError`], which names the file.
-    pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, SettingsError> {
+    pub(crate) fn read(config: &Path, project: Option<&Path>) -> Result<Self, SettingsError> {
         let mut this = Self::default();
         let path = config.join(FILE);
         this.add(&path, read_regular(&path, MAX_BYTES), FileOwner::User)?;
@@ -155,14 +136,14 @@ impl Settings {
         Ok(this)
     }
 
-    /// What is said about this plugin.
+    /// Settings for this plugin.
     #[must_use]
-    pub fn of(&self, plugin: &str) -> PluginSettings {
+    pub(crate) fn of(&self, plugin: &str) -> PluginSettings {
         self.plugins.get(plugin).cloned().unwrap_or_default()
     }
 
     /// All plugins of which something is said, and where.
-    pub fn names(&self) -> impl Iterator<Item = (&str, &Path)> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.plugins
             .iter()
             .filter_map(|(name, setting)| Some((name.as_str(), setting.files.first()?.as_path())))
@@ -224,7 +205,7 @@ impl PluginSettings {
     }
 }
 
-/// What can be granted or denied.
+/// Kind of thing that can be granted or denied.
 enum GrantSubject {
     ByName,
     Reach,
@@ -243,11 +224,11 @@ fn subject(entry: &str) -> Result<GrantSubject, String> {
     }
 }
 
-/// Whether something can be granted by name: a host function, or `keyring:SERVICE`.
+/// Checks that something can be granted by name: a host function, or `keyring:SERVICE`.
 ///
 /// # Errors
-/// Why not, as a sentence.
-pub fn check_by_name(name: &str) -> Result<(), String> {
+/// The reason, as a sentence.
+pub(crate) fn check_by_name(name: &str) -> Result<(), String> {
     let keyring = name.strip_prefix("keyring:").is_some_and(|service| !service.is_empty());
     if keyring || TABLE.iter().any(|function| function.name == name) {
         return Ok(());
@@ -255,7 +236,7 @@ pub fn check_by_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} is not a host function, nor of the form keyring:SERVICE"))
 }
 
-/// Whether a plugin is configured as its own schema wants it, if it is configured at all.
+/// Checks that a plugin is configured as its own schema wants it, if it is configured at all.
 pub(super) fn check_config(manifest: &PluginManifest, setting: &PluginSettings) -> Result<(), LoadError> {
     let (Some(schema), Some((_, any))) = (&manifest.config_schema, setting.config.first_key_value()) else {
         return Ok(());
@@ -299,7 +280,7 @@ fn json(value: toml::Value) -> Result<Value, String> {
 mod tests {
     use super::*;
 
-    /// What the user's and the project's file say about `x`.
+    /// Settings for `x` of the user's and the project's file.
     fn setting(user: &str, project: &str) -> Result<PluginSettings, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let (config, project_dir) = (dir.path().join("config"), dir.path().join("project"));

@@ -15,7 +15,7 @@ use crate::files::{remove_if_there, write_atomically};
 const TURN: &str = ".plugins.turn";
 
 /// The right to change the user's plugins; other `hm` wait until it is dropped.
-pub struct PluginStore {
+pub(crate) struct PluginStore {
     config: PathBuf,
     lock: LockFile,
     _turn: File,
@@ -26,7 +26,7 @@ impl PluginStore {
     ///
     /// # Errors
     /// [`LockError`], which names the file.
-    pub fn open(config: &Path) -> Result<Self, LockError> {
+    pub(crate) fn open(config: &Path) -> Result<Self, LockError> {
         let path = config.join(TURN);
         let turn = fs::create_dir_all(config.join(FOLDER))
             .and_then(|()| {
@@ -37,9 +37,9 @@ impl PluginStore {
         Ok(Self { lock: LockFile::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
     }
 
-    /// Where a plugin of this name is installed.
+    /// File of a plugin of this name, once it is installed.
     #[must_use]
-    pub fn path(config: &Path, name: &str) -> PathBuf {
+    pub(crate) fn path(config: &Path, name: &str) -> PathBuf {
         config.join(FOLDER).join(format!("{name}.wasm"))
     }
 
@@ -47,7 +47,7 @@ impl PluginStore {
     ///
     /// # Errors
     /// [`LockError`]; what was there before is then still there.
-    pub fn install(
+    pub(crate) fn install(
         mut self,
         mut new: LockEntry,
         wasm: &[u8],
@@ -78,7 +78,7 @@ impl PluginStore {
     ///
     /// # Errors
     /// [`LockError`]
-    pub fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
+    pub(crate) fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
         let write = |source| LockError::Write { path: path.into(), source };
         let there = remove_if_there(path).map_err(write)? | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);
@@ -90,7 +90,7 @@ impl PluginStore {
     ///
     /// # Errors
     /// [`LockError`]
-    pub fn trust(mut self, mut new: LockEntry) -> Result<(), LockError> {
+    pub(crate) fn trust(mut self, mut new: LockEntry) -> Result<(), LockError> {
         new.trusted = true;
         new.installed = self.lock.of(&new.sha256).is_some_and(|same| same.installed);
         self.lock.put(new);
@@ -101,7 +101,7 @@ impl PluginStore {
     ///
     /// # Errors
     /// [`LockError`]
-    pub fn revoke(mut self, name: &str, digest: Option<&str>) -> Result<usize, LockError> {
+    pub(crate) fn revoke(mut self, name: &str, digest: Option<&str>) -> Result<usize, LockError> {
         let mut revoked = 0;
         self.lock.retain(|entry| {
             if entry.trusted && (entry.name == name || Some(entry.sha256.as_str()) == digest) {

@@ -1,4 +1,4 @@
-//! On which terms plugins are let in: where their files are, what lock files and `plugins.toml` say, and so whether a file may be loaded
+//! Trust in plugins: where their files are, what lock files and `plugins.toml` say, and so whether a file may be loaded
 //! at all, which is decided by its bytes alone, and what it is granted then.
 
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 /// The folder of plugins, below those of the user and of the project.
 pub(super) const FOLDER: &str = "plugins";
 
-/// What the user and the project say about plugins, read once for a start.
+/// Decisions of the user and the project about plugins, read once for a start.
 #[derive(Debug, Clone, Default)]
-pub struct Trust {
+pub(crate) struct Trust {
     /// The user's configuration folder, `$XDG_CONFIG_HOME/harmont`.
     config: PathBuf,
     /// The project's folders, of which the first counts most.
     project: Vec<PathBuf>,
-    /// What the user has let in.
+    /// Plugins that the user has installed or trusts.
     pub lock: LockFile,
-    /// What the project has pinned, with the file that says so.
+    /// Plugins that the project has pinned, with the file that says so.
     pins: Vec<(PathBuf, LockFile)>,
-    /// What `plugins.toml` says.
+    /// Settings in `plugins.toml`.
     pub settings: Settings,
 }
 
-/// Why it is not known what plugins may do.
+/// Error that leaves open what plugins may do.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
+pub(crate) enum TrustError {
     /// A lock file cannot be used.
     #[error(transparent)]
     LockFile(#[from] LockError),
@@ -45,7 +45,7 @@ impl Trust {
     ///
     /// # Errors
     /// [`TermsError`], which names the file.
-    pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, TrustError> {
+    pub(crate) fn read(config: &Path, project: Option<&Path>) -> Result<Self, TrustError> {
         let folders = |project: &Path| FOLDERS.map(|folder| project.join(folder)).to_vec();
         let folders = project.map(folders).unwrap_or_default();
         let pins =
@@ -62,7 +62,7 @@ impl Trust {
 
     /// The files of plugins: the user's first, each folder's in order.
     #[must_use]
-    pub fn files(&self) -> Vec<Origin> {
+    pub(crate) fn files(&self) -> Vec<Origin> {
         let mut files: Vec<_> = wasm_files(&self.config.join(FOLDER)).into_iter().map(Origin::User).collect();
         for folder in &self.project {
             files.extend(wasm_files(&folder.join(FOLDER)).into_iter().map(Origin::Project));
@@ -70,7 +70,7 @@ impl Trust {
         files
     }
 
-    /// What a plugin with these bytes is granted, whose name is that of its file, or what it says itself. None stands for all that it
+    /// Grants of a plugin with these bytes, whose name is that of its file, or what it says itself. None stands for all that it
     /// asks for.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Trust {
         }
     }
 
-    /// What `plugins.toml` says about a plugin; its grants, too, only as far as a pin of the project's allows them.
+    /// Settings for a plugin in `plugins.toml`; its grants, too, only as far as a pin of the project's allows them.
     ///
     /// # Errors
     /// [`LoadError::Pinned`]
@@ -135,7 +135,7 @@ impl Trust {
     ///
     /// # Errors
     /// [`LoadError::Pinned`], if the project has pinned something else under its name.
-    pub fn check_pins(
+    pub(crate) fn check_pins(
         &self,
         origin: &Origin,
         name: &str,
@@ -154,9 +154,9 @@ impl Trust {
     }
 }
 
-/// What a plugin is called as long as it may not say so itself: its file, without the ending.
+/// Name of a plugin as long as it may not say its own: its file, without the ending.
 #[must_use]
-pub fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 

@@ -1,4 +1,4 @@
-//! What the program in the sandbox answers: a line of JSON about how it went, and below it the document. Whoever wrote the project's
+//! Answer of the program in the sandbox: a line of JSON about how it went, and below it the document. Whoever wrote the project's
 //! files may have written the answer as well, so it is read like any other document of theirs.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Interpreter, Raised, RenderError};
 use crate::pipeline::{NamedPipeline, Scripts, parse};
 
-/// The first line.
+/// First line of the answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ReplyHeader {

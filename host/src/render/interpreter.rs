@@ -1,4 +1,4 @@
-//! Which Python a project uses, and what that needs of the machine. Nothing is run to find out: a project may have put anything
+//! The Python of a project, and what that needs of the machine. Nothing is run to find out: a project may have put anything
 //! where its interpreter is expected, so only the sandbox runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,21 +13,21 @@ use crate::files::read_regular_below;
 const PYTHON_VARIABLE: &str = "HARMONT_PYTHON";
 /// Says which virtual environment is active.
 const ENVIRONMENT_VARIABLE: &str = "VIRTUAL_ENV";
-/// Where projects have their virtual environment.
+/// Directories in which projects have their virtual environment.
 const PROJECT_ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
-/// What makes a directory a virtual environment.
+/// File that makes a directory a virtual environment.
 const CONFIGURATION: &str = "pyvenv.cfg";
 /// A larger configuration is none.
 const CONFIGURATION_MAX: usize = 64 << 10;
 
-/// A Python.
+/// A Python, with everything that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
     /// The program, at the path that it is to be started by: it finds its packages from there.
     pub program: PathBuf,
-    /// What it needs beside itself and the system: its virtual environment, the installation that was made from, the user's packages.
+    /// Paths that it needs beside itself and the system: its virtual environment, the installation that was made from, the user's packages.
     pub needs: Vec<PathBuf>,
-    /// Below which directory the user has packages (`pip install --user`).
+    /// Directory below which the user has packages (`pip install --user`).
     pub user_base: Option<PathBuf>,
 }
 
@@ -56,7 +56,7 @@ impl Interpreter {
         Ok(Self { program: found.program, needs, user_base })
     }
 
-    /// Whether a program is that of a virtual environment.
+    /// True if a program is that of a virtual environment.
     #[must_use]
     pub fn is_in_environment(program: &Path) -> bool {
         prefix_of(program).is_some_and(|prefix| prefix.join(CONFIGURATION).is_file())
@@ -117,7 +117,7 @@ fn foreign(path: &Path) -> RenderError {
     }
 }
 
-/// What belongs to an interpreter. What is in the project may be a stranger's words, its links and its environment's configuration too:
+/// Paths that an interpreter needs. What is in the project may be a stranger's words, its links and its environment's configuration too:
 /// of the project nothing but the environment itself is shown, and of other places only Pythons that the user has without it.
 fn needs(found: &FoundProgram, user: &Installations) -> Result<Vec<PathBuf>, RenderError> {
     let program = &found.program;

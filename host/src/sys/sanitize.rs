@@ -4,10 +4,10 @@
 /// Longest colour sequence that passes; a longer one is no colour.
 const MAX_SEQUENCE: usize = 32;
 
-/// What ends all colours.
+/// Sequence that ends all colours.
 const RESET: &str = "\x1b[0m";
 
-/// What may be shown of a text, which may have several lines. Its colours end with it.
+/// The part of a text that may be shown; the text may have several lines. Its colours end with it.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = Vec::new();
@@ -22,7 +22,7 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Whether the parameters of a colour sequence ask for text that cannot be seen. Colours by number are no attributes:
+/// True if the parameters of a colour sequence ask for text that cannot be seen. Colours by number are no attributes:
 /// `38;5;8` is a grey.
 fn conceals(parameters: &[u8]) -> bool {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();

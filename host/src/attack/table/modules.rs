@@ -43,7 +43,7 @@ fn bytes() -> Vec<Attack> {
     ]
 }
 
-/// What only hosts may call, or what does not exist.
+/// Imports that only hosts may call, or that do not exist.
 fn imports() -> Vec<Attack> {
     let forbidden = ["reset", "input_set", "error_get", "output_offset", "output_length", "memory_bytes"];
     let unknown = [
