@@ -14,7 +14,7 @@ use url::Url;
 /// A program that has not failed after this time has opened the page.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// How a page is opened. The default opens none.
+/// Programs that open a page. The default opens none.
 #[derive(Debug, Clone, Default)]
 pub struct Browser {
     /// Programs with their arguments, in which `%s` stands for the address.

@@ -21,13 +21,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How long a server is there.
+/// Lifetime of a server.
 const LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// How many connections are served at a time; the next ones wait.
+/// Connections that are served at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a connection may take to bring its request, and in all.
+/// Time in which a connection has to bring its request, and time that it has in all.
 const REQUEST: Duration = Duration::from_secs(5);
 const CONNECTION: Duration = Duration::from_secs(10);
 
@@ -35,7 +35,7 @@ const CONNECTION: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
-/// How long to wait where no connection can be had, for instance because there are too many open files.
+/// Pause where no connection can be had, for instance because there are too many open files.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A server that waits for its one request. It ends with this value.
@@ -68,7 +68,6 @@ impl CallbackServer {
         Ok(Self { port, callback: Some(receiver), _serving: serving })
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -115,7 +114,7 @@ async fn connection(stream: TcpStream, port: u16, first: First) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// What a request gets. The first that is a callback is kept.
+/// Status that a request gets. The first that is a callback is kept.
 fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     // A name that was made to lead here, or a browser that takes us for its proxy.
     if !names_us(request, port) {
@@ -139,7 +138,7 @@ fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     StatusCode::OK
 }
 
-/// Whether a request is meant for the server at this port and no other.
+/// True if a request is meant for the server at this port and no other.
 fn names_us<B>(request: &Request<B>, port: u16) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -177,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// What the server answers to these bytes; what it closes without an answer is empty.
+    /// Answer of the server to these bytes; a connection that is closed without one gives nothing.
     async fn answer(port: u16, request: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a connection");
         let _ = stream.write_all(request.as_bytes()).await;

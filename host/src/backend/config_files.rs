@@ -16,20 +16,15 @@ const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 /// Bytes in a file, at the most.
 const MAX: usize = 1 << 20;
 
-/// Why a file cannot be read, although something is there.
+/// Error of a file that cannot be read, although something is there.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigFileError {
-    /// It is elsewhere.
+pub(crate) enum ConfigFileError {
+    /// A path that leads out of the folders.
     #[error("{0:?} is not below the project's .hm or .harmont")]
     Outside(String),
-    /// It is too large, no regular file, or the system says no.
+    /// A file that is too large or not regular, or that the system does not give.
     #[error("cannot read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
 }
 
 /// Reads a regular file below `.hm` or else `.harmont` of a project, by its path below there. None if neither has it. Links are
@@ -37,7 +32,7 @@ pub enum ConfigFileError {
 ///
 /// # Errors
 /// [`ConfigFileError`]
-pub fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileError> {
+pub(crate) fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileError> {
     let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if path.is_empty() || !Path::new(path).components().all(inside) {
         return Err(ConfigFileError::Outside(path.to_owned()));

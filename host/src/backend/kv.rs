@@ -25,20 +25,19 @@ const TOTAL_MAX: usize = 4 << 20;
 /// Longest name of a plugin.
 const NAME_MAX: usize = 64;
 
-/// How long to wait before asking again for a lock that somebody has: about as long as a write takes.
+/// Pause before a lock that somebody has is tried again: about as long as a write takes.
 const LOCKED: Duration = Duration::from_millis(3);
 
-/// Why a value cannot be had or kept.
+/// Error of a value that cannot be had or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
-    /// It would be too much.
+    /// A limit that the value would exceed.
     #[error("{which}: {asked}, of at most {allowed}")]
     Limit {
-        /// What is limited.
         which: &'static str,
-        /// How much there would have been.
+        /// Amount that there would have been.
         asked: usize,
-        /// How much there may be.
+        /// Amount that there may be.
         allowed: usize,
     },
     /// The name cannot be that of a file.
@@ -46,33 +45,20 @@ pub enum KvError {
     Name(String),
     /// The file is there, and is not one of ours.
     #[error("{} is damaged, and stays as it is: nothing can be kept until it is removed or restored", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    Damaged { path: PathBuf, source: serde_json::Error },
     /// The system says no.
     #[error("cannot {what} {}", .path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// What it was about.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     /// A thread of ours ended in a panic, or the program is ending.
     #[error("the work on stored values was given up")]
     Task(#[source] tokio::task::JoinError),
 }
 
-/// Values in memory.
+/// Values of one plugin, in memory.
 #[derive(Default)]
 pub struct Values(BTreeMap<String, Vec<u8>>);
 
 impl Values {
-    /// A value.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.get(key).map(Vec::as_slice)
@@ -193,7 +179,7 @@ impl KeptValues {
     }
 }
 
-/// What can be said without looking at what is there.
+/// Checks the limits that do not depend on the values that are there.
 fn check_size(key: &str, value: &[u8]) -> Result<(), KvError> {
     within("bytes of the key of a stored value", key.len(), KEY_MAX)?;
     within("bytes of a stored value", value.len(), VALUE_MAX)

@@ -1,17 +1,17 @@
-//! What host functions reach outside of their instance: where steps run, what plugins keep and read, and whom they talk to.
-//! What a plugin may ask of them is the policy's business, which lies above.
+//! Everything outside of an instance that host functions reach: places where steps run, values that plugins keep and read, people and
+//! servers that they talk to. What a plugin may ask of them is the policy's business, which lies above.
 
 pub mod archive;
 pub mod artifacts;
 pub mod browser;
 pub mod callback;
-pub mod config_files;
+pub(crate) mod config_files;
 pub mod docker;
 pub mod keyring;
 pub mod kv;
 pub mod local;
 mod secret_files;
-pub mod socket;
+pub(crate) mod socket;
 pub mod terminal;
 pub mod untar;
 
@@ -20,19 +20,19 @@ use std::sync::Arc;
 use self::docker::DockerBackend;
 use self::local::LocalBackend;
 
-/// Where the steps of a run can run.
+/// Back ends in which the steps of a run can run.
 #[derive(Clone)]
 pub struct Backends {
     /// On this machine, in sandboxes of ours. It has the project's files.
     pub local: Arc<LocalBackend>,
-    /// In containers.
+    /// Containers of the Docker Engine.
     pub docker: Arc<DockerBackend>,
 }
 
-/// Why no step can start from what is kept under a tag.
+/// Reason that no step can start from the snapshot with a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
-    /// It is gone.
+    /// The snapshot has vanished.
     Gone,
     /// It cannot be read, or not all of it.
     Damaged,

@@ -17,19 +17,12 @@ const MAX_FILE: usize = 1 << 20;
 /// Whoever changes a file holds this one's lock. It cannot be an owner's: their names do not begin so.
 const LOCK: &str = "_lock";
 
-/// Why a secret cannot be read or kept. No secret is in it.
+/// Error of a secret that cannot be read or kept. No secret is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// What the system says.
+    /// An error of the system.
     #[error("cannot {what} {}", path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     /// Somebody else could have put it there.
     #[error("{} is not a directory of this user's alone", .0.display())]
     Foreign(PathBuf),
@@ -47,7 +40,7 @@ pub(super) struct SecretFiles {
     directory: PathBuf,
 }
 
-/// What a file holds.
+/// Content of a file.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Secrets {

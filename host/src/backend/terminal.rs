@@ -18,10 +18,10 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 4096;
 
-/// What keeps a key from doing anything.
+/// Control character that disables a key.
 const NO_KEY: u8 = 0;
 
-/// Why there is no answer.
+/// Reason that there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TerminalError {
     /// Nobody can be asked: there is no terminal, or another program has it.
@@ -39,7 +39,7 @@ pub enum TerminalError {
     /// The answer is longer than a line can be.
     #[error("the answer is longer than {MAX_ANSWER} bytes")]
     TooLong,
-    /// What the system says.
+    /// An error of the system.
     #[error("cannot use the terminal")]
     Io(#[from] io::Error),
 }
@@ -99,7 +99,7 @@ struct Talk<'a> {
     device: AsyncFd<OwnedFd>,
     before: Termios,
     signals: [Signal; 3],
-    /// Whether the cursor stands behind a question.
+    /// True while the cursor stands behind a question.
     open: bool,
     _turn: MutexGuard<'a, ()>,
 }

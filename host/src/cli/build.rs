@@ -8,24 +8,26 @@ use chrono::Utc;
 use hm_plugin_protocol::Capability;
 
 use super::args::BuildArgs;
-use super::cache::sweep;
-use super::error::{CliError, to_u8};
+use super::cache::prune;
+use super::error::CliError;
+use super::exit_code::to_u8;
 use super::history::{last_build, steps_on_record, unfinished};
+use super::plugin_loading::drain_diagnostics;
 use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
-use super::{audit, heard, to_stderr, warn, warn_of_gaps};
+use super::terminal_output::{to_stderr, warn};
 use crate::backend::artifacts;
-use crate::host_functions::{Output, Role};
+use crate::host_functions::{Audit, Output, Role};
 use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
 use crate::pipeline::Plan;
-use crate::plugin::{Live, Plugins, Start, one_line};
+use crate::plugin::{InstanceSpec, PluginInstance, Plugins, one_line};
 use crate::record::{About, Recorder};
 use crate::sys::{System, cores};
 
 /// Runs the command and returns the exit code.
 pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let system = System::read()?;
-    let audit = audit(args.audit.as_deref())?;
+    let audit = create_audit(args.audit.as_deref())?;
     let mut interrupts = interrupts()?;
     let mut prepared = tokio::select! {
         prepared = Prepared::new(&args.of, &system, audit.clone(), args.verbose) => prepared?,
@@ -70,7 +72,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
         formatter,
     };
     let Ended { exit_code, shown, stopped, troubles, kept, not_recorded } = run(build, interrupts).await;
-    heard(listener).await;
+    drain_diagnostics(listener).await;
     for trouble in &troubles {
         warn(&one_line(trouble));
     }
@@ -81,7 +83,7 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     warn_of_what_was_not_kept(kept, not_recorded);
     let closed = close(backends).await;
     if let Some(limits) = limits
-        && let Err(error) = sweep(&system, limits, Utc::now()).await
+        && let Err(error) = prune(&system, limits, Utc::now()).await
     {
         warn(&format!("the cache was not kept within its limits: {}", one_line(&error)));
     }
@@ -129,7 +131,7 @@ fn record(prepared: &Prepared, runs: &Path, whole: &Plan) -> Option<Recorder> {
 }
 
 /// A live instance of the formatter, connected to our own streams.
-fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Live, CliError> {
+fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<PluginInstance, CliError> {
     let Some(plugin) = plugins.format(&args.format) else {
         let known = plugins.format_names().into_iter().map(str::to_owned).collect();
         return Err(CliError::NoSuchFormat { format: args.format.clone(), known });
@@ -145,5 +147,19 @@ fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Liv
         Output::new((Box::pin(tokio::io::stdout()), terminal || text), (Box::pin(tokio::io::stderr()), true));
     let config = [("color", terminal && !plain), ("verbose", args.verbose)]
         .map(|(k, v)| (k.to_owned(), v.to_string()));
-    Ok(plugin.instance(Start { config: config.into(), ..Start::of(Role::Formatter(streams)) }))
+    Ok(plugin.instance(InstanceSpec { config: config.into(), ..InstanceSpec::of(Role::Formatter(streams)) }))
+}
+
+/// Audit in the file that was named, if one was.
+fn create_audit(path: Option<&Path>) -> Result<Option<Audit>, CliError> {
+    let created = path
+        .map(|path| Audit::create(path).map_err(|source| CliError::Audit { path: path.to_owned(), source }));
+    created.transpose()
+}
+
+/// Says that an audit is not whole.
+fn warn_of_gaps(audit: Option<&Audit>) {
+    if let Some(trouble) = audit.and_then(Audit::trouble) {
+        warn(&format!("the audit is not complete: {trouble}"));
+    }
 }

@@ -1,5 +1,5 @@
 //! `hm plugin call`: one call of one function of any Extism module. No manifest is read, so nothing is asked for: the module may do
-//! what the command line grants by name, and nothing else. What is shown of the call is in `answer`.
+//! what the command line grants by name, and nothing else. What is shown of the call is in `call_output`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use hm_abi::{
 };
 use hm_plugin_protocol::Level;
 
-use super::answer::{Written, show, show_not_loaded};
 use super::args::CallArgs;
+use super::call_output::{OutputSink, show, show_not_loaded};
 use super::error::CliError;
+use super::plugin_loading::{compiler, host_context, show_diagnostics};
 use super::signals::interrupts;
-use super::{compiler, show_diagnostics, world};
 use crate::files::{read_bounded, read_regular};
 use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
 use crate::plugin::{Compiler, LoadError, digest, protocol_level};
 use crate::sys::System;
 
-/// How much of a module's digest is in the name under which it keeps data.
+/// Digits of a module's digest that are in the name under which it keeps data.
 const NAME_DIGITS: usize = 16;
 
 /// Runs the command and returns the exit code.
@@ -47,14 +47,14 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     // Room for all that a call may log, and the notice of what was dropped.
     let (diagnostics, lines) = Diagnostics::with_room(threshold, limits.log_lines + 1);
     let listener = tokio::spawn(show_diagnostics(lines));
-    let world = Arc::new(world(&system, Some(&system.current_dir)));
+    let world = Arc::new(host_context(&system, Some(&system.current_dir)));
     let log = {
-        let (label, sink, world) = (label(&args.file), diagnostics.clone(), world.clone());
+        let (label, lines, world) = (label(&args.file), diagnostics.clone(), world.clone());
         LogSink::new(LogLevel::Trace, move |level, text| {
-            sink.try_say(protocol_level(level), &label, &world.secrets.mask(text));
+            lines.try_say(protocol_level(level), &label, &world.secrets.mask(text));
         })
     };
-    let (written, output) = Written::new(&args);
+    let (sink, output) = OutputSink::new(&args);
     let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), world, diagnostics);
     let Outside { directories, http } = Outside::of(&state);
     let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http, directories };
@@ -88,10 +88,10 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
         told = told => told,
         _ = interrupts.recv() => Ok(()),
     };
-    show(&args, &module, result, &report, written).and_then(|code| told.map(|()| code))
+    show(&args, &module, result, &report, sink).and_then(|code| told.map(|()| code))
 }
 
-/// What the function gets.
+/// Input of the function.
 fn input(args: &CallArgs) -> Result<Vec<u8>, CliError> {
     let max = InstanceLimits::standard().memory_bytes;
     let from_stdin = || {
@@ -123,7 +123,7 @@ fn pairs(option: &str, typed: &[String]) -> Result<Vec<(String, String)>, CliErr
     Ok(pairs)
 }
 
-/// What the command line lets the module do.
+/// Policy that the command line gives the module.
 fn policy(args: &CallArgs) -> Result<Policy, CliError> {
     if let Some(name) = args.grant.iter().find(|name| !Grants::has_name(name)) {
         let what = "there is no such host function; docs/host-functions.md lists those that there are";
@@ -173,7 +173,7 @@ async fn code(compiler: &Compiler, file: &Path, limits: &ModuleLimits) -> Result
     Ok((code, digest(&wasm)))
 }
 
-/// What a module is called in messages: its file.
+/// Name of a module in messages: its file.
 fn label(file: &Path) -> Arc<str> {
     file.display().to_string().into()
 }

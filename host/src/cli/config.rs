@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::CliError;
-use super::measures::Size;
+use super::units::Size;
 use crate::backend::docker;
 use crate::cache::Limits;
 use crate::files::read_regular;
@@ -16,38 +16,38 @@ use crate::pipeline::ForAll;
 
 /// A configuration larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
-/// How much the cache may hold, in bytes.
+/// Bytes that the cache may hold.
 const MAX_CACHE_BYTES: u64 = 20_000_000_000;
-/// How many days a result is kept that nobody uses.
+/// Days for which a result is kept that nobody uses.
 const MAX_AGE_DAYS: u32 = 30;
-/// How many processes and threads a container may have, unless the user says otherwise.
+/// Processes and threads that a container may have, unless the user says otherwise.
 const MAX_PIDS: u32 = 4096;
 /// The least memory of a container, in bytes; engines refuse 6 MiB and less.
 const LEAST_MEMORY: u64 = 7_000_000;
-/// What engines take as the least of a processor.
+/// Least part of a processor that engines take.
 const LEAST_CPUS: f64 = 0.01;
 
-/// What the configuration says.
+/// Configuration of the user and the project together.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Config {
     /// Steps get no network.
     pub(super) offline: bool,
-    /// Runs steps that name no runner themselves.
+    /// File that names the runner.
     runner: Option<String>,
     /// The file that says so.
     #[serde(skip)]
     runner_from: PathBuf,
-    /// How much is kept of what steps have made.
+    /// Limits of the cache.
     cache: Option<CacheConfig>,
-    /// What a container may use.
+    /// Limits of a container.
     docker: DockerConfig,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct CacheConfig {
-    /// Such as `20GB`.
+    /// Text such as `20GB`.
     max_size: Option<Size>,
     max_age_days: Option<u32>,
 }
@@ -88,7 +88,7 @@ impl TryFrom<f64> for Cpus {
 }
 
 impl DockerConfig {
-    /// What is left of the user's limits under the project's.
+    /// The user's limits, as far as the project does not lower them.
     fn within(self, project: Self) -> Self {
         Self {
             memory: smaller(self.memory, project.memory),
@@ -138,7 +138,7 @@ impl Config {
         Some(ForAll { name, by: self.runner_from.display().to_string() })
     }
 
-    /// How much the cache may hold.
+    /// Limits of the cache.
     pub(super) fn limits(&self) -> Limits {
         let CacheConfig { max_size, max_age_days } = self.cache.unwrap_or_default();
         let days = max_age_days.unwrap_or(MAX_AGE_DAYS);
@@ -148,7 +148,7 @@ impl Config {
         }
     }
 
-    /// What a container may use.
+    /// Limits of a container.
     pub(super) fn docker(&self) -> docker::Limits {
         let DockerConfig { memory, cpus, pids } = self.docker;
         docker::Limits {

@@ -1,4 +1,4 @@
-//! What earlier builds tell of a step: which of them to compare with, in words why the cache had nothing, and which steps are left to do.
+//! Earlier builds of a step: the one to compare with, the reasons for a miss in words, and the steps that are left to do.
 //! Reading records is below, and so is comparing two decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::error::CliError;
-use super::measures::span;
+use super::units::span;
 use crate::cache::{Decision, Missing, Verdict, explain};
 use crate::pipeline::{Plan, PlannedStep};
 use crate::plugin::digest;
@@ -22,7 +22,7 @@ pub(super) struct Earlier {
     pub(super) running: bool,
 }
 
-/// Why this was decided, a line for each reason. `earlier` are the builds before, the newest first; no more of them is looked at
+/// Reasons for a decision, a line for each. `earlier` are the builds before, the newest first; no more of them are looked at
 /// than needed.
 pub(super) fn reasons(
     now: &Decision,
@@ -117,7 +117,7 @@ pub(super) fn steps_on_record(plan: &Plan, part: &Plan) -> Vec<StepAbout> {
     about.collect()
 }
 
-/// How long ago something was, in words.
+/// Age of something, in words.
 pub(super) fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     // What was in the future is so because the clock was set back.
     format!("{} ago", span(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
@@ -145,7 +145,7 @@ mod tests {
         Decision { step: "a".into(), key, parts: Some(parts), verdict: Verdict::Miss(Missing::NoEntry) }
     }
 
-    /// Why `cmd` was missed, after builds with these commands an hour apart, the newest first.
+    /// Reasons for the miss of `cmd`, after builds with these commands an hour apart, the newest first.
     fn why(cmd: &str, earlier: &[(&str, Outcome)]) -> Vec<String> {
         let now = Utc::now();
         let hour = chrono::TimeDelta::hours(1);

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::args::PipelineArgs;
 use super::error::CliError;
-use super::warn;
+use super::terminal_output::warn;
 use crate::backend::local::LocalBackend;
 use crate::pipeline::{NamedPipeline, Source, find_project, read};
 use crate::render::{Interpreter, RenderError, Rendered, render};
 use crate::sys::System;
 
-/// Where the pipelines come from and which project they work on.
-pub(super) fn places(args: &PipelineArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
+/// Source of the pipelines, and the project that they work on.
+pub(super) fn locate(args: &PipelineArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
     let here = &system.current_dir;
     if let Some(dir) = &args.dir {
         let dir = here.join(dir);

@@ -7,12 +7,13 @@ use std::path::Path;
 use chrono::Utc;
 
 use super::args::PlanArgs;
-use super::drawing::{Outlook, as_json, drawn};
 use super::error::CliError;
 use super::history::{Earlier, reasons};
+use super::plan_text::{Outlook, as_json, as_text};
+use super::plugin_loading::drain_diagnostics;
 use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
-use super::{heard, print, print_data, warn};
+use super::terminal_output::{print, print_data, warn};
 use crate::backend::docker::{DockerError, EndpointError};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
@@ -21,7 +22,7 @@ use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 
-/// How many builds that came to a step are looked at for what has changed since.
+/// Builds that came to a step and are looked at for changes since then, at the most.
 const LOOKED_AT: usize = 5;
 
 /// Runs the command and returns the exit code.
@@ -53,13 +54,13 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
     };
     let Prepared { project, pipeline, plan, plugins, world, listener, backends, .. } = prepared;
     drop((plugins, world));
-    heard(listener).await;
+    drain_diagnostics(listener).await;
     let closed = close(backends).await;
     let outlooks = outlooks(decisions, &earlier_builds(&system.state.join("runs"), &project, &pipeline));
     if args.json {
         print_data(format!("{}\n", as_json(&pipeline, &plan, &outlooks)).as_bytes())?;
     } else {
-        print(&drawn(&pipeline, &plan, &outlooks))?;
+        print(&as_text(&pipeline, &plan, &outlooks))?;
     }
     closed.map(|()| 0)
 }

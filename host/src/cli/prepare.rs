@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::args::PipelineArgs;
 use super::config::Config;
 use super::error::CliError;
-use super::pipelines::{environment, pipelines, places};
-use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
+use super::pipelines::{environment, locate, pipelines};
+use super::plugin_loading::{Loaded, drain_diagnostics, host_context, load_plugins};
+use super::terminal_output::{to_stderr, warn};
 use crate::backend::Backends;
 use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
@@ -23,13 +24,12 @@ use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choos
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sys::{System, machine};
 
-/// How many of the same kind of warning are shown.
+/// Warnings of the same kind that are shown, at the most.
 const WARNINGS: usize = 10;
 
 /// A pipeline that can be run here, and what runs it.
 pub(super) struct Prepared {
     pub(super) project: PathBuf,
-    /// The pipeline's name.
     pub(super) pipeline: String,
     pub(super) plan: Plan,
     pub(super) plugins: Plugins,
@@ -49,7 +49,7 @@ impl Prepared {
         audit: Option<Audit>,
         verbose: bool,
     ) -> Result<Self, CliError> {
-        let (source, project) = places(args, system)?;
+        let (source, project) = locate(args, system)?;
         let config = Config::read(&system.config, &project)?;
         let run_id = Uuid::new_v4();
         let network = !(args.offline || config.offline);
@@ -57,7 +57,7 @@ impl Prepared {
         let (pipelines, backend) = pipelines(&source, &project, system, &open).await?;
         let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
 
-        let world = World { audit, ..world(system, Some(&project)) };
+        let world = World { audit, ..host_context(system, Some(&project)) };
         let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
         let runners = plugins.runners();
         let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
@@ -97,7 +97,7 @@ impl Prepared {
     pub(super) async fn close(self) -> Result<(), CliError> {
         let Self { plugins, world, listener, backends, .. } = self;
         drop((plugins, world));
-        heard(listener).await;
+        drain_diagnostics(listener).await;
         close(backends).await
     }
 
@@ -134,7 +134,7 @@ pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
     }
 }
 
-/// How an engine is found.
+/// Environment in which an engine is found.
 pub(super) fn reach(system: &System) -> Reach {
     Reach { env: system.env.clone(), home: system.home.clone() }
 }

@@ -7,16 +7,14 @@ use chrono::Utc;
 use super::args::WhyArgs;
 use super::error::CliError;
 use super::history::{Earlier, ago, reasons};
-use super::paragraph::paragraph;
-use super::print;
-use super::subcommand::alike;
+use super::suggest::similar;
+use super::terminal_output::print;
+use super::text::quoted_list;
+use super::wrap::wrap;
 use crate::cache::Verdict;
 use crate::pipeline::find_project;
 use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
 use crate::sys::System;
-
-/// How many steps a sentence names.
-const NAMED: usize = 5;
 
 /// Runs the command and returns the exit code.
 pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
@@ -49,7 +47,7 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
     let when = ago(run.header.started_at, Utc::now());
     let (how, reason) = became(step, run, outcome);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let mut text = paragraph("", &format!("`{step}` {how} in {which} of `{pipeline}`, {when}{reason}."));
+    let mut text = wrap("", &format!("`{step}` {how} in {which} of `{pipeline}`, {when}{reason}."));
     match run.decision(step) {
         Some(Decided { decision, at: then }) => {
             let earlier =
@@ -64,15 +62,15 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
                 Verdict::Never(_) => "The cache was not asked:\n",
             });
             for reason in reasons(&decision, then, earlier) {
-                text.push_str(&paragraph("  ", &reason));
+                text.push_str(&wrap("  ", &reason));
             }
         }
-        None => text.push_str(&paragraph("", &without_decision(step, run, outcome))),
+        None => text.push_str(&wrap("", &without_decision(step, run, outcome))),
     }
     print(&text)
 }
 
-/// What became of a step, and why if that is on record.
+/// Outcome of a step in words, and its reason if that is on record.
 fn became(step: &str, run: &Run, outcome: Outcome) -> (String, Option<String>) {
     let how = match outcome {
         Outcome::Failed { exit_code } => {
@@ -93,7 +91,7 @@ fn became(step: &str, run: &Run, outcome: Outcome) -> (String, Option<String>) {
     (how.to_owned(), None)
 }
 
-/// Why nothing was decided about a step.
+/// Reason that nothing was decided about a step.
 fn without_decision(step: &str, run: &Run, outcome: Outcome) -> String {
     match outcome {
         Outcome::SucceededBefore => {
@@ -104,7 +102,7 @@ fn without_decision(step: &str, run: &Run, outcome: Outcome) -> String {
             (State::Killed, _) => "hm was killed before it came to its turn.".to_owned(),
             (State::Ended { .. }, []) => "The build was stopped before it came to its turn.".to_owned(),
             (State::Ended { .. }, failed) => {
-                format!("These failed before it came to its turn: {}.", names(failed))
+                format!("These failed before it came to its turn: {}.", quoted_list(failed))
             }
         },
         _ => "The cache was not asked: the step has no cache policy, or `none`, or there was no cache."
@@ -140,14 +138,5 @@ fn near(typed: &str, known: &[String]) -> Vec<String> {
         key.contains(&lower) || lower.contains(&key)
     };
     let near: Vec<String> = known.iter().filter(partly).cloned().collect();
-    if near.is_empty() { alike(typed, known) } else { near }
-}
-
-/// Keys in a sentence, not more than it can carry.
-pub(super) fn names(keys: &[String]) -> String {
-    let named: Vec<String> = keys.iter().take(NAMED).map(|key| format!("`{key}`")).collect();
-    match keys.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
+    if near.is_empty() { similar(typed, known) } else { near }
 }

@@ -7,7 +7,7 @@ use hm_plugin_protocol::BuildEvent;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::host_functions::{EventSender, Role};
-use crate::plugin::{EVENT_CALL, Live, PluginFailure};
+use crate::plugin::{EVENT_CALL, PluginFailure, PluginInstance};
 
 /// Why there is no more output.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum FormatterError {
 /// Shows events until there are no more, and sends them `onward`. Tells `unheard` once nobody can hear of them any more, so that the build can
 /// end; a formatter that merely failed does not end it.
 pub(super) async fn show(
-    mut formatter: Live,
+    mut formatter: PluginInstance,
     mut events: mpsc::Receiver<BuildEvent>,
     onward: Option<EventSender>,
     unheard: oneshot::Sender<()>,
@@ -44,7 +44,7 @@ pub(super) async fn show(
 }
 
 async fn show_all(
-    formatter: &mut Live,
+    formatter: &mut PluginInstance,
     events: &mut mpsc::Receiver<BuildEvent>,
     onward: Option<&EventSender>,
 ) -> Result<(), FormatterError> {
@@ -70,7 +70,7 @@ async fn send(onward: Option<&EventSender>, event: BuildEvent) {
     }
 }
 
-async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {
+async fn flush(formatter: &mut PluginInstance) -> Result<(), FormatterError> {
     match formatter.role() {
         Role::Formatter(output) => Ok(output.flush().await?),
         _ => Ok(()),

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::exit;
 use crate::host_functions::{EventSender, Role};
-use crate::plugin::{Live, PluginFailure, Plugins, Start, hook_call};
+use crate::plugin::{InstanceSpec, PluginFailure, PluginInstance, Plugins, hook_call};
 
 /// How long a hook that hears of an event may take once the build was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ struct Hook {
     plugin: Arc<str>,
     specs: Vec<LifecycleHookSpec>,
     /// None once it is switched off.
-    live: Option<Live>,
+    live: Option<PluginInstance>,
     cancelled: Arc<AtomicBool>,
     was_too_late: bool,
 }
@@ -101,7 +101,7 @@ impl Hooks {
             match hooks.last_mut() {
                 Some(hook) if hook.plugin == plugin.name => hook.specs.push(spec.clone()),
                 _ => {
-                    let start = Start { cancelled: cancelled.clone(), ..Start::of(Role::Hook) };
+                    let start = InstanceSpec { cancelled: cancelled.clone(), ..InstanceSpec::of(Role::Hook) };
                     let live = Some(plugin.instance(start));
                     let (plugin, specs) = (plugin.name.clone(), vec![spec.clone()]);
                     let cancelled = cancelled.clone();
@@ -201,7 +201,7 @@ impl Hook {
         let (plugin, limits) = (self.plugin.clone(), hook_call(spec.timeout_ms));
         let input = HookEvent { event: event.clone(), phase };
         let answer = tokio::select! {
-            answer = live.ask("hm_hook_on_event", &input, &limits) => answer,
+            answer = live.call_json("hm_hook_on_event", &input, &limits) => answer,
             () = out_of_patience(&self.cancelled) => Err(PluginFailure::Call {
                 plugin: plugin.clone(),
                 export: "hm_hook_on_event",

@@ -11,9 +11,9 @@ mod run;
 mod simulation;
 mod step;
 
-pub use dispatcher::{Action, Dispatcher, Input, Manner, Outcome};
+pub use dispatcher::Manner;
 pub use formatter::FormatterError;
-pub use hooks::{HookStop, HookTrouble};
+pub use hooks::HookStop;
 pub use keeping::{Keeping, Kept, ON_ENGINE, Terms};
 pub use predict::predict;
 pub use run::{Build, Ended, Interrupt, run};

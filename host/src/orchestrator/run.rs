@@ -22,7 +22,7 @@ use super::step::{Done, Job, Settled};
 use crate::backend::{Backends, artifacts};
 use crate::host_functions::{EventSender, World};
 use crate::pipeline::Plan;
-use crate::plugin::{Live, Plugins};
+use crate::plugin::{PluginInstance, Plugins};
 use crate::record::Recorder;
 
 /// How many events may wait for the formatter before the steps have to.
@@ -49,7 +49,7 @@ pub struct Build {
     /// What is outside of the plugins.
     pub world: Arc<World>,
     /// Shows the events.
-    pub formatter: Live,
+    pub formatter: PluginInstance,
 }
 
 /// The user wants the build to stop.

@@ -26,7 +26,7 @@ use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict
 use crate::content::Produced;
 use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepTerms};
 use crate::pipeline::PlannedStep;
-use crate::plugin::{Plugin, PluginFailure, Start, executor_call, one_line};
+use crate::plugin::{InstanceSpec, Plugin, PluginFailure, executor_call, one_line};
 use crate::record::{Recorder, StepLog, read_log};
 
 /// What a step exits with when its time is over, as with `timeout(1)`.
@@ -202,10 +202,11 @@ impl Job {
         let cache = CacheDecision::Hit { tag: tag.clone() };
         let (nobody, _) = mpsc::channel(1);
         let role = Role::Executor(Box::new(self.context(&cache, nobody, None)));
-        let mut live = plugin.instance(Start { cancelled: self.cancelled.clone(), ..Start::of(role) });
+        let mut live =
+            plugin.instance(InstanceSpec { cancelled: self.cancelled.clone(), ..InstanceSpec::of(role) });
         let limits = executor_call(self.planned.timeout);
         let asked: Result<StepResult, PluginFailure> =
-            live.ask("hm_executor_run", &self.input(cache), &limits).await;
+            live.call_json("hm_executor_run", &self.input(cache), &limits).await;
         asked.is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag))
     }
 
@@ -232,10 +233,11 @@ impl Job {
             return ended(Outcome::Failed { exit_code: NOT_CLEARED, message: one_line(&error) });
         }
         let role = Role::Executor(Box::new(self.context(&cache, self.events.clone(), self.log())));
-        let mut live = plugin.instance(Start { cancelled: self.cancelled.clone(), ..Start::of(role) });
+        let mut live =
+            plugin.instance(InstanceSpec { cancelled: self.cancelled.clone(), ..InstanceSpec::of(role) });
         let timeout = self.planned.timeout;
         let result: Result<StepResult, PluginFailure> =
-            live.ask("hm_executor_run", &self.input(cache), &executor_call(timeout)).await;
+            live.call_json("hm_executor_run", &self.input(cache), &executor_call(timeout)).await;
         let (log, produced) = match live.role() {
             Role::Executor(step) => step.finish().await,
             _ => (None, Vec::new()),

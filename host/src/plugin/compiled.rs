@@ -15,8 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::compiler::MAX_ARTEFACT;
-use super::precompiled;
+use super::precompiled::{self, MAX_ARTEFACT};
 use crate::files::read_regular;
 
 type HmacSha256 = Hmac<Sha256>;
@@ -26,7 +25,7 @@ const KEY_LEN: usize = 32;
 
 /// A directory of compiled modules and the key that authenticates them.
 #[derive(Debug)]
-pub struct ModuleCache {
+pub(crate) struct ModuleCache {
     dir: PathBuf,
     key: Vec<u8>,
 }
@@ -36,7 +35,7 @@ impl ModuleCache {
     ///
     /// # Errors
     /// What the system says; also if either belongs to another user or could be changed by one.
-    pub fn open(dir: &Path, key: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, key: &Path) -> io::Result<Self> {
         private_dir(dir)?;
         let key_dir = key.parent().ok_or_else(|| io::Error::other("the key needs a directory"))?;
         fs::create_dir_all(key_dir)?;

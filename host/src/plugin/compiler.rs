@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::compiled::{ModuleCache, digest};
-use super::precompiled;
+use super::precompiled::{self, MAX_ARTEFACT};
 
 /// The argument that makes this program a compiler.
 const COMPILER: &str = "__compile";
@@ -20,31 +20,25 @@ const COMPILER: &str = "__compile";
 /// Address space of a compiler. A large honest module, such as a whole Python, takes less than half of it.
 const MEMORY: u64 = 4 << 30;
 
-/// No artefact is larger.
-pub(super) const MAX_ARTEFACT: usize = 1 << 30;
-
 /// Most of what a compiler says about a module that it refuses.
 const MAX_MESSAGE: u64 = 64 * 1024;
 
-/// Why there is no code.
+/// Error of a module that there is no code for.
 #[derive(Debug, thiserror::Error)]
-pub enum CompileError {
-    /// The module is not one that the ABI takes.
+pub(crate) enum CompileError {
+    /// A module that the ABI does not take.
     #[error(transparent)]
     Module(#[from] hm_abi::LoadError),
     /// The compiler ran into its limits, or died of something else.
     #[error("the module could not be compiled in {} GiB of memory: the compiler ended with {status}", MEMORY >> 30)]
-    Died {
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// There is no talking to the compiler.
+    Died { status: ExitStatus },
+    /// A compiler that there is no talking to.
     #[error("the compiler cannot be run")]
     Process(#[source] io::Error),
 }
 
 /// Turns modules into code.
-pub struct Compiler {
+pub(crate) struct Compiler {
     engine: Engine,
     program: PathBuf,
     cache: Option<ModuleCache>,
@@ -54,13 +48,13 @@ impl Compiler {
     /// A compiler for `engine`, whose process is `program`: this program, or another whose `main` begins with
     /// [`compiler_main`]. Without a cache, each module is compiled each time.
     #[must_use]
-    pub fn new(engine: Engine, program: PathBuf, cache: Option<ModuleCache>) -> Self {
+    pub(crate) fn new(engine: Engine, program: PathBuf, cache: Option<ModuleCache>) -> Self {
         Self { engine, program, cache }
     }
 
     /// The engine that all code is for.
     #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
@@ -68,7 +62,7 @@ impl Compiler {
     ///
     /// # Errors
     /// [`CompileError`]
-    pub async fn code(&self, wasm: &[u8], limits: &ModuleLimits) -> Result<Code, CompileError> {
+    pub(crate) async fn code(&self, wasm: &[u8], limits: &ModuleLimits) -> Result<Code, CompileError> {
         let digest = digest(wasm);
         if let Some(cache) = &self.cache
             && let Some(code) = cache.get(&self.engine, &digest, limits)

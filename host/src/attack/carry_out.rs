@@ -15,24 +15,24 @@ use hm_abi::{
 };
 
 use super::guests::{Guest, file};
-use super::{Attack, End, Seen};
+use super::{Attack, CallEnd, Observation};
 use crate::plugin::{CompileError, Compiler, one_line};
 
 /// In inputs, the port of the listener that nobody may reach.
 const PORT: &[u8] = b"{port}";
 
-/// Up to which number the neighbour adds: some milliseconds, so that it is interrupted now and then.
+/// Largest number that the neighbour adds: some milliseconds of work, so that it is interrupted now and then.
 const NUMBERS: u64 = 3_000_000;
 
-/// What one call of the neighbour may take. It is late only if somebody holds the thread.
+/// Limits of one call of the neighbour. It is late only if somebody holds the thread.
 const PATIENCE: CallLimits = CallLimits { fuel: 1_000_000_000, deadline: Duration::from_secs(5) };
 
 /// Most of an error or an output that is told.
-const TOLD: usize = 1000;
+const MAX_TEXT: usize = 1000;
 
-/// Why an attack cannot even begin.
+/// Error of an attack that cannot even begin.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum AttackError {
     /// No engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -56,13 +56,13 @@ pub enum Failure {
 /// Carries out an attack, and tells what was seen. `program` is this program, as [`Compiler::new`] wants it.
 ///
 /// # Errors
-/// [`Failure`], if it could not begin.
-pub async fn act(attack: &Attack, program: PathBuf) -> Result<Seen, Failure> {
+/// [`AttackError`], if it could not begin.
+pub(crate) async fn act(attack: &Attack, program: PathBuf) -> Result<Observation, AttackError> {
     let compiler = Compiler::new(Engine::new()?, program, None);
     let canary = TcpListener::bind("127.0.0.1:0")?;
     canary.set_nonblocking(true)?;
     let port = canary.local_addr()?.port().to_string();
-    let log = Arc::new(Mutex::new(Watched::default()));
+    let log = Arc::new(Mutex::new(LogWatch::default()));
     let options = options(attack, &log)?;
     let neighbour = load(&compiler, &file("neighbour"), &[], &ModuleLimits::standard()).await??;
 
@@ -75,11 +75,11 @@ pub async fn act(attack: &Attack, program: PathBuf) -> Result<Seen, Failure> {
     let (ends, neighbour) = tokio::join!(attacker, live(&neighbour, &over));
     let connections = std::iter::from_fn(|| canary.accept().ok()).count();
     let log = log.lock().unwrap_or_else(PoisonError::into_inner).trouble.take();
-    Ok(Seen { ends, neighbour: neighbour.err(), log, connections, memory: peak()? })
+    Ok(Observation { ends, neighbour: neighbour.err(), log, connections, memory: peak()? })
 }
 
 /// The limits that plugins have.
-fn options(attack: &Attack, log: &Arc<Mutex<Watched>>) -> Result<InstanceOptions, Failure> {
+fn options(attack: &Attack, log: &Arc<Mutex<LogWatch>>) -> Result<InstanceOptions, AttackError> {
     let mut options = InstanceOptions { log: watching(log), ..InstanceOptions::standard() };
     if !attack.hosts.is_empty() {
         let client = AllowedHostsClient::new(AllowedHosts::parse(attack.hosts)?, TlsRoots::only([])?);
@@ -89,12 +89,17 @@ fn options(attack: &Attack, log: &Arc<Mutex<Watched>>) -> Result<InstanceOptions
 }
 
 /// Loads the attacker and makes its calls.
-async fn assault(attack: &Attack, compiler: &Compiler, options: InstanceOptions, port: &[u8]) -> Vec<End> {
+async fn assault(
+    attack: &Attack,
+    compiler: &Compiler,
+    options: InstanceOptions,
+    port: &[u8],
+) -> Vec<CallEnd> {
     let limits = ModuleLimits { compile_time: attack.compile_time, ..ModuleLimits::standard() };
     let module = match load(compiler, &attack.module, &attack.links, &limits).await {
         Ok(Ok(module)) => module,
-        Ok(Err(error)) => return vec![End::new("load", &one_line(&error))],
-        Err(error) => return vec![End::new("load", &one_line(&error))],
+        Ok(Err(error)) => return vec![CallEnd::new("load", &one_line(&error))],
+        Err(error) => return vec![CallEnd::new("load", &one_line(&error))],
     };
     let mut instance = module.instance((), options);
     let limits = CallLimits { fuel: attack.fuel, deadline: attack.deadline };
@@ -117,8 +122,8 @@ async fn assault(attack: &Attack, compiler: &Compiler, options: InstanceOptions,
             }
         };
         ends.push(match result {
-            Ok(output) => End::new("ok", &String::from_utf8_lossy(&output)),
-            Err(error) => End::new(error.kind(), &told(&error)),
+            Ok(output) => CallEnd::new("ok", &String::from_utf8_lossy(&output)),
+            Err(error) => CallEnd::new(error.kind(), &told(&error)),
         });
     }
     ends
@@ -164,16 +169,16 @@ async fn check(neighbour: &mut Instance<()>, calls: u64) -> Result<(), String> {
     }
 }
 
-/// What the guest logs, and the first thing that was wrong with it.
+/// Lines that the guest logs, and the first thing that was wrong with them.
 #[derive(Default)]
-struct Watched {
+struct LogWatch {
     lines: usize,
     bytes: usize,
     trouble: Option<String>,
 }
 
 /// A sink that looks at each line as a terminal would.
-fn watching(log: &Arc<Mutex<Watched>>) -> LogSink {
+fn watching(log: &Arc<Mutex<LogWatch>>) -> LogSink {
     let log = Arc::clone(log);
     let limits = InstanceLimits::standard();
     LogSink::new(LogLevel::Debug, move |_, line| {
@@ -208,9 +213,9 @@ fn told(error: &CallError) -> String {
     }
 }
 
-impl End {
+impl CallEnd {
     fn new(kind: &str, text: &str) -> Self {
-        Self { kind: kind.to_owned(), text: text.chars().take(TOLD).collect() }
+        Self { kind: kind.to_owned(), text: text.chars().take(MAX_TEXT).collect() }
     }
 }
 

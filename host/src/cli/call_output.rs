@@ -1,4 +1,4 @@
-//! What `hm plugin call` shows: what the function answered, or why it did not, as text or as one object for programs; and what the
+//! Output of `hm plugin call`: the function's answer or its error, as text or as one object for programs, and everything that the
 //! module wrote meanwhile. The call itself is in `call`.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -13,31 +13,31 @@ use tokio::io::AsyncWrite;
 
 use super::args::CallArgs;
 use super::error::{CliError, FailedCall};
-use super::print_data;
+use super::terminal_output::print_data;
 use crate::host_functions::{Output, PluginState};
 use crate::plugin::{LoadError, one_line};
 
-/// How many functions an error lists, of those that there are.
-const NAMED: usize = 20;
+/// Functions that an error lists, at the most.
+const MAX_EXPORTS: usize = 20;
 
 /// Most bytes of what a module wrote to one stream that `--json` gives back.
-const MAX_WRITTEN: usize = 16 << 20;
+const MAX_CAPTURED: usize = 16 << 20;
 
-/// Where a module's writing goes: to our own streams, or, for `--json`, into fields of the object.
-pub(super) enum Written {
-    /// It is there already.
+/// Destination of a module's writing: our own streams, or, for `--json`, fields of the object.
+pub(super) enum OutputSink {
+    /// Our own streams, which have it already.
     Streams,
-    /// It is kept here: standard output, standard error.
-    Kept(Kept, Kept),
+    /// Standard output and standard error, kept here.
+    Captured(CapturedStream, CapturedStream),
 }
 
-impl Written {
-    /// Where it goes, and the streams that lead there.
+impl OutputSink {
+    /// The destination, and the streams that lead there.
     pub(super) fn new(args: &CallArgs) -> (Self, Output) {
         if args.json {
-            let (out, err) = (Kept::default(), Kept::default());
+            let (out, err) = (CapturedStream::default(), CapturedStream::default());
             let streams = Output::new((Box::pin(out.clone()), false), (Box::pin(err.clone()), false));
-            return (Self::Kept(out, err), streams);
+            return (Self::Captured(out, err), streams);
         }
         let terminal = io::stdout().is_terminal();
         let streams =
@@ -46,9 +46,9 @@ impl Written {
     }
 
     fn fields(self, object: &mut Value) {
-        let Self::Kept(out, err) = self else { return };
+        let Self::Captured(out, err) = self else { return };
         for (name, kept) in [("stdout", out), ("stderr", err)] {
-            let Bytes { kept, dropped } = std::mem::take(&mut *kept.lock());
+            let Capture { kept, dropped } = std::mem::take(&mut *kept.lock());
             let (text, encoding) = encoded(kept);
             object[name] = text.into();
             if let Some(encoding) = encoding {
@@ -63,24 +63,24 @@ impl Written {
 
 /// A stream that is kept, up to a limit; the rest is counted. Clones are the same stream.
 #[derive(Clone, Default)]
-pub(super) struct Kept(Arc<Mutex<Bytes>>);
+pub(super) struct CapturedStream(Arc<Mutex<Capture>>);
 
 #[derive(Default)]
-struct Bytes {
+struct Capture {
     kept: Vec<u8>,
     dropped: usize,
 }
 
-impl Kept {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Bytes> {
+impl CapturedStream {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Capture> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl AsyncWrite for Kept {
+impl AsyncWrite for CapturedStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut this = self.lock();
-        let (start, rest) = bytes.split_at(bytes.len().min(MAX_WRITTEN - this.kept.len()));
+        let (start, rest) = bytes.split_at(bytes.len().min(MAX_CAPTURED - this.kept.len()));
         this.kept.extend_from_slice(start);
         this.dropped += rest.len();
         Poll::Ready(Ok(bytes.len()))
@@ -101,31 +101,31 @@ pub(super) fn show(
     module: &Module<PluginState>,
     result: Result<Vec<u8>, CallError>,
     report: &Report,
-    written: Written,
+    sink: OutputSink,
 ) -> Result<u8, CliError> {
     let failed = |source| {
         CliError::from(Box::new(FailedCall {
             file: args.file.clone(),
             export: args.export.clone(),
-            exports: named(module),
+            exports: export_names(module),
             source,
         }))
     };
     match result {
         Ok(output) if args.json => {
             let (output, encoding) = encoded(output);
-            let mut object = json!({"ok": true, "output": output, "report": used(report)});
+            let mut object = json!({"ok": true, "output": output, "report": usage_json(report)});
             if let Some(encoding) = encoding {
                 object["encoding"] = encoding.into();
             }
-            written.fields(&mut object);
-            answer(&object)
+            sink.fields(&mut object);
+            print_line(&object)
         }
         Ok(output) => print_data(&output),
         Err(error) if args.json => {
-            let mut object = json!({"ok": false, "error": said(&error), "report": used(report)});
-            written.fields(&mut object);
-            answer(&object)?;
+            let mut object = json!({"ok": false, "error": error_json(&error), "report": usage_json(report)});
+            sink.fields(&mut object);
+            print_line(&object)?;
             Ok(failed(error).exit_code())
         }
         Err(error) => Err(failed(error)),
@@ -138,13 +138,13 @@ pub(super) fn show_not_loaded(args: &CallArgs, error: LoadError) -> Result<u8, C
         return Err(error.into());
     }
     let said = json!({"kind": "load", "message": one_line(&error)});
-    answer(&json!({"ok": false, "error": said}))?;
+    print_line(&json!({"ok": false, "error": said}))?;
     Ok(CliError::Load(error).exit_code())
 }
 
 /// The functions of a module, the first of them.
-fn named(module: &Module<PluginState>) -> Vec<String> {
-    let mut names: Vec<String> = module.exports().take(NAMED).map(str::to_owned).collect();
+fn export_names(module: &Module<PluginState>) -> Vec<String> {
+    let mut names: Vec<String> = module.exports().take(MAX_EXPORTS).map(str::to_owned).collect();
     let more = module.exports().count() - names.len();
     if more > 0 {
         names.push(format!("and {more} more"));
@@ -152,7 +152,7 @@ fn named(module: &Module<PluginState>) -> Vec<String> {
     names
 }
 
-/// Bytes as JSON has them, and how, if not as they are.
+/// Capture as JSON has them, and how, if not as they are.
 fn encoded(bytes: Vec<u8>) -> (String, Option<&'static str>) {
     match String::from_utf8(bytes) {
         Ok(text) => (text, None),
@@ -161,7 +161,7 @@ fn encoded(bytes: Vec<u8>) -> (String, Option<&'static str>) {
 }
 
 /// An error of a call, for programs.
-fn said(error: &CallError) -> Value {
+fn error_json(error: &CallError) -> Value {
     let mut object = json!({"kind": error.kind(), "message": one_line(error)});
     match error {
         CallError::Guest { code, .. } | CallError::Exit { code, .. } => object["code"] = (*code).into(),
@@ -173,8 +173,8 @@ fn said(error: &CallError) -> Value {
     object
 }
 
-/// What a call has used, for programs.
-fn used(report: &Report) -> Value {
+/// Report of a call, for programs.
+fn usage_json(report: &Report) -> Value {
     json!({
         "fuel_used": report.fuel_used,
         "wall_ms": u64::try_from(report.wall.as_millis()).unwrap_or(u64::MAX),
@@ -186,8 +186,8 @@ fn used(report: &Report) -> Value {
     })
 }
 
-/// Prints an object on a line. It is written as it is made: as text it may be six times as long as the output in it.
-fn answer(object: &Value) -> Result<u8, CliError> {
+/// Prints an object on a line. It is sink as it is made: as text it may be six times as long as the output in it.
+fn print_line(object: &Value) -> Result<u8, CliError> {
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     serde_json::to_writer(&mut stdout, object)
         .map_err(std::io::Error::from)

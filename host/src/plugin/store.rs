@@ -7,26 +7,26 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::lock::{LOCK_FILE, Lock, LockError, Locked};
-use super::terms::FOLDER;
+use super::lock::{LOCK_FILE, LockEntry, LockError, LockFile};
+use super::trust::FOLDER;
 use crate::files::{remove_if_there, write_atomically};
 
 /// The file that whoever changes anything holds locked.
 const TURN: &str = ".plugins.turn";
 
 /// The right to change the user's plugins; other `hm` wait until it is dropped.
-pub struct Register {
+pub(crate) struct PluginStore {
     config: PathBuf,
-    lock: Lock,
+    lock: LockFile,
     _turn: File,
 }
 
-impl Register {
+impl PluginStore {
     /// Waits until it is our turn. `config` is the user's configuration folder.
     ///
     /// # Errors
     /// [`LockError`], which names the file.
-    pub fn open(config: &Path) -> Result<Self, LockError> {
+    pub(crate) fn open(config: &Path) -> Result<Self, LockError> {
         let path = config.join(TURN);
         let turn = fs::create_dir_all(config.join(FOLDER))
             .and_then(|()| {
@@ -34,12 +34,12 @@ impl Register {
             })
             .and_then(|turn| turn.lock().map(|()| turn))
             .map_err(|source| LockError::Write { path, source })?;
-        Ok(Self { lock: Lock::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
+        Ok(Self { lock: LockFile::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
     }
 
-    /// Where a plugin of this name is installed.
+    /// File of a plugin of this name, once it is installed.
     #[must_use]
-    pub fn path(config: &Path, name: &str) -> PathBuf {
+    pub(crate) fn path(config: &Path, name: &str) -> PathBuf {
         config.join(FOLDER).join(format!("{name}.wasm"))
     }
 
@@ -47,11 +47,11 @@ impl Register {
     ///
     /// # Errors
     /// [`LockError`]; what was there before is then still there.
-    pub fn install(
+    pub(crate) fn install(
         mut self,
-        mut new: Locked,
+        mut new: LockEntry,
         wasm: &[u8],
-        former: Option<&Locked>,
+        former: Option<&LockEntry>,
     ) -> Result<PathBuf, LockError> {
         new.installed = true;
         new.trusted = self.lock.of(&new.sha256).is_some_and(|same| same.trusted);
@@ -78,7 +78,7 @@ impl Register {
     ///
     /// # Errors
     /// [`LockError`]
-    pub fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
+    pub(crate) fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
         let write = |source| LockError::Write { path: path.into(), source };
         let there = remove_if_there(path).map_err(write)? | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);
@@ -90,7 +90,7 @@ impl Register {
     ///
     /// # Errors
     /// [`LockError`]
-    pub fn trust(mut self, mut new: Locked) -> Result<(), LockError> {
+    pub(crate) fn trust(mut self, mut new: LockEntry) -> Result<(), LockError> {
         new.trusted = true;
         new.installed = self.lock.of(&new.sha256).is_some_and(|same| same.installed);
         self.lock.put(new);
@@ -101,7 +101,7 @@ impl Register {
     ///
     /// # Errors
     /// [`LockError`]
-    pub fn revoke(mut self, name: &str, digest: Option<&str>) -> Result<usize, LockError> {
+    pub(crate) fn revoke(mut self, name: &str, digest: Option<&str>) -> Result<usize, LockError> {
         let mut revoked = 0;
         self.lock.retain(|entry| {
             if entry.trusted && (entry.name == name || Some(entry.sha256.as_str()) == digest) {
@@ -115,7 +115,7 @@ impl Register {
     }
 
     /// Marks entries of a name as no longer installed; those that nothing else needs go.
-    fn uninstalled(&mut self, name: &str, which: impl Fn(&Locked) -> bool) {
+    fn uninstalled(&mut self, name: &str, which: impl Fn(&LockEntry) -> bool) {
         self.lock.retain(|entry| {
             if entry.name == name && which(entry) {
                 entry.installed = false;
@@ -133,22 +133,22 @@ impl Register {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, digit: &str) -> Locked {
-        Locked { name: name.into(), sha256: digit.repeat(64), ..Locked::default() }
+    fn entry(name: &str, digit: &str) -> LockEntry {
+        LockEntry { name: name.into(), sha256: digit.repeat(64), ..LockEntry::default() }
     }
 
     /// Name, first digit and use of all entries, and the content of the plugin's file.
     fn state(config: &Path) -> (Vec<String>, Option<String>) {
-        let lock = Lock::read(&config.join(LOCK_FILE)).expect("a lock file");
+        let lock = LockFile::read(&config.join(LOCK_FILE)).expect("a lock file");
         let entries = lock.named("x").map(|e| {
             let marks = [("i", e.installed), ("t", e.trusted)].map(|(mark, is)| if is { mark } else { "" });
             format!("{}{}", &e.sha256[..1], marks.concat())
         });
-        (entries.collect(), fs::read_to_string(Register::path(config, "x")).ok())
+        (entries.collect(), fs::read_to_string(PluginStore::path(config, "x")).ok())
     }
 
-    fn open(config: &Path) -> Register {
-        Register::open(config).expect("our turn")
+    fn open(config: &Path) -> PluginStore {
+        PluginStore::open(config).expect("our turn")
     }
 
     #[test]
@@ -158,13 +158,13 @@ mod tests {
         open(config).install(entry("x", "1"), b"one", None).expect("installed");
         assert_eq!(state(config), (vec!["1i".into()], Some("one".into())));
         open(config).trust(entry("x", "1")).expect("trusted");
-        let former = Lock::read(&config.join(LOCK_FILE)).expect("a lock file").installed("x").cloned();
+        let former = LockFile::read(&config.join(LOCK_FILE)).expect("a lock file").installed("x").cloned();
         open(config).install(entry("x", "2"), b"two", former.as_ref()).expect("installed");
         assert_eq!(state(config), (vec!["1t".into(), "2i".into()], Some("two".into())));
         let changed = open(config).install(entry("x", "3"), b"three", former.as_ref());
         assert!(matches!(changed, Err(LockError::Changed { .. })));
         open(config).install(entry("x", "2"), b"two", None).expect("the same again");
-        let path = Register::path(config, "x");
+        let path = PluginStore::path(config, "x");
         assert!(open(config).remove("x", &path).expect("removed"));
         assert_eq!(state(config), (vec!["1t".into()], None));
         assert!(!open(config).remove("x", &path).expect("nothing"));
@@ -177,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let config = dir.path();
         open(config).install(entry("x", "1"), b"one", None).expect("installed");
-        let path = Register::path(config, "y");
+        let path = PluginStore::path(config, "y");
         fs::create_dir_all(path.join("in the way")).expect("a directory");
         let before = fs::read(config.join(LOCK_FILE)).expect("a lock file");
         let refused = open(config).install(entry("y", "2"), b"two", None);

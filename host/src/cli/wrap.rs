@@ -5,7 +5,7 @@ pub(super) const COLUMNS: usize = 80;
 
 /// A text in lines of up to [`COLUMNS`] columns, each ended, the first of them behind `first` and the others behind as many spaces. What
 /// is too long for a line of its own is cut.
-pub(super) fn paragraph(first: &str, text: &str) -> String {
+pub(super) fn wrap(first: &str, text: &str) -> String {
     let indent = first.chars().count();
     let room = COLUMNS.saturating_sub(indent).max(1);
     let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
@@ -58,12 +58,12 @@ mod tests {
 
     #[test]
     fn lines_fit_and_nothing_is_lost() {
-        assert_eq!(paragraph("", "a  b\nc"), "a b c\n");
-        assert_eq!(paragraph("  ", ""), "\n");
+        assert_eq!(wrap("", "a  b\nc"), "a b c\n");
+        assert_eq!(wrap("  ", ""), "\n");
         let words = "the-word ".repeat(20);
         let long = "x".repeat(200);
         for text in [words.as_str(), &long, &format!("{words}{long} end"), "ä€ ".repeat(90).as_str()] {
-            let shown = paragraph("  - ", text);
+            let shown = wrap("  - ", text);
             for (number, line) in shown.lines().enumerate() {
                 assert!(line.chars().count() <= COLUMNS, "{line}");
                 assert!(line.starts_with(if number == 0 { "  - " } else { "    " }), "{line}");
@@ -72,10 +72,10 @@ mod tests {
             assert_eq!(all(&shown), format!("-{}", all(text)));
         }
         for filling in 60..80 {
-            let shown = paragraph("", &format!("{}, 20 s ago, and more", "a".repeat(filling)));
+            let shown = wrap("", &format!("{}, 20 s ago, and more", "a".repeat(filling)));
             assert!(shown.contains("20 s ago,"), "{shown}");
         }
-        assert_eq!(paragraph("", &format!("{} b", "a".repeat(78))), format!("{} b\n", "a".repeat(78)));
-        assert_eq!(paragraph("", &format!("{} b", "a".repeat(79))), format!("{}\nb\n", "a".repeat(79)));
+        assert_eq!(wrap("", &format!("{} b", "a".repeat(78))), format!("{} b\n", "a".repeat(78)));
+        assert_eq!(wrap("", &format!("{} b", "a".repeat(79))), format!("{}\nb\n", "a".repeat(79)));
     }
 }

@@ -1,10 +1,10 @@
-//! On which terms plugins are let in: where their files are, what lock files and `plugins.toml` say, and so whether a file may be loaded
+//! Trust in plugins: where their files are, what lock files and `plugins.toml` say, and so whether a file may be loaded
 //! at all, which is decided by its bytes alone, and what it is granted then.
 
 use std::path::{Path, PathBuf};
 
-use super::lock::{LOCK_FILE, Lock, LockError, Locked};
-use super::settings::{Setting, Settings, SettingsError};
+use super::lock::{LOCK_FILE, LockEntry, LockError, LockFile};
+use super::settings::{PluginSettings, Settings, SettingsError};
 use super::{LoadError, Origin};
 use crate::host_functions::Grants;
 
@@ -14,47 +14,47 @@ const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 /// The folder of plugins, below those of the user and of the project.
 pub(super) const FOLDER: &str = "plugins";
 
-/// What the user and the project say about plugins, read once for a start.
+/// Decisions of the user and the project about plugins, read once for a start.
 #[derive(Debug, Clone, Default)]
-pub struct Terms {
+pub(crate) struct Trust {
     /// The user's configuration folder, `$XDG_CONFIG_HOME/harmont`.
     config: PathBuf,
     /// The project's folders, of which the first counts most.
     project: Vec<PathBuf>,
-    /// What the user has let in.
-    pub lock: Lock,
-    /// What the project has pinned, with the file that says so.
-    pins: Vec<(PathBuf, Lock)>,
-    /// What `plugins.toml` says.
+    /// Plugins that the user has installed or trusts.
+    pub lock: LockFile,
+    /// Plugins that the project has pinned, with the file that says so.
+    pins: Vec<(PathBuf, LockFile)>,
+    /// Settings in `plugins.toml`.
     pub settings: Settings,
 }
 
-/// Why it is not known what plugins may do.
+/// Error that leaves open what plugins may do.
 #[derive(Debug, thiserror::Error)]
-pub enum TermsError {
+pub(crate) enum TrustError {
     /// A lock file cannot be used.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    LockFile(#[from] LockError),
     /// A `plugins.toml` cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 }
 
-impl Terms {
+impl Trust {
     /// Reads lock files and settings: those in the user's folder `config`, and those of a project.
     ///
     /// # Errors
     /// [`TermsError`], which names the file.
-    pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, TermsError> {
+    pub(crate) fn read(config: &Path, project: Option<&Path>) -> Result<Self, TrustError> {
         let folders = |project: &Path| FOLDERS.map(|folder| project.join(folder)).to_vec();
         let folders = project.map(folders).unwrap_or_default();
         let pins =
-            project.into_iter().flat_map(|project| FOLDERS.map(|folder| Lock::read_in(project, folder)));
+            project.into_iter().flat_map(|project| FOLDERS.map(|folder| LockFile::read_in(project, folder)));
         let pins = pins.collect::<Result<_, _>>()?;
         Ok(Self {
             config: config.into(),
             project: folders,
-            lock: Lock::read(&config.join(LOCK_FILE))?,
+            lock: LockFile::read(&config.join(LOCK_FILE))?,
             pins,
             settings: Settings::read(config, project)?,
         })
@@ -62,7 +62,7 @@ impl Terms {
 
     /// The files of plugins: the user's first, each folder's in order.
     #[must_use]
-    pub fn files(&self) -> Vec<Origin> {
+    pub(crate) fn files(&self) -> Vec<Origin> {
         let mut files: Vec<_> = wasm_files(&self.config.join(FOLDER)).into_iter().map(Origin::User).collect();
         for folder in &self.project {
             files.extend(wasm_files(&folder.join(FOLDER)).into_iter().map(Origin::Project));
@@ -70,7 +70,7 @@ impl Terms {
         files
     }
 
-    /// What a plugin with these bytes is granted, whose name is that of its file, or what it says itself. None stands for all that it
+    /// Grants of a plugin with these bytes, whose name is that of its file, or what it says itself. None stands for all that it
     /// asks for.
     ///
     /// # Errors
@@ -106,11 +106,16 @@ impl Terms {
         }
     }
 
-    /// What `plugins.toml` says about a plugin; its grants, too, only as far as a pin of the project's allows them.
+    /// Settings for a plugin in `plugins.toml`; its grants, too, only as far as a pin of the project's allows them.
     ///
     /// # Errors
     /// [`LoadError::Pinned`]
-    pub(super) fn setting(&self, origin: &Origin, name: &str, digest: &str) -> Result<Setting, LoadError> {
+    pub(super) fn setting(
+        &self,
+        origin: &Origin,
+        name: &str,
+        digest: &str,
+    ) -> Result<PluginSettings, LoadError> {
         let mut setting = self.settings.of(name);
         if let Some(pin) = self.check_pins(origin, name, digest)? {
             setting
@@ -123,19 +128,19 @@ impl Terms {
 
     /// The same, with the user's lock file read anew.
     pub(super) fn again(&self) -> Result<Self, LockError> {
-        Ok(Self { lock: Lock::read(&self.config.join(LOCK_FILE))?, ..self.clone() })
+        Ok(Self { lock: LockFile::read(&self.config.join(LOCK_FILE))?, ..self.clone() })
     }
 
     /// The pin of a plugin, if it is one of the project's and that has pinned it.
     ///
     /// # Errors
     /// [`LoadError::Pinned`], if the project has pinned something else under its name.
-    pub fn check_pins(
+    pub(crate) fn check_pins(
         &self,
         origin: &Origin,
         name: &str,
         digest: &str,
-    ) -> Result<Option<&Locked>, LoadError> {
+    ) -> Result<Option<&LockEntry>, LoadError> {
         let Origin::Project(path) = origin else { return Ok(None) };
         if let Some(pin) = self.pins.iter().find_map(|(_, pins)| pins.of(digest)) {
             return Ok(Some(pin));
@@ -149,9 +154,9 @@ impl Terms {
     }
 }
 
-/// What a plugin is called as long as it may not say so itself: its file, without the ending.
+/// Name of a plugin as long as it may not say its own: its file, without the ending.
 #[must_use]
-pub fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -177,7 +182,7 @@ mod tests {
         entries.collect()
     }
 
-    fn terms(user: &str, pins: &str, settings: &str) -> Terms {
+    fn trust(user: &str, pins: &str, settings: &str) -> Trust {
         let dir = tempfile::tempdir().expect("a directory");
         let (config, project) = (dir.path().join("config"), dir.path().join("project"));
         std::fs::create_dir_all(&config).expect("a directory");
@@ -189,12 +194,12 @@ mod tests {
         ] {
             std::fs::write(path, text).expect("a file");
         }
-        Terms::read(&config, Some(&project)).expect("terms")
+        Trust::read(&config, Some(&project)).expect("trust")
     }
 
     /// The functions that are granted, or why it must not run.
-    fn granted(terms: &Terms, origin: &Origin, name: &str, digit: &str) -> String {
-        match terms.grants(origin, name, &digit.repeat(64)) {
+    fn granted(trust: &Trust, origin: &Origin, name: &str, digit: &str) -> String {
+        match trust.grants(origin, name, &digit.repeat(64)) {
             Ok(None) => "all".into(),
             Ok(Some(grants)) => grants.functions.into_iter().collect::<Vec<_>>().join(" "),
             Err(LoadError::Disabled { .. }) => "disabled".into(),
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn grants_go_with_the_digest_and_the_origin() {
         let (user, project) = (Origin::User("u.wasm".into()), Origin::Project("p.wasm".into()));
-        let terms = terms(&lock(&[("x", "1", "'hm_log'")]), "", "[plugin.off]\nenabled = false\n");
+        let trust = trust(&lock(&[("x", "1", "'hm_log'")]), "", "[plugin.off]\nenabled = false\n");
         for (origin, name, digit, expected) in [
             (&Origin::BuiltIn, "local", "9", "all"),
             (&Origin::BuiltIn, "off", "9", "disabled"),
@@ -221,16 +226,16 @@ mod tests {
             (&project, "x", "2", "not trusted"),
             (&project, "y", "2", "not trusted"),
         ] {
-            assert_eq!(granted(&terms, origin, name, digit), expected, "{origin:?} {name} {digit}");
+            assert_eq!(granted(&trust, origin, name, digit), expected, "{origin:?} {name} {digit}");
         }
     }
 
     #[test]
     fn what_is_only_installed_is_not_trusted_in_projects() {
         let installed = lock(&[("x", "1", "'hm_log'")]).replace("trusted = true", "trusted = false");
-        let terms = terms(&installed, "", "");
-        assert_eq!(granted(&terms, &Origin::Project("p.wasm".into()), "x", "1"), "not trusted");
-        assert_eq!(granted(&terms, &Origin::User("u.wasm".into()), "x", "1"), "hm_log");
+        let trust = trust(&installed, "", "");
+        assert_eq!(granted(&trust, &Origin::Project("p.wasm".into()), "x", "1"), "not trusted");
+        assert_eq!(granted(&trust, &Origin::User("u.wasm".into()), "x", "1"), "hm_log");
     }
 
     #[test]
@@ -242,13 +247,13 @@ mod tests {
             ("y", "3", "'hm_log'"),
             ("z", "4", "'hm_log'"),
         ]);
-        let terms = terms(&user, &pins, "");
+        let trust = trust(&user, &pins, "");
         for (name, digit, expected) in
             [("x", "1", "hm_log"), ("y", "2", "pinned"), ("z", "4", "not trusted"), ("z", "5", "pinned")]
         {
-            assert_eq!(granted(&terms, &project, name, digit), expected, "{name} {digit}");
+            assert_eq!(granted(&trust, &project, name, digit), expected, "{name} {digit}");
         }
         let elsewhere = Origin::User("u.wasm".into());
-        assert_eq!(granted(&terms, &elsewhere, "y", "2"), "hm_log", "pins are for the project's own");
+        assert_eq!(granted(&trust, &elsewhere, "y", "2"), "hm_log", "pins are for the project's own");
     }
 }

@@ -3,18 +3,18 @@
 use hm_plugin_protocol::CommandStep;
 use serde_json::{Value, json};
 
-use super::paragraph::paragraph;
-use super::why::names;
+use super::text::quoted_list;
+use super::wrap::wrap;
 use crate::cache::{Decision, Verdict};
 use crate::pipeline::{Plan, PlannedStep};
 
 /// Steps that are further down are not moved further to the right, but say what they build in.
 const MAX_DEPTH: usize = 10;
 
-/// How many reasons are shown of a step.
+/// Reasons that are shown of a step, at the most.
 const REASONS: usize = 5;
 
-/// What the cache will say of a step.
+/// Prediction of the cache's decision about a step.
 pub(super) struct Outlook {
     pub(super) decision: Decision,
     pub(super) reasons: Vec<String>,
@@ -31,8 +31,8 @@ impl Outlook {
 }
 
 /// The plan for a person. There is an outlook for each step.
-pub(super) fn drawn(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> String {
-    let mut text = paragraph("", &title(pipeline, plan, outlooks));
+pub(super) fn as_text(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> String {
+    let mut text = wrap("", &title(pipeline, plan, outlooks));
     // For each segment, the steps that nothing in it leads to.
     let mut heads = vec![Vec::new(); plan.waits().len() + 1];
     for (number, planned) in plan.steps().iter().enumerate() {
@@ -69,7 +69,7 @@ fn title(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> String {
     format!("`{pipeline}`: {steps}, {hits} in the cache")
 }
 
-/// What a step builds in, if no wait is between them.
+/// The step that this one builds in, if no wait is between them.
 fn parent_here<'a>(plan: &'a Plan, planned: &PlannedStep) -> Option<&'a PlannedStep> {
     planned.parent.map(|parent| &plan.steps()[parent]).filter(|parent| parent.segment == planned.segment)
 }
@@ -88,17 +88,17 @@ fn step(plan: &Plan, planned: &PlannedStep, outlook: &Outlook, depth: usize, mar
     if !planned.depends_on.is_empty() {
         let needed: Vec<String> =
             planned.depends_on.iter().map(|&needed| plan.steps()[needed].step.key.clone()).collect();
-        head.push_str(&format!(" after {}", names(&needed)));
+        head.push_str(&format!(" after {}", quoted_list(&needed)));
     }
     let indent = "  ".repeat(depth.min(MAX_DEPTH));
     let first = format!("{indent}{mark} ");
     match &outlook.reasons[..] {
-        [] => paragraph(&first, &format!("{head}: {}", outlook.word())),
-        [only] => paragraph(&first, &format!("{head}: {}, {only}", outlook.word())),
+        [] => wrap(&first, &format!("{head}: {}", outlook.word())),
+        [only] => wrap(&first, &format!("{head}: {}, {only}", outlook.word())),
         several => {
-            let mut text = paragraph(&first, &format!("{head}: {}", outlook.word()));
+            let mut text = wrap(&first, &format!("{head}: {}", outlook.word()));
             for reason in several.iter().take(REASONS) {
-                text.push_str(&paragraph(&format!("{indent}      "), reason));
+                text.push_str(&wrap(&format!("{indent}      "), reason));
             }
             if let Some(more) = several.len().checked_sub(REASONS).filter(|more| *more > 0) {
                 text.push_str(&format!("{indent}      and {more} more\n"));
@@ -137,7 +137,7 @@ pub(super) fn as_json(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> Valu
 mod tests {
     use super::*;
     use crate::cache::{Missing, Never};
-    use crate::cli::paragraph::COLUMNS;
+    use crate::cli::wrap::COLUMNS;
     use crate::pipeline::sketch;
 
     fn outlooks(plan: &Plan) -> Vec<Outlook> {
@@ -178,7 +178,7 @@ mod tests {
 -- wait, also after a failure --
 - i (local): not cached, it has no cache policy
 ";
-        assert_eq!(drawn("p", &plan, &outlooks(&plan)), expected);
+        assert_eq!(as_text("p", &plan, &outlooks(&plan)), expected);
         let json = as_json("p", &plan, &outlooks(&plan));
         assert_eq!(json["steps"][6]["builds_in"], "e");
         assert_eq!(json["steps"][7]["depends_on"], json!(["c", "f"]));
@@ -194,7 +194,7 @@ mod tests {
         for text in [format!("s0{deep}"), format!("s0{chain}"), format!("s0{wide} {}{join}", "k".repeat(300))]
         {
             let plan = sketch::plan(&text).expect("a plan");
-            let drawn = drawn("p", &plan, &outlooks(&plan));
+            let drawn = as_text("p", &plan, &outlooks(&plan));
             assert!(drawn.lines().count() > plan.steps().len());
             for line in drawn.lines() {
                 assert!(line.chars().count() <= COLUMNS, "{line}");

@@ -1,4 +1,4 @@
-//! What a plugin provides, asks for and may do, in words for whoever decides about it. Nothing is decided here.
+//! Words about a plugin for whoever decides about it: what it provides, asks for and may do. Nothing is decided here.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,13 +6,13 @@ use std::fmt::Write;
 use hm_plugin_protocol::PluginManifest;
 
 use crate::host_functions::{Grant, Reach, TABLE};
-use crate::plugin::{Locked, provided};
+use crate::plugin::{LockEntry, provided};
 
 /// Most characters of a description.
 const DESCRIPTION: usize = 300;
 
 /// All that somebody who lets a plugin in should know: what it is, what it provides, what it asks for, what it will be denied.
-pub(super) fn introduction(manifest: &PluginManifest, new: &Locked, undeclared: &[String]) -> String {
+pub(super) fn introduction(manifest: &PluginManifest, new: &LockEntry, undeclared: &[String]) -> String {
     let mut text = format!("{} {}\n", new.name, new.version);
     let provides: Vec<&str> = new.provides.iter().map(String::as_str).collect();
     for (label, value) in [
@@ -37,8 +37,8 @@ pub(super) fn introduction(manifest: &PluginManifest, new: &Locked, undeclared: 
     text
 }
 
-/// What a new version wants beyond an old one, and what it wants no more; and whether it wants more.
-pub(super) fn difference(old: &Locked, new: &Locked) -> (String, bool) {
+/// Words for the things that a new version wants beyond an old one or no more; and true if it wants more.
+pub(super) fn difference(old: &LockEntry, new: &LockEntry) -> (String, bool) {
     let mut text = String::new();
     let mut wider = false;
     let mut compare =
@@ -89,7 +89,7 @@ pub(super) fn reach(entry: &str) -> String {
     format!("{}: {}", plain(entry), meaning(entry))
 }
 
-/// What an entry of `allowed_hosts` opens.
+/// Meaning of an entry of `allowed_hosts`.
 pub(super) fn meaning(entry: &str) -> String {
     match Reach::parse(entry) {
         Reach::Socket(_) => "connections to that socket of this machine".into(),
@@ -132,7 +132,7 @@ pub(super) fn line(text: &str) -> String {
     line
 }
 
-/// What a manifest provides, for people.
+/// Things that a manifest provides, for people.
 pub(super) fn provides(manifest: &PluginManifest) -> Vec<String> {
     manifest.capabilities.iter().map(provided).collect()
 }
@@ -167,8 +167,9 @@ mod tests {
 
     #[test]
     fn only_what_needs_a_grant_is_more() {
-        let old = Locked { functions: set(&["hm_log"]), reach: set(&["a.example"]), ..Locked::default() };
-        let wider = |change: fn(&mut Locked)| {
+        let old =
+            LockEntry { functions: set(&["hm_log"]), reach: set(&["a.example"]), ..LockEntry::default() };
+        let wider = |change: fn(&mut LockEntry)| {
             let mut new = old.clone();
             change(&mut new);
             difference(&old, &new).1
@@ -180,7 +181,7 @@ mod tests {
         assert!(wider(|new| new.reach = set(&["b.example"])));
         assert!(wider(|new| new.provides = set(&["command x"])));
         assert!(wider(|new| new.by_name = set(&["keyring:x"])));
-        let (words, _) = difference(&old, &Locked { reach: set(&["b.example"]), ..old.clone() });
+        let (words, _) = difference(&old, &LockEntry { reach: set(&["b.example"]), ..old.clone() });
         assert!(
             words.contains(
                 "What it asks to reach now, and did not before:\n  - b.example: HTTPS to exactly that\n"

@@ -1,4 +1,4 @@
-//! What is known of one plugin, for `hm plugin info`: what it provides, what it asks for and what came of that. The fields are
+//! Everything known of one plugin, for `hm plugin info`: what it provides, what it asks for and what came of that. The fields are
 //! documented in docs/plugins.md.
 
 use std::collections::BTreeMap;
@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::plugin_install::kv_file;
-use super::plugin_words::{line, meaning, plain, provides};
+use super::plugin_text::{line, meaning, plain, provides};
 use crate::host_functions::{Decision, TABLE};
 use crate::plugin::{Conflict, EVENT_CALL, LimitSettings, Plugin, executor_call, may_be_secret};
 
-/// One plugin.
+/// Facts about one plugin, in the order in which they are shown.
 #[derive(Debug, Serialize)]
-pub(super) struct Known {
+pub(super) struct PluginInfo {
     name: String,
     state: &'static str,
     version: String,
@@ -62,7 +62,7 @@ struct Effective {
     timeout_seconds: Option<u64>,
 }
 
-impl Known {
+impl PluginInfo {
     /// `conflicts`: those that there are between any plugins.
     pub(super) fn of(plugin: &Plugin, state: &'static str, config: &Path, conflicts: &[Conflict]) -> Self {
         let (manifest, setting, imports) = (&plugin.manifest, &plugin.setting, plugin.imports());
@@ -80,9 +80,8 @@ impl Known {
             allowed: allowed.contains(&entry.as_str()),
         });
         let stored = Some(kv_file(config, &plugin.name)).filter(|path| path.exists());
-        let conflicts = conflicts
-            .iter()
-            .filter(|conflict| conflict.claimants.iter().any(|claimant| claimant.name == plugin.name));
+        let conflicts =
+            conflicts.iter().filter(|conflict| conflict.claims.iter().any(|claim| claim.name == plugin.name));
         Self {
             name: manifest.name.clone(),
             state,
@@ -122,7 +121,7 @@ impl Effective {
 }
 
 impl Function {
-    /// What came of it, for people.
+    /// State of the grant, for people.
     fn state(&self) -> &'static str {
         match (self.asked, self.allowed) {
             (true, true) => "granted",
@@ -138,7 +137,7 @@ fn shown(key: &str, value: &Value) -> Value {
     if may_be_secret(key) { "(not shown)".into() } else { value.clone() }
 }
 
-impl fmt::Display for Known {
+impl fmt::Display for PluginInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let functions =
             self.functions.iter().map(|function| format!("{} ({})", function.name, function.state()));
