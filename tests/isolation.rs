@@ -83,7 +83,8 @@ fn steps_in_containers_ask_for_no_sandbox_here() {
 
 #[test]
 fn a_plan_of_containers_asks_for_no_sandbox_here() {
-    let project = Project::with_steps(&json!([root("a", "true")])).with_variable("DOCKER_HOST", "unix:///nowhere");
+    let project =
+        Project::with_steps(&json!([root("a", "true")])).with_variable("DOCKER_HOST", "unix:///nowhere");
     let Some(planned) = without(NOTHING, &project, &["plan"]) else { return };
     let said = planned.expect_code(0).stderr;
     assert!(said.contains("foretold as if nothing were kept") && said.lines().count() == 1, "{said}");

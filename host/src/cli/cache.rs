@@ -7,7 +7,9 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_docker::{Cleared, KeptImages};
 use hm_plugin_protocol::SnapshotRef;
+use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
 use serde_json::{Value, json};
 
 use super::args::{CacheCommand, PruneArgs};
@@ -18,10 +20,8 @@ use super::paragraph::COLUMNS;
 use super::plugins::print_json;
 use super::prepare::reach;
 use super::print;
-use crate::backend::docker::{Cleared, KeptImages};
-use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
+use crate::backend::artifact_ref;
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
-use crate::content::Produced;
 use crate::plugin::one_line;
 use crate::sys::System;
 
@@ -243,7 +243,7 @@ impl Shown {
             "used_at": self.used_at,
             "expires_at": entry.expires(entry.longest_secs.map(std::time::Duration::from_secs)),
             "duration_ms": entry.duration_ms,
-            "artifacts": entry.artifacts.iter().map(Produced::artifact).collect::<Vec<_>>(),
+            "artifacts": entry.artifacts.iter().map(artifact_ref).collect::<Vec<_>>(),
         })
     }
 }

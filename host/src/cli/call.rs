@@ -9,13 +9,13 @@ use hm_abi::{
     AllowedHosts, CallLimits, Code, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
 use hm_plugin_protocol::Level;
+use hm_workspace::files::{read_bounded, read_regular};
 
 use super::answer::{Written, show, show_not_loaded};
 use super::args::CallArgs;
 use super::error::CliError;
 use super::signals::interrupts;
 use super::{compiler, show_diagnostics, world};
-use crate::files::{read_bounded, read_regular};
 use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
 use crate::plugin::{Compiler, LoadError, digest, protocol_level};
 use crate::sys::System;

@@ -5,14 +5,15 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use hm_abi::CallError;
+use hm_docker::DockerError;
+use hm_step_sandbox::SandboxError;
+use hm_workspace::WorkspaceError;
+use hm_workspace::artifacts::ArtifactError;
 
 use super::indented;
 use super::refusal::{Refusal, against};
 use super::why::names;
 use crate::attack::Failure;
-use crate::backend::artifacts::ArtifactError;
-use crate::backend::docker::DockerError;
-use crate::backend::local::SandboxError;
 use crate::cache::CacheError;
 use crate::orchestrator::{FormatterError, HookStop, exit};
 use crate::pipeline::PipelineError;
@@ -186,7 +187,9 @@ impl CliError {
             Self::Plugin(_) => to_u8(exit::PLUGIN),
             Self::Stopped(_) => to_u8(exit::FAILED),
             Self::Interrupted => to_u8(exit::INTERRUPTED),
-            Self::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
+            Self::Sandbox(
+                SandboxError::Io { .. } | SandboxError::Workspace(WorkspaceError::IgnoreFile(_)),
+            ) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
             Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
             Self::Docker(_) | Self::Images(_) => ENVIRONMENT,
@@ -327,7 +330,9 @@ fn render_code(error: &RenderError) -> u8 {
         | RenderError::NoHarmont { .. }
         | RenderError::BrokenHarmont { .. }
         | RenderError::LeftOut { .. }
-        | RenderError::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
+        | RenderError::Sandbox(
+            SandboxError::Io { .. } | SandboxError::Workspace(WorkspaceError::IgnoreFile(_)),
+        ) => USAGE,
         RenderError::Sandbox(_) => ENVIRONMENT,
         _ => PIPELINE,
     }

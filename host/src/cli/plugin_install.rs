@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hm_plugin_protocol::Level;
+use hm_workspace::files::{read_regular, remove_if_there};
 
 use super::args::{InstallArgs, LetInArgs, RemoveArgs, TrustArgs};
 use super::error::CliError;
 use super::plugin_words::{difference, introduction};
 use super::refusal::Refusal;
 use super::{compiler, heard, print, show_diagnostics, to_stderr};
-use crate::files::{read_regular, remove_if_there};
 use crate::host_functions::{Diagnostics, World};
 use crate::pipeline::find_project;
 use crate::plugin::{

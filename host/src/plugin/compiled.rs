@@ -11,13 +11,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hm_abi::{Code, Engine, ModuleLimits};
+use hm_workspace::files::read_regular;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::compiler::MAX_ARTEFACT;
 use super::precompiled;
-use crate::files::read_regular;
 
 type HmacSha256 = Hmac<Sha256>;
 

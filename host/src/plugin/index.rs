@@ -11,11 +11,11 @@ use std::sync::Arc;
 use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
+use hm_workspace::files::read_regular;
 
 use super::settings::check_by_name;
 use super::terms::file_name;
 use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms, digest};
-use crate::files::read_regular;
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.

@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hm_plugin_protocol::PluginManifest;
+use hm_workspace::files::{read_regular, read_regular_below, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
-use crate::files::{read_regular, read_regular_below, write_atomically};
 use crate::host_functions::Grants;
 
 /// The name of the file.

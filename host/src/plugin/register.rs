@@ -7,9 +7,10 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use hm_workspace::files::{remove_if_there, write_atomically};
+
 use super::lock::{LOCK_FILE, Lock, LockError, Locked};
 use super::terms::FOLDER;
-use crate::files::{remove_if_there, write_atomically};
 
 /// The file that whoever changes anything holds locked.
 const TURN: &str = ".plugins.turn";

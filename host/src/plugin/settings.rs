@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hm_plugin_protocol::PluginManifest;
+use hm_workspace::files::{read_regular, read_regular_below};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
-use crate::files::{read_regular, read_regular_below};
 use crate::host_functions::{Reach, TABLE};
 use crate::pipeline::Checker;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use hm_plugin_protocol::BuildEvent;
+use hm_workspace::files::read_regular;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,7 +16,6 @@ use uuid::Uuid;
 
 use super::{FORMAT, StepAbout, name};
 use crate::cache;
-use crate::files::read_regular;
 
 /// A file larger than this is not read.
 const MAX_BYTES: usize = 1 << 30;

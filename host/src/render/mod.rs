@@ -12,9 +12,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hm_plugin_protocol::StdStream;
+use hm_step_sandbox::{ExecSpec, SandboxError, SandboxRun};
+use hm_workspace::WORKSPACE;
 use tokio::sync::mpsc;
 
-use crate::backend::local::{ExecSpec, LocalBackend, SandboxError, WORKSPACE};
 use crate::pipeline::{DOCUMENT_MAX, NamedPipeline, PipelineError, Scripts};
 
 /// What the interpreter runs.
@@ -140,7 +141,7 @@ pub enum RenderError {
 pub struct Raised(String);
 
 /// Renders all pipelines of a project, in its snapshot, which stays as it is: without the network, for 30 s at the most.
-pub async fn render(backend: &LocalBackend, python: &Interpreter, scripts: &Scripts) -> Rendered {
+pub async fn render(backend: &SandboxRun, python: &Interpreter, scripts: &Scripts) -> Rendered {
     let mut heard = Heard::default();
     let ended = run(backend, python, scripts, &mut heard).await;
     let read = |code| answer::read(&heard.answer, code, python, scripts);
@@ -149,7 +150,7 @@ pub async fn render(backend: &LocalBackend, python: &Interpreter, scripts: &Scri
 
 /// Runs the interpreter to its end; answers with its exit code.
 async fn run(
-    backend: &LocalBackend,
+    backend: &SandboxRun,
     python: &Interpreter,
     scripts: &Scripts,
     heard: &mut Heard,
@@ -166,7 +167,7 @@ async fn run(
     let command = ExecSpec { argv, env: [].into(), workdir: WORKSPACE.to_owned(), network: false };
 
     // The snapshot may take long, and that is not their fault.
-    backend.tree().await?;
+    backend.workspace().tree().await.map_err(SandboxError::from)?;
     let (sender, mut output) = mpsc::channel(4);
     let mut running = pin!(backend.look(command, &python.needs, LIMIT, sender));
     let ended = loop {
