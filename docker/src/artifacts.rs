@@ -12,6 +12,7 @@ use bollard::errors::Error as EngineError;
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
+use hm_disk::blocking;
 use hm_workspace::artifacts::{
     ArtifactError, Collected, Directory, LeftOut, MAX_BYTES, MAX_FILES, Patterns, Stop, StopOnDrop, Which,
 };
@@ -20,7 +21,6 @@ use hm_workspace::untar::{Entry, Untar};
 use tar::EntryType;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
 use crate::error::{DockerError, is_missing};
 use crate::manifest::as_path;
@@ -66,13 +66,13 @@ pub(crate) async fn collect(
         failure: RefCell::default(),
     };
     let (stop, out) = (guard.0.clone(), out.to_owned());
-    let work = spawn_blocking(move || {
+    let work = blocking(move || {
         let collected = Directory::create(&out, stop).and_then(|directory| {
             directory.fill(|directory| Collecting::new(&source, directory, patterns).all(starts))
         });
         (collected, source.failure.into_inner())
     });
-    let collected = match work.await.map_err(DockerError::Task)? {
+    let collected = match work.await? {
         // What follows from that is of no interest.
         (Err(_), Some(failure)) => return Err(failed(failure)),
         (collected, _) => collected?,

@@ -18,10 +18,10 @@ use tokio::io::AsyncWrite;
 use uuid::Uuid;
 
 use crate::error::{is_missing, status};
-use crate::workspace::Lack;
+use crate::workspace::WorkspaceDelta;
 use crate::{
-    DockerBackend, DockerError, Engine, Image, LABEL_OWNER, LABEL_RUN, LABEL_STEP, Lineage, Snapshot, Tree,
-    artifacts, short,
+    DockerBackend, DockerError, Engine, Image, LABEL_OWNER, LABEL_RUN, LABEL_STEP, Lineage, ProjectFiles,
+    Snapshot, artifacts, short,
 };
 
 /// What the container's own process does: it waits until nobody holds its standard input any more. The engine lets go of that when
@@ -66,17 +66,17 @@ pub struct Container {
 /// How far a container has come.
 enum State {
     /// The engine does not know of it.
-    Thought,
+    Planned,
     /// It may be there.
     Made,
     /// Commands can run in it.
-    Running { _life: Life },
+    Running { _keep_alive: KeepAlive },
     /// Its processes are dead.
-    Over,
+    Stopped,
 }
 
 /// What keeps a container alive, as long as it is there.
-pub(crate) struct Life {
+pub(crate) struct KeepAlive {
     /// Nobody writes to it; the lock is for whoever shares a container between threads.
     _input: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
 }
@@ -100,7 +100,7 @@ impl DockerBackend {
         let hint: String = hint.chars().take(HINT).collect();
         let name = format!("hm-{}-{}-{hint}", short(&self.config.run_id), self.number());
         let name = name.trim_end_matches('-').to_owned();
-        Ok(Container { backend: self.clone(), name, spec, from, wants_project: false, state: State::Thought })
+        Ok(Container { backend: self.clone(), name, spec, from, wants_project: false, state: State::Planned })
     }
 }
 
@@ -136,17 +136,17 @@ impl Container {
     /// The engine does not take them, or they cannot be read.
     pub async fn put_project(&mut self, workdir: &str) -> Result<(), DockerError> {
         match &self.state {
-            State::Thought if workdir == self.spec.workdir => {
+            State::Planned if workdir == self.spec.workdir => {
                 self.wants_project = true;
                 Ok(())
             }
-            State::Over => Err(DockerError::Ended(self.name.clone())),
+            State::Stopped => Err(DockerError::Ended(self.name.clone())),
             // As it was asked for, on top of whatever is there.
             _ => {
                 self.run().await?;
                 let engine = self.backend.engine().await?;
                 let user = self.from.user.clone();
-                self.backend.apply(engine, &self.name, workdir, user.as_deref(), &Lack::All).await
+                self.backend.apply(engine, &self.name, workdir, user.as_deref(), &WorkspaceDelta::All).await
             }
         }
     }
@@ -155,8 +155,8 @@ impl Container {
     pub(crate) async fn run(&mut self) -> Result<&Engine, DockerError> {
         match &self.state {
             State::Running { .. } => {}
-            State::Over | State::Made => return Err(DockerError::Ended(self.name.clone())),
-            State::Thought => self.begin().await?,
+            State::Stopped | State::Made => return Err(DockerError::Ended(self.name.clone())),
+            State::Planned => self.begin().await?,
         }
         self.backend.engine().await
     }
@@ -164,40 +164,42 @@ impl Container {
     async fn begin(&mut self) -> Result<(), DockerError> {
         let backend = self.backend.clone();
         let engine = backend.engine().await?;
-        let lack = backend.lack(&self.from, &self.spec.workdir, self.wants_project).await?;
-        let mut lack = (!lack.is_nothing()).then_some(lack);
-        if let Some(what) = &lack
-            && let Some(ground) = backend.ground(&self.from, what, &self.spec).await?
+        let delta = backend.delta(&self.from, &self.spec.workdir, self.wants_project).await?;
+        let mut delta = (!delta.is_nothing()).then_some(delta);
+        if let Some(what) = &delta
+            && let Some(base) = backend.prepared_base(&self.from, what, &self.spec).await?
         {
-            self.from = ground;
-            lack = None;
+            self.from = base;
+            delta = None;
         }
         // From here on it may be there, whatever becomes of the request.
         self.state = State::Made;
         backend.create(engine, &self.name, &self.from.image, &self.spec).await?;
-        let needs_life = lack.as_ref().is_some_and(|lack| lack.needs_life(self.from.user.as_deref()));
+        let needs_programs =
+            delta.as_ref().is_some_and(|delta| delta.needs_programs(self.from.user.as_deref()));
         let (workdir, user) = (self.spec.workdir.clone(), self.from.user.clone());
-        let apply =
-            async |lack: &Lack| backend.apply(engine, &self.name, &workdir, user.as_deref(), lack).await;
-        let life = match &lack {
-            Some(lack) if needs_life => {
-                let life = engine.start(&self.name, &self.from.image).await?;
-                apply(lack).await?;
-                life
+        let apply = async |delta: &WorkspaceDelta| {
+            backend.apply(engine, &self.name, &workdir, user.as_deref(), delta).await
+        };
+        let keep_alive = match &delta {
+            Some(delta) if needs_programs => {
+                let keep_alive = engine.start(&self.name, &self.from.image).await?;
+                apply(delta).await?;
+                keep_alive
             }
-            Some(lack) => {
-                apply(lack).await?;
+            Some(delta) => {
+                apply(delta).await?;
                 engine.start(&self.name, &self.from.image).await?
             }
             None => engine.start(&self.name, &self.from.image).await?,
         };
-        if lack.is_some() {
+        if delta.is_some() {
             // What of its files is the project's and what the step's cannot be told any more.
             let base = self.from.lineage.base.clone();
-            let lineage = Lineage { base, workdir, tree: Tree::Now, changes: None };
+            let lineage = Lineage { base, workdir, files: ProjectFiles::Current, changes: None };
             self.from.lineage = Arc::new(lineage);
         }
-        self.state = State::Running { _life: life };
+        self.state = State::Running { _keep_alive: keep_alive };
         Ok(())
     }
 
@@ -205,7 +207,7 @@ impl Container {
     pub(crate) async fn stop(&mut self) -> Result<(), DockerError> {
         // A state can be saved of what nothing has happened in.
         self.run().await?;
-        self.state = State::Over;
+        self.state = State::Stopped;
         let backend = self.backend.clone();
         let engine = backend.engine().await?;
         engine.wait(&self.name).await
@@ -236,8 +238,8 @@ impl Container {
     /// # Errors
     /// The engine does not remove it.
     pub async fn end(mut self) -> Result<(), DockerError> {
-        match std::mem::replace(&mut self.state, State::Thought) {
-            State::Thought => Ok(()),
+        match std::mem::replace(&mut self.state, State::Planned) {
+            State::Planned => Ok(()),
             _ => self.backend.engine().await?.remove(&self.name).await,
         }
     }
@@ -245,11 +247,11 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        if matches!(self.state, State::Thought) {
+        if matches!(self.state, State::Planned) {
             return;
         }
         // With what keeps it alive: it ends also if the engine is not asked any more.
-        self.state = State::Thought;
+        self.state = State::Planned;
         let (backend, name) = (self.backend.clone(), self.name.clone());
         let Some(engine) = self.backend.engine.get() else { return };
         let docker = engine.docker.clone();
@@ -310,7 +312,7 @@ impl DockerBackend {
 
 impl Engine {
     /// Starts a container, which lives as long as what this answers with.
-    pub(crate) async fn start(&self, name: &str, image: &str) -> Result<Life, DockerError> {
+    pub(crate) async fn start(&self, name: &str, image: &str) -> Result<KeepAlive, DockerError> {
         let options = AttachContainerOptionsBuilder::default().stdin(true).stream(true).build();
         let AttachContainerResults { input, .. } = self
             .docker
@@ -325,7 +327,7 @@ impl Engine {
             }
             started => started.map_err(self.failed("start a container")),
         }?;
-        Ok(Life { _input: Mutex::new(input) })
+        Ok(KeepAlive { _input: Mutex::new(input) })
     }
 
     /// Waits until nothing runs in a container that nothing keeps alive any more.
@@ -348,7 +350,7 @@ impl Engine {
     /// Removes a container, if it is there.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), DockerError> {
         match self.docker.remove_container(name, Some(removal())).await {
-            // Gone, or on its way.
+            // Gone, or on its connector.
             Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
             removed => removed.map_err(self.failed(format!("remove the container `{name}`"))),
         }

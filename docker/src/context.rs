@@ -1,15 +1,13 @@
 //! Docker's contexts: named engines, as Docker's own client keeps them. Reads its files, and connects to nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use hm_workspace::files::read_regular;
+use hm_disk::{read_regular, sha256_hex};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
-use crate::endpoint::Reach;
+use crate::endpoint::EngineEnv;
 use crate::tls::TlsFiles;
 
 /// The largest of its files.
@@ -76,11 +74,11 @@ struct Meta {
     #[serde(default, rename = "Name")]
     name: String,
     #[serde(default, rename = "Endpoints")]
-    endpoints: BTreeMap<String, Place>,
+    endpoints: BTreeMap<String, MetaEndpoint>,
 }
 
 #[derive(Deserialize)]
-struct Place {
+struct MetaEndpoint {
     #[serde(default, rename = "Host")]
     host: String,
     #[serde(default, rename = "SkipTLSVerify")]
@@ -91,9 +89,9 @@ struct Place {
 ///
 /// # Errors
 /// There is no such context, or something cannot be read.
-pub(crate) fn chosen(reach: &Reach) -> Result<Option<Context>, ContextError> {
-    let Some(folder) = reach.settings() else { return Ok(None) };
-    let (name, source) = match reach.variable("DOCKER_CONTEXT") {
+pub(crate) fn chosen(env: &EngineEnv) -> Result<Option<Context>, ContextError> {
+    let Some(folder) = env.settings() else { return Ok(None) };
+    let (name, source) = match env.variable("DOCKER_CONTEXT") {
         Some(name) => (name.to_owned(), "DOCKER_CONTEXT".to_owned()),
         None => {
             let path = folder.join("config.json");
@@ -110,10 +108,7 @@ pub(crate) fn chosen(reach: &Reach) -> Result<Option<Context>, ContextError> {
 
 fn named(folder: &Path, name: String, source_name: String) -> Result<Context, ContextError> {
     // Their folders are called by digests, so that any name will do.
-    let digest = Sha256::digest(name.as_bytes()).iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    });
+    let digest = sha256_hex(&name);
     let meta = read_json::<Meta>(&folder.join("meta").join(&digest).join("meta.json"));
     let Some(mut meta) = meta.map_err(ContextError::Settings)? else {
         return Err(ContextError::Unknown { name, source_name, known: known(folder) });

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::context::{SettingsError, read_json};
-use crate::endpoint::Reach;
+use crate::endpoint::EngineEnv;
 
 /// What Docker's client calls its own registry here.
 const HUB: &str = "https://index.docker.io/v1/";
@@ -81,14 +81,17 @@ struct Answer {
 ///
 /// # Errors
 /// It cannot be found out.
-pub(crate) async fn of(registry: &str, reach: &Reach) -> Result<Option<DockerCredentials>, CredentialsError> {
-    let Some(folder) = reach.settings() else { return Ok(None) };
+pub(crate) async fn of(
+    registry: &str,
+    env: &EngineEnv,
+) -> Result<Option<DockerCredentials>, CredentialsError> {
+    let Some(folder) = env.settings() else { return Ok(None) };
     let Some(settings) = read_json::<Settings>(&folder.join("config.json"))? else { return Ok(None) };
     let key = if registry == "docker.io" { HUB } else { registry };
     let helper =
         settings.cred_helpers.get(key).filter(|name| !name.is_empty()).unwrap_or(&settings.creds_store);
     if !helper.is_empty() {
-        return ask(helper, key, reach).await;
+        return ask(helper, key, env).await;
     }
     let exact = settings.auths.get(key);
     let Some(entry) =
@@ -132,7 +135,11 @@ fn host(key: &str) -> &str {
 }
 
 /// Asks a helper: the registry's name into it, JSON out of it.
-async fn ask(helper: &str, key: &str, reach: &Reach) -> Result<Option<DockerCredentials>, CredentialsError> {
+async fn ask(
+    helper: &str,
+    key: &str,
+    env: &EngineEnv,
+) -> Result<Option<DockerCredentials>, CredentialsError> {
     let program = format!("docker-credential-{helper}");
     let failed = |reason: &str| CredentialsError::Helper {
         program: program.clone(),
@@ -145,7 +152,7 @@ async fn ask(helper: &str, key: &str, reach: &Reach) -> Result<Option<DockerCred
     let mut child = Command::new(&program)
         .arg("get")
         .env_clear()
-        .envs(&reach.env)
+        .envs(&env.env)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -12,7 +12,7 @@ use url::{Host, Url};
 use crate::DockerError;
 use crate::context::{self, ContextError};
 use crate::tls::{TlsError, TlsFiles};
-use crate::transport::{Ssh, Transport, Way};
+use crate::transport::{Connector, Ssh, Transport};
 
 /// How long an engine has to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const OLDEST: (usize, usize) = (1, 41);
 
 /// What the search for an engine depends on.
 #[derive(Clone)]
-pub struct Reach {
+pub struct EngineEnv {
     /// Our own environment.
     pub env: BTreeMap<String, String>,
     /// The user's home directory.
@@ -84,7 +84,7 @@ pub enum EndpointError {
     ),
 }
 
-impl Reach {
+impl EngineEnv {
     /// A variable; one that is empty counts as none.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -116,52 +116,52 @@ impl Reach {
 ///
 /// # Errors
 /// There is none, or it does not answer within 10 seconds (30 with `ssh`).
-pub(crate) async fn connect(reach: &Reach) -> Result<(Endpoint, Docker), EndpointError> {
-    if let Some(host) = reach.variable("DOCKER_HOST") {
+pub(crate) async fn connect(env: &EngineEnv) -> Result<(Endpoint, Docker), EndpointError> {
+    if let Some(host) = env.variable("DOCKER_HOST") {
         let from = "DOCKER_HOST".to_owned();
         let verify = "DOCKER_TLS_VERIFY";
-        let tls = reach.variable(verify).is_some();
-        let folder = reach.variable("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| reach.settings());
+        let tls = env.variable(verify).is_some();
+        let folder = env.variable("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| env.settings());
         let files = folder.map(|folder| if tls { TlsFiles::with_ca(&folder) } else { TlsFiles::of(&folder) });
-        return said(host, from, tls.then_some(verify), &files.unwrap_or_default(), reach).await;
+        return connect_named(host, from, tls.then_some(verify), &files.unwrap_or_default(), env).await;
     }
-    if let Some(context) = context::chosen(reach)? {
+    if let Some(context) = context::chosen(env)? {
         let from = format!("the Docker context `{}`", context.name);
         let secure = (!context.tls.is_empty()).then_some(from.as_str());
-        return said(&context.host, from.clone(), secure, &context.tls, reach).await;
+        return connect_named(&context.host, from.clone(), secure, &context.tls, env).await;
     }
-    search(&reach.usual_places()).await
+    search(&env.usual_places()).await
 }
 
 /// An engine that somebody has named, and no other. `secure` says who wants TCP to be TLS, beside the address itself.
-async fn said(
+async fn connect_named(
     host: &str,
     from: String,
     secure: Option<&str>,
     files: &TlsFiles,
-    reach: &Reach,
+    env: &EngineEnv,
 ) -> Result<(Endpoint, Docker), EndpointError> {
     let at = Endpoint { url: without_password(host), from };
     let address = match Address::parse(host, secure.is_some()) {
         Ok(address) => address,
         Err(reason) => return Err(EndpointError::Address { at, reason }),
     };
-    let way = match address {
-        Address::Unix(path) => Way::Unix(path),
-        Address::Tcp { host, port, secure: false } => Way::Tcp { host, port, tls: None },
+    let connector = match address {
+        Address::Unix(path) => Connector::Unix(path),
+        Address::Tcp { host, port, secure: false } => Connector::Tcp { host, port, tls: None },
         Address::Tcp { host, port, secure: true } => match files.load(&host) {
-            Ok(tls) => Way::Tcp { host, port, tls: Some(tls) },
+            Ok(tls) => Connector::Tcp { host, port, tls: Some(tls) },
             Err(reason) => {
                 let wanted_by = secure.unwrap_or(&at.from).to_owned();
                 return Err(EndpointError::Tls { url: at.url, wanted_by, reason });
             }
         },
         Address::Ssh { user, host, port, socket } => {
-            Way::Ssh(Ssh { user, host, port, socket, env: reach.env.clone() })
+            Connector::Ssh(Ssh { user, host, port, socket, env: env.env.clone() })
         }
     };
-    let limit = if matches!(way, Way::Ssh(_)) { ANSWER_BY_SSH } else { ANSWER };
-    match answer(way, limit).await {
+    let limit = if matches!(connector, Connector::Ssh(_)) { ANSWER_BY_SSH } else { ANSWER };
+    match answer(connector, limit).await {
         Ok(docker) => Ok((at, docker)),
         Err(reason) => Err(EndpointError::Silent { at, reason }),
     }
@@ -176,7 +176,7 @@ async fn search(places: &[PathBuf]) -> Result<(Endpoint, Docker), EndpointError>
             tried.push(format!("{url} is not there"));
             continue;
         }
-        match answer(Way::Unix(place.clone()), ANSWER).await {
+        match answer(Connector::Unix(place.clone()), ANSWER).await {
             Ok(docker) => return Ok((Endpoint { url, from: "a usual place".into() }, docker)),
             Err(reason) => tried.push(format!("{url}: {reason}")),
         }
@@ -185,8 +185,8 @@ async fn search(places: &[PathBuf]) -> Result<(Endpoint, Docker), EndpointError>
 }
 
 /// A client for whoever answers there as an engine does.
-async fn answer(way: Way, limit: Duration) -> Result<Docker, String> {
-    let transport = Transport::new(way);
+async fn answer(connector: Connector, limit: Duration) -> Result<Docker, String> {
+    let transport = Transport::new(connector);
     let Ok(answered) = tokio::time::timeout(limit, transport.ping()).await else {
         return Err(format!("no answer within {} s", limit.as_secs()));
     };

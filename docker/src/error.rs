@@ -1,9 +1,9 @@
 //! What can go wrong with an engine, said for people. A command that ran and failed is no error: its exit code is a result.
 
-use std::io;
 use std::path::PathBuf;
 
 use bollard::errors::Error as EngineError;
+use hm_disk::TaskError;
 use hm_workspace::WorkspaceError;
 use hm_workspace::archive::ArchiveError;
 use hm_workspace::artifacts::ArtifactError;
@@ -86,14 +86,14 @@ pub enum DockerError {
     /// A file of ours.
     #[error("cannot {what}")]
     Io {
-        /// What was to be done.
+        /// The work, from its verb on.
         what: String,
-        /// What the system says.
-        source: io::Error,
+        /// The file operation that failed, or the system's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Work on a thread of ours ended in a panic, or the runtime is going down.
+    /// Work on a thread of ours had no result.
     #[error("a background task failed")]
-    Task(#[source] tokio::task::JoinError),
+    Task(#[from] TaskError),
 }
 
 /// Whether the engine says that what was asked about is not there.
@@ -135,8 +135,10 @@ impl DockerError {
     }
 
     /// For `map_err`: what was to be done with a file of ours.
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        what: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
         let what = what.into();
-        |source| Self::Io { what, source }
+        |source| Self::Io { what, source: source.into() }
     }
 }

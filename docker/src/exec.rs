@@ -214,8 +214,8 @@ async fn feed(archive: &Arc<Archive>, mut writer: impl AsyncWrite + Unpin) -> Re
     let mut offset = 0;
     while offset < archive.size() {
         let from = archive.clone();
-        let read = tokio::task::spawn_blocking(move || from.read(offset, READ_MAX / 8)).await;
-        let chunk = read.map_err(DockerError::Task)?.map_err(DockerError::io("read the source archive"))?;
+        let read = hm_disk::blocking(move || from.read(offset, READ_MAX / 8)).await;
+        let chunk = read?.map_err(DockerError::io("read the source archive"))?;
         offset = offset.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         if writer.write_all(&chunk).await.is_err() {
             return Ok(());

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use bollard::query_parameters::{
     CommitContainerOptionsBuilder, ListImagesOptionsBuilder, TagImageOptionsBuilder,
 };
+use hm_disk::{
+    PathError, blocking, cannot, create_once, list, list_names, make_directory, one_line, read_regular,
+    remove_tree, replace_file, sha256_hex,
+};
 use hm_plugin_protocol::SnapshotRef;
-use hm_workspace::files::{read_regular, write_atomically};
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::changes::Changes;
@@ -23,8 +24,8 @@ use crate::manifest::{Manifest, seal, unseal};
 use crate::reference::plain;
 use crate::workspace::owner;
 use crate::{
-    Container, DockerBackend, DockerError, Engine, LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE,
-    LABEL_STEP, Lineage, OF_RUN, Reach, Snapshot, Tree, artifacts,
+    Container, DockerBackend, DockerError, Engine, EngineEnv, LABEL_CACHE, LABEL_OWNER, LABEL_RUN,
+    LABEL_STATE, LABEL_STEP, Lineage, OF_RUN, ProjectFiles, Snapshot, artifacts,
 };
 
 /// What the cache knows of an image.
@@ -71,7 +72,7 @@ pub struct Cleared {
 
 /// What is known of an image without asking its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct About {
+struct ImageMeta {
     /// The engine's name for itself.
     engine: String,
     /// The image's id.
@@ -99,23 +100,15 @@ impl KeptImages {
     ///
     /// # Errors
     /// The cache cannot be read.
-    pub fn list(&self) -> io::Result<Vec<(SnapshotRef, u64)>> {
-        let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            let Some(tag) = name.to_str().map(|name| SnapshotRef(format!("{CACHE_TAG_PREFIX}{name}"))) else {
-                continue;
-            };
-            if digits(&tag).is_some() {
-                let bytes = self.about(&tag).map_or(0, |about| about.bytes);
-                found.push((tag, bytes));
-            }
-        }
-        Ok(found)
+    pub fn list(&self) -> Result<Vec<(SnapshotRef, u64)>, PathError> {
+        let names = list_names(&self.root)?.into_iter();
+        let tags = names.map(|name| SnapshotRef(format!("{CACHE_TAG_PREFIX}{name}")));
+        let kept = tags.filter(|tag| digits(tag).is_some());
+        let sized = kept.map(|tag| {
+            let bytes = self.about(&tag).map_or(0, |about| about.bytes);
+            (tag, bytes)
+        });
+        Ok(sized.collect())
     }
 
     /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays written down.
@@ -123,7 +116,7 @@ impl KeptImages {
     ///
     /// # Errors
     /// The cache cannot be read or written, or an engine refuses.
-    pub async fn keep_only(&self, live: &BTreeSet<String>, reach: &Reach) -> Result<Cleared, DockerError> {
+    pub async fn keep_only(&self, live: &BTreeSet<String>, env: &EngineEnv) -> Result<Cleared, DockerError> {
         let mut cleared = Cleared::default();
         if !self.root.join(ID).exists() {
             return Ok(cleared);
@@ -131,7 +124,7 @@ impl KeptImages {
         let listed = self.list().map_err(DockerError::io("read what images are kept"))?;
         let unwanted: Vec<_> = listed.into_iter().filter(|(tag, _)| !live.contains(&tag.0)).collect();
         self.remove_away().map_err(DockerError::io("write to the cache"))?;
-        let engine = match Engine::connect(reach, self).await {
+        let engine = match Engine::connect(env, self).await {
             Ok(engine) => engine,
             Err(error) => {
                 cleared.left = Some((unwanted.len(), error));
@@ -160,37 +153,25 @@ impl KeptImages {
     }
 
     /// What stands for this cache where others may be as well.
-    pub(crate) fn id(&self) -> io::Result<String> {
+    pub(crate) fn id(&self) -> Result<String, PathError> {
         let file = self.root.join(ID);
         for _ in 0..2 {
             match read_regular(&file, 100) {
                 Ok(id) => return Ok(String::from_utf8_lossy(&id).into_owned()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(cannot("read", file)(error)),
             }
-            fs::create_dir_all(&self.root)?;
-            // Whoever comes first: a link does not replace what is there.
-            let own = self.root.join(format!("id-{}", Uuid::new_v4().simple()));
-            write_atomically(&own, Uuid::new_v4().simple().to_string().as_bytes())?;
-            let linked = fs::hard_link(&own, &file);
-            fs::remove_file(&own)?;
-            match linked {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
+            make_directory(&self.root)?;
+            create_once(&file, Uuid::new_v4().simple().to_string().as_bytes())?;
         }
-        Err(io::Error::other("the cache's id comes and goes"))
+        Err(cannot("read", file)(io::Error::other("it comes and goes")))
     }
 
     /// Removes what somebody has not come to remove.
-    fn remove_away(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(AWAY) {
-                match fs::remove_dir_all(entry.path()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+    fn remove_away(&self) -> Result<(), PathError> {
+        for entry in list(&self.root)? {
+            if entry.file_name().as_encoded_bytes().starts_with(AWAY.as_bytes()) {
+                remove_tree(&entry.path())?;
             }
         }
         Ok(())
@@ -200,18 +181,18 @@ impl KeptImages {
         Some(self.root.join(digits(tag)?))
     }
 
-    fn about(&self, tag: &SnapshotRef) -> Option<About> {
+    fn about(&self, tag: &SnapshotRef) -> Option<ImageMeta> {
         let bytes = read_regular(&self.place(tag)?.join(ABOUT), MAX_BYTES).ok()?;
-        let about: About = serde_json::from_slice(unseal(&bytes, FIRST)?.next()?).ok()?;
+        let about: ImageMeta = serde_json::from_slice(unseal(&bytes, FIRST)?.next()?).ok()?;
         (about.tag == tag.0).then_some(about)
     }
 
     /// All that is known of an image; none if that is not whole.
-    fn read(&self, tag: &SnapshotRef) -> Option<(About, Manifest, Changes)> {
+    fn read(&self, tag: &SnapshotRef) -> Option<(ImageMeta, Manifest, Changes)> {
         let place = self.place(tag)?;
         let read = |name| read_regular(&place.join(name), MAX_BYTES).ok();
         let (about, tree, changes) = (self.about(tag)?, read(TREE)?, read(CHANGES)?);
-        if [&tree, &changes].map(|bytes| digest(bytes)) != about.digests {
+        if [&tree, &changes].map(|bytes| sha256_hex(bytes)) != about.digests {
             return None;
         }
         Some((about, Manifest::read(&tree)?, Changes::read(&changes)?))
@@ -226,38 +207,42 @@ impl KeptImages {
         }
     }
 
-    fn write(&self, tag: &SnapshotRef, about: About, tree: &Manifest, changes: &Changes) -> io::Result<()> {
-        let place = self.place(tag).ok_or(io::ErrorKind::InvalidInput)?;
-        fs::create_dir_all(&place)?;
+    fn write(
+        &self,
+        tag: &SnapshotRef,
+        about: ImageMeta,
+        tree: &Manifest,
+        changes: &Changes,
+    ) -> Result<(), PathError> {
+        let no_name = || cannot("keep", &tag.0)(io::ErrorKind::InvalidInput.into());
+        let place = self.place(tag).ok_or_else(no_name)?;
+        let failed = |error| cannot("write", &place)(error);
+        make_directory(&place)?;
         let mut files = [Vec::new(), Vec::new()];
-        tree.write(&mut files[0])?;
-        changes.write(&mut files[1])?;
+        tree.write(&mut files[0]).map_err(failed)?;
+        changes.write(&mut files[1]).map_err(failed)?;
         for (name, bytes) in [TREE, CHANGES].into_iter().zip(&files) {
-            write_atomically(&place.join(name), bytes)?;
+            replace_file(&place.join(name), bytes)?;
         }
-        let about = About { digests: files.each_ref().map(|bytes| digest(bytes)), ..about };
+        let about = ImageMeta { digests: files.each_ref().map(|bytes| sha256_hex(bytes)), ..about };
         let mut bytes = FIRST.to_vec();
-        bytes.extend(serde_json::to_vec(&about)?);
+        bytes.extend(serde_json::to_vec(&about).map_err(|error| failed(error.into()))?);
         bytes.push(0);
         let mut sealed = Vec::new();
-        seal(bytes, &mut sealed)?;
+        seal(bytes, &mut sealed).map_err(failed)?;
         // The last: without it, nothing is there.
-        write_atomically(&place.join(ABOUT), &sealed)
+        replace_file(&place.join(ABOUT), &sealed)
     }
 
-    fn forget(&self, tag: &SnapshotRef) -> io::Result<()> {
+    fn forget(&self, tag: &SnapshotRef) -> Result<(), PathError> {
         let Some(place) = self.place(tag) else { return Ok(()) };
         // Away first: others may write there, or remove it, at the same time.
         let away = self.root.join(format!("{AWAY}{}", Uuid::new_v4().simple()));
-        match fs::rename(place, &away).and_then(|()| fs::remove_dir_all(&away)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        match fs::rename(&place, &away) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved.map_err(cannot("remove", place)).and_then(|()| remove_tree(&away)),
         }
     }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The 32 digits of the name of a kept state; none if it has another form.
@@ -275,7 +260,7 @@ impl Container {
     /// The engine does not make an image of it.
     pub async fn commit(&mut self, tag: &SnapshotRef, keep: bool) -> Result<SnapshotRef, DockerError> {
         let backend = self.backend().clone();
-        if backend.books().snapshots.contains_key(&tag.0) {
+        if backend.state().snapshots.contains_key(&tag.0) {
             return Err(DockerError::TagTaken(tag.0.clone()));
         }
         self.stop().await?;
@@ -290,13 +275,13 @@ impl Container {
             Ok(changes) => (changes, None),
             Err(error) => (None, Some(error)),
         };
-        let tree = match &from.lineage.tree {
-            Tree::Nothing => Tree::Nothing,
-            Tree::Now | Tree::Former(_) => Tree::Now,
+        let files = match &from.lineage.files {
+            ProjectFiles::Absent => ProjectFiles::Absent,
+            ProjectFiles::Current | ProjectFiles::Stale(_) => ProjectFiles::Current,
         };
         let (base, workdir) = (from.lineage.base.clone(), self.spec().workdir.clone());
         let is_known = changes.is_some();
-        let lineage = Arc::new(Lineage { base, workdir, tree, changes });
+        let lineage = Arc::new(Lineage { base, workdir, files, changes });
         let snapshot = Snapshot { image: image.clone(), lineage, ..from.clone() };
         let kept = match trouble {
             Some(error) => Err(error),
@@ -308,21 +293,16 @@ impl Container {
             Ok(false) if !keep => tag.clone(),
             Ok(false) => SnapshotRef(image),
             Err(error) => {
-                let _ = backend.trouble.set(with_causes(&error));
+                let _ = backend.trouble.set(one_line(&error));
                 SnapshotRef(image)
             }
         };
-        let mut books = backend.books();
+        let mut state = backend.state();
         // By both: a plugin may not hear what the answer is.
-        books.snapshots.insert(tag.0.clone(), snapshot.clone());
-        books.snapshots.insert(name.0.clone(), snapshot);
+        state.snapshots.insert(tag.0.clone(), snapshot.clone());
+        state.snapshots.insert(name.0.clone(), snapshot);
         Ok(name)
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl DockerBackend {
@@ -392,7 +372,7 @@ impl DockerBackend {
         };
         let (image, from) = (look(&snapshot.image).await?, look(from).await?);
         let grown = image.size.unwrap_or_default().saturating_sub(from.size.unwrap_or_default());
-        let about = About {
+        let about = ImageMeta {
             engine: engine.id.clone(),
             image: image.id.unwrap_or_default(),
             user: snapshot.user.clone(),
@@ -402,16 +382,17 @@ impl DockerBackend {
             tag: tag.0.clone(),
             digests: Default::default(),
         };
-        let tree = match lineage.tree {
-            Tree::Nothing => Arc::default(),
-            Tree::Now | Tree::Former(_) => self.manifest().await?.clone(),
+        let tree = match lineage.files {
+            ProjectFiles::Absent => Arc::default(),
+            ProjectFiles::Current | ProjectFiles::Stale(_) => self.manifest().await?.clone(),
         };
         let (kept, name) = (self.kept.clone(), tag.clone());
-        let written = spawn_blocking(move || {
-            let changes = lineage.changes.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+        let written = blocking(move || {
+            let unknown = || cannot("keep", &name.0)(io::ErrorKind::InvalidInput.into());
+            let changes = lineage.changes.as_ref().ok_or_else(unknown)?;
             kept.write(&name, about, &tree, changes)
         });
-        let written = written.await.map_err(DockerError::Task)?;
+        let written = written.await?;
         written.map_err(DockerError::io(format!("write down what the image `{}` holds", tag.0)))?;
         engine.tag(&snapshot.image, &tag.0).await
     }
@@ -424,7 +405,7 @@ impl DockerBackend {
             Err(DockerError::Endpoint(_)) => {
                 Some(SnapshotProblem::Other("the Docker Engine could not be asked".into()))
             }
-            Err(error) => Some(SnapshotProblem::Other(with_causes(&error))),
+            Err(error) => Some(SnapshotProblem::Other(one_line(&error))),
         }
     }
 
@@ -432,8 +413,8 @@ impl DockerBackend {
     pub(crate) async fn take_kept(&self, name: &str) -> Result<Option<SnapshotProblem>, DockerError> {
         let tag = SnapshotRef(name.to_owned());
         let kept = self.kept.clone();
-        let read = spawn_blocking(move || kept.read(&tag).ok_or_else(|| kept.lost(&tag))).await;
-        let (about, then, changes) = match read.map_err(DockerError::Task)? {
+        let read = blocking(move || kept.read(&tag).ok_or_else(|| kept.lost(&tag))).await;
+        let (about, then, changes) = match read? {
             Ok(read) => read,
             Err(unfit) => return Ok(Some(unfit)),
         };
@@ -477,10 +458,10 @@ impl DockerBackend {
             }
             tagged => tagged?,
         }
-        let tree = if difference.is_empty() { Tree::Now } else { Tree::Former(then) };
-        let lineage = Lineage { base: about.base, workdir: about.workdir, tree, changes: Some(changes) };
+        let files = if difference.is_empty() { ProjectFiles::Current } else { ProjectFiles::Stale(then) };
+        let lineage = Lineage { base: about.base, workdir: about.workdir, files, changes: Some(changes) };
         let snapshot = Snapshot { image, user: about.user, volumes: Vec::new(), lineage: Arc::new(lineage) };
-        self.books().snapshots.insert(name.to_owned(), snapshot);
+        self.state().snapshots.insert(name.to_owned(), snapshot);
         Ok(None)
     }
 }

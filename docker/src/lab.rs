@@ -10,7 +10,7 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::TryStreamExt;
 use tempfile::TempDir;
 
-use crate::endpoint::{self, Reach};
+use crate::endpoint::{self, EngineEnv};
 
 /// How long a program may take until it can be used.
 const READY: Duration = Duration::from_secs(60);
@@ -64,13 +64,13 @@ impl Engine {
     }
 
     /// The way to it.
-    pub(crate) fn reach(&self) -> Reach {
-        reach(&[("DOCKER_HOST", &format!("unix://{}", self.socket().display()))], self.dir.path())
+    pub(crate) fn env(&self) -> EngineEnv {
+        engine_env(&[("DOCKER_HOST", &format!("unix://{}", self.socket().display()))], self.dir.path())
     }
 
     /// A client for it.
     pub(crate) async fn client(&self) -> Docker {
-        endpoint::connect(&self.reach()).await.expect("the engine answers").1
+        endpoint::connect(&self.env()).await.expect("the engine answers").1
     }
 }
 
@@ -187,10 +187,10 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// An environment with these variables, and a home directory.
-pub(crate) fn reach(variables: &[(&str, &str)], home: &Path) -> Reach {
+pub(crate) fn engine_env(variables: &[(&str, &str)], home: &Path) -> EngineEnv {
     let path = std::env::var("PATH").unwrap_or_default();
     let all = [("PATH", path.as_str())].into_iter().chain(variables.iter().copied());
-    Reach {
+    EngineEnv {
         env: all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         home: Some(home.to_owned()),
     }

@@ -33,15 +33,16 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::ImageInspect;
 use chrono::Utc;
+use hm_disk::blocking;
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem, Workspace};
 use tokio::sync::{OnceCell, mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::changes::Changes;
 use self::clock::Clock;
 pub use self::container::{Container, ContainerSpec};
-pub use self::endpoint::{Endpoint, EndpointError, Reach};
+pub use self::endpoint::{Endpoint, EndpointError, EngineEnv};
 pub use self::error::DockerError;
 use self::error::is_missing;
 pub use self::exec::Command;
@@ -50,7 +51,7 @@ pub use self::limits::Limits;
 use self::manifest::Manifest;
 use self::owner::Owner;
 pub use self::reference::check_image;
-use self::workspace::Grounds;
+use self::workspace::PreparedBases;
 
 /// The repository of the images of a run. The tag says whose they are.
 const OF_RUN: &str = "hm-run";
@@ -77,7 +78,7 @@ const CLOSING: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct DockerConfig {
     /// How to find the engine.
-    pub reach: Reach,
+    pub engine: EngineEnv,
     /// Where it is written down what is kept.
     pub cache: PathBuf,
     /// The run; no two at a time have the same.
@@ -97,8 +98,8 @@ pub struct DockerBackend {
     /// The project's files, as every container gets them.
     project: OnceCell<PathBuf>,
     manifest: OnceCell<Arc<Manifest>>,
-    grounds: Grounds,
-    books: Mutex<Books>,
+    bases: PreparedBases,
+    state: Mutex<RunState>,
     /// Containers on their way out.
     endings: Mutex<JoinSet<()>>,
     /// Why something could not be kept, the first time.
@@ -137,7 +138,7 @@ struct Engine {
 }
 
 #[derive(Default)]
-struct Books {
+struct RunState {
     /// What steps have saved, by what they call it.
     snapshots: HashMap<String, Snapshot>,
     /// The next container's or image's.
@@ -162,20 +163,20 @@ struct Lineage {
     /// The image that it all began with, by name and by id.
     base: (String, String),
     workdir: String,
-    tree: Tree,
+    files: ProjectFiles,
     /// What steps have changed since; none if that is not known.
     changes: Option<Changes>,
 }
 
 /// The project's files in a workspace.
 #[derive(Debug)]
-enum Tree {
+enum ProjectFiles {
     /// None of them.
-    Nothing,
+    Absent,
     /// As they are in this run.
-    Now,
+    Current,
     /// As they were in another run.
-    Former(Manifest),
+    Stale(Manifest),
 }
 
 impl DockerBackend {
@@ -189,8 +190,8 @@ impl DockerBackend {
             engine: OnceCell::new(),
             project: OnceCell::new(),
             manifest: OnceCell::new(),
-            grounds: Grounds::default(),
-            books: Mutex::default(),
+            bases: PreparedBases::default(),
+            state: Mutex::default(),
             endings: Mutex::default(),
             trouble: OnceLock::new(),
         }
@@ -217,7 +218,7 @@ impl DockerBackend {
 
     /// Why no step can start from a state, if that is so.
     async fn lacks(&self, tag: &str) -> Result<Option<SnapshotProblem>, DockerError> {
-        let is_known = self.books().snapshots.contains_key(tag);
+        let is_known = self.state().snapshots.contains_key(tag);
         match tag.starts_with(CACHE_TAG_PREFIX) {
             _ if is_known => Ok(None),
             true => self.take_kept(tag).await,
@@ -231,7 +232,7 @@ impl DockerBackend {
     /// The engine does not get it.
     pub async fn pull(&self, image: &str, lines: mpsc::Sender<String>) -> Result<(), DockerError> {
         let engine = self.engine().await?;
-        Ok(pull::pull(&engine.docker, &self.config.reach, image, lines).await?)
+        Ok(pull::pull(&engine.docker, &self.config.engine, image, lines).await?)
     }
 
     /// Forgets what a step has saved.
@@ -239,7 +240,7 @@ impl DockerBackend {
     /// # Errors
     /// The engine does not remove it.
     pub async fn forget(&self, tag: &str) -> Result<(), DockerError> {
-        let known = self.books().snapshots.remove(tag);
+        let known = self.state().snapshots.remove(tag);
         match known {
             Some(snapshot) => self.engine().await?.remove_image(&snapshot.image).await,
             None => Ok(()),
@@ -262,7 +263,7 @@ impl DockerBackend {
             let mut endings =
                 std::mem::take(&mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner));
             while endings.join_next().await.is_some() {}
-            self.books().snapshots.clear();
+            self.state().snapshots.clear();
             engine.remove_all_of(&self.config.run_id).await
         };
         match tokio::time::timeout(CLOSING, closing).await {
@@ -276,7 +277,7 @@ impl DockerBackend {
 
     async fn engine(&self) -> Result<&Engine, DockerError> {
         let connect = async {
-            let engine = Engine::connect(&self.config.reach, &self.kept).await?;
+            let engine = Engine::connect(&self.config.engine, &self.kept).await?;
             let abandoned = engine.clone();
             self.in_background(async move {
                 // The next run tries again.
@@ -292,7 +293,7 @@ impl DockerBackend {
         let tree = async {
             let tree = self.workspace.tree().await?.to_owned();
             let read = tree.clone();
-            let marked = spawn_blocking(move || manifest::marked(&read)).await.map_err(DockerError::Task)?;
+            let marked = blocking(move || manifest::marked(&read)).await?;
             marked?.map_or(Ok(tree), |path| Err(DockerError::Marked(path)))
         };
         self.project.get_or_try_init(|| tree).await.map(PathBuf::as_path)
@@ -302,21 +303,21 @@ impl DockerBackend {
     async fn manifest(&self) -> Result<&Arc<Manifest>, DockerError> {
         let read = async {
             let tree = self.project().await?.to_owned();
-            let manifest = spawn_blocking(move || Manifest::of(&tree)).await.map_err(DockerError::Task)?;
+            let manifest = blocking(move || Manifest::of(&tree)).await?;
             Ok(Arc::new(manifest?))
         };
         self.manifest.get_or_try_init(|| read).await
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn state(&self) -> MutexGuard<'_, RunState> {
         // Nothing panics halfway through a change.
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn number(&self) -> u32 {
-        let mut books = self.books();
-        books.number = books.number.wrapping_add(1);
-        books.number
+        let mut state = self.state();
+        state.number = state.number.wrapping_add(1);
+        state.number
     }
 
     /// Does something that nobody waits for but [`Self::close`].
@@ -346,7 +347,7 @@ impl DockerBackend {
     async fn snapshot(&self, image: &Image) -> Result<Snapshot, DockerError> {
         let missing = || DockerError::NoImage(image.name().to_owned());
         let name = match image {
-            Image::State(tag) => return self.books().snapshots.get(tag).cloned().ok_or_else(missing),
+            Image::State(tag) => return self.state().snapshots.get(tag).cloned().ok_or_else(missing),
             Image::Named(name) => name,
         };
         let found = self.engine().await?.named(name).await?.ok_or_else(missing)?;
@@ -357,7 +358,7 @@ impl DockerBackend {
         let lineage = Lineage {
             base: (name.clone(), id.clone()),
             workdir: String::new(),
-            tree: Tree::Nothing,
+            files: ProjectFiles::Absent,
             changes: Some(Changes::default()),
         };
         Ok(Snapshot { image: id, user, volumes, lineage: Arc::new(lineage) })
@@ -371,8 +372,8 @@ impl DockerBackend {
 
 impl Engine {
     /// Finds an engine, to be used on behalf of a cache.
-    async fn connect(reach: &Reach, kept: &KeptImages) -> Result<Self, DockerError> {
-        let (endpoint, docker) = endpoint::connect(reach).await?;
+    async fn connect(env: &EngineEnv, kept: &KeptImages) -> Result<Self, DockerError> {
+        let (endpoint, docker) = endpoint::connect(env).await?;
         let before = Utc::now();
         let (info, version) = endpoint::about(&docker, &endpoint, endpoint::ABOUT).await?;
         let clock = Clock::of(before, info.system_time.as_deref(), Utc::now());

@@ -9,9 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{cannot, open_regular};
+use hm_workspace::WorkspaceError;
 use hm_workspace::content::Content;
-use hm_workspace::files::open_regular;
-use hm_workspace::{PathError, WorkspaceError};
 
 /// What a written manifest begins with.
 const FIRST: &[u8] = b"hm tree 2\n";
@@ -196,7 +196,7 @@ pub(crate) fn marked(tree: &Path) -> Result<Option<PathBuf>, WorkspaceError> {
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> WorkspaceError {
     let path = path.to_owned();
-    |source| PathError::on("read", path)(source).into()
+    |error| cannot("read", path)(error).into()
 }
 
 /// Writes parts, each of which ends with a NUL, and behind them their digest, which damage cannot have.

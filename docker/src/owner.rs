@@ -7,9 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use hm_disk::{Boot, sha256_hex};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use sha2::{Digest, Sha256};
 
 /// Digits that are enough of a digest or an id.
 const DIGITS: usize = 12;
@@ -38,15 +38,18 @@ impl Owner {
     pub(crate) fn this(cache: &str) -> io::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let about = [cache, &read("/etc/machine-id"), &read("/proc/sys/kernel/hostname")].join("\0");
-        let machine: String = Sha256::digest(about).iter().map(|byte| format!("{byte:02x}")).collect();
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let (machine, boot) = (sha256_hex(about), Boot::current());
+        // Without it, nobody's being dead could be told.
+        if !boot.is_known() {
+            return Err(io::Error::other("the kernel does not tell which start of the machine this is"));
+        }
         let short = |text: &str| text.chars().filter(char::is_ascii_hexdigit).take(DIGITS).collect();
         let pid = std::process::id();
         let started = started(pid)?.ok_or(io::ErrorKind::NotFound)?;
         let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
         // Kernels before 5.6 have one time for all.
         let clocks = fs::metadata("/proc/self/ns/time").map_or(0, |about| about.ino());
-        Ok(Self { machine: short(&machine), boot: short(&boot), namespace, clocks, pid, started })
+        Ok(Self { machine: short(&machine), boot: short(boot.as_str()), namespace, clocks, pid, started })
     }
 
     /// Reads what an owner was written as.

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::credentials;
-use crate::endpoint::Reach;
+use crate::endpoint::EngineEnv;
 use crate::reference::{Reference, ReferenceError};
 
 /// The time between two lines about how far it is.
@@ -56,13 +56,13 @@ pub enum PullError {
 /// [`PullError`], with the name as it was given.
 pub(crate) async fn pull(
     docker: &Docker,
-    reach: &Reach,
+    env: &EngineEnv,
     image: &str,
     lines: mpsc::Sender<String>,
 ) -> Result<(), PullError> {
     let reference = Reference::parse(image)?;
     let _ = lines.send(format!("Pulling {image}")).await;
-    let credentials = match credentials::of(&reference.registry, reach).await {
+    let credentials = match credentials::of(&reference.registry, env).await {
         Ok(credentials) => credentials,
         Err(error) => {
             let _ = lines.send(format!("Pulling without a password: {error}")).await;

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use hm_workspace::files::read_regular;
+use hm_disk::read_regular;
 
 /// The largest file of certificates.
 const MAX_FILE: usize = 1024 * 1024;

@@ -28,7 +28,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use self::bounded::{Allowance, Bounded};
+use self::bounded::{Bounded, ByteBudget};
 use crate::tls::Tls;
 
 /// How long a request may take. Uploads and steps take long, and whoever asks has a deadline of its own.
@@ -41,7 +41,7 @@ const SAID: u64 = 4096;
 const SAYING: Duration = Duration::from_secs(2);
 
 /// A way to an engine.
-pub(crate) enum Way {
+pub(crate) enum Connector {
     /// A socket in the file system.
     Unix(PathBuf),
     /// A port, in the clear or with TLS. The host has no brackets.
@@ -63,7 +63,7 @@ pub(crate) struct Ssh {
 
 /// What an engine can be asked over.
 pub(crate) struct Transport {
-    way: Way,
+    connector: Connector,
     /// Connections over `ssh` that wait for the next request: making one takes long.
     idle: Arc<Mutex<Vec<Connection>>>,
 }
@@ -73,7 +73,7 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 struct Connection {
     requests: SendRequest<Body>,
     /// For each answer.
-    allowance: Allowance,
+    budget: ByteBudget,
     /// What `ssh` says, once it has ended.
     said: Option<JoinHandle<String>>,
 }
@@ -84,8 +84,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Transport {
     /// Connects to nothing yet.
-    pub(crate) fn new(way: Way) -> Self {
-        Self { way, idle: Arc::default() }
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self { connector, idle: Arc::default() }
     }
 
     /// Asks whoever answers for a sign of life: the status of the answer, its headers and the beginning of its text.
@@ -123,20 +123,20 @@ impl Transport {
     async fn send(&self, mut request: Request<Body>, asked: &str) -> io::Result<Response<Incoming>> {
         let asked = asked.parse::<Uri>().map_err(io::Error::other)?;
         *request.uri_mut() = asked.clone();
-        let host = HeaderValue::from_str(&self.way.host()).map_err(io::Error::other)?;
+        let host = HeaderValue::from_str(&self.connector.host()).map_err(io::Error::other)?;
         request.headers_mut().insert(HOST, host);
         to_url_alphabet(request.headers_mut());
         loop {
             let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let (mut connection, fresh) = match waiting {
                 Some(connection) => (connection, false),
-                None => (self.way.open().await?, true),
+                None => (self.connector.open().await?, true),
             };
-            connection.allowance.renew();
+            connection.budget.renew();
             match connection.requests.try_send_request(request).await {
                 Ok(response) => {
                     if is_long(asked.path(), response.status()) {
-                        connection.allowance.lift();
+                        connection.budget.lift();
                     }
                     self.keep(connection);
                     return Ok(response);
@@ -185,7 +185,7 @@ impl Connection {
     }
 }
 
-impl Way {
+impl Connector {
     /// What the engine is called in requests.
     fn host(&self) -> String {
         match self {
@@ -215,11 +215,11 @@ impl Way {
                 (Box::new(stream), Some(said))
             }
         };
-        let allowance = Allowance::new();
-        let stream = TokioIo::new(Bounded::new(stream, allowance.clone()));
+        let budget = ByteBudget::new();
+        let stream = TokioIo::new(Bounded::new(stream, budget.clone()));
         let (requests, talk) = http1::handshake(stream).await.map_err(io::Error::other)?;
         tokio::spawn(talk.with_upgrades());
-        Ok(Connection { requests, allowance, said })
+        Ok(Connection { requests, budget, said })
     }
 }
 

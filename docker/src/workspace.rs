@@ -1,4 +1,4 @@
-//! The project's files on their way into containers: what a workspace lacks of them, and states that lack nothing any more, which
+//! The project's files on their way into containers: what a workspace lacks of them, and states that delta nothing any more, which
 //! several containers can start from.
 
 use std::collections::HashMap;
@@ -13,24 +13,24 @@ use tokio::time::Instant;
 
 use crate::changes::Changes;
 use crate::manifest::Difference;
-use crate::{ContainerSpec, DockerBackend, DockerError, Engine, Lineage, Snapshot, Tree, tar};
+use crate::{ContainerSpec, DockerBackend, DockerError, Engine, Lineage, ProjectFiles, Snapshot, tar};
 
 /// Arguments that one command gets, in bytes.
 const ARGUMENTS: usize = 64 * 1024;
 
 /// States with the project's files of this run.
 #[derive(Default)]
-pub(crate) struct Grounds(Mutex<HashMap<Place, Arc<OnceCell<Snapshot>>>>);
+pub(crate) struct PreparedBases(Mutex<HashMap<BaseKey, Arc<OnceCell<Snapshot>>>>);
 
 /// How long the engine's clock takes to show another second, which is all that it tells changes by.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What such a state was made from, by which name, and where the workspace is: one image may have several names, each of which may mean
 /// another one later.
-type Place = (String, String, String);
+type BaseKey = (String, String, String);
 
 /// What a workspace lacks.
-pub(crate) enum Lack {
+pub(crate) enum WorkspaceDelta {
     /// Nothing, or nothing that anybody wants.
     Nothing,
     /// All of the project's files.
@@ -39,13 +39,13 @@ pub(crate) enum Lack {
     Some(Difference),
 }
 
-impl Lack {
+impl WorkspaceDelta {
     pub(crate) fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
     }
 
     /// Whether programs have to run in the container for it.
-    pub(crate) fn needs_life(&self, user: Option<&str>) -> bool {
+    pub(crate) fn needs_programs(&self, user: Option<&str>) -> bool {
         match self {
             Self::Nothing => false,
             Self::All => owner(user).is_some(),
@@ -56,35 +56,35 @@ impl Lack {
 
 impl DockerBackend {
     /// What the workspace of a state lacks of the project's files. One that had some is always brought up to date.
-    pub(crate) async fn lack(
+    pub(crate) async fn delta(
         &self,
         from: &Snapshot,
         workdir: &str,
         wants_project: bool,
-    ) -> Result<Lack, DockerError> {
-        Ok(match &from.lineage.tree {
-            Tree::Now if from.lineage.workdir == workdir => Lack::Nothing,
-            Tree::Former(then) if from.lineage.workdir == workdir => {
+    ) -> Result<WorkspaceDelta, DockerError> {
+        Ok(match &from.lineage.files {
+            ProjectFiles::Current if from.lineage.workdir == workdir => WorkspaceDelta::Nothing,
+            ProjectFiles::Stale(then) if from.lineage.workdir == workdir => {
                 let difference = then.difference(self.manifest().await?);
-                if difference.is_empty() { Lack::Nothing } else { Lack::Some(difference) }
+                if difference.is_empty() { WorkspaceDelta::Nothing } else { WorkspaceDelta::Some(difference) }
             }
-            _ if wants_project => Lack::All,
-            _ => Lack::Nothing,
+            _ if wants_project => WorkspaceDelta::All,
+            _ => WorkspaceDelta::Nothing,
         })
     }
 
     /// A state that lacks nothing, if it is worth having or there is one: what a step changes is only known of one that has started
     /// from such a state.
-    pub(crate) async fn ground(
+    pub(crate) async fn prepared_base(
         &self,
         from: &Snapshot,
-        lack: &Lack,
+        delta: &WorkspaceDelta,
         spec: &ContainerSpec,
     ) -> Result<Option<Snapshot>, DockerError> {
         let Some(changes) = &from.lineage.changes else { return Ok(None) };
         let place = (from.image.clone(), from.lineage.base.0.clone(), spec.workdir.clone());
         let cell = {
-            let mut known = self.grounds.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.bases.0.lock().unwrap_or_else(PoisonError::into_inner);
             match known.get(&place) {
                 Some(cell) => cell.clone(),
                 None if spec.keep => known.entry(place).or_default().clone(),
@@ -93,11 +93,11 @@ impl DockerBackend {
         };
         let make = async {
             let engine = self.engine().await?;
-            let (image, covered) = self.lay(engine, from, lack, spec).await?;
+            let (image, covered) = self.build_base(engine, from, delta, spec).await?;
             let lineage = Lineage {
                 base: from.lineage.base.clone(),
                 workdir: spec.workdir.clone(),
-                tree: Tree::Now,
+                files: ProjectFiles::Current,
                 changes: Some(changes.followed_by(covered)),
             };
             Ok::<_, DockerError>(Snapshot { image, lineage: Arc::new(lineage), ..from.clone() })
@@ -106,11 +106,11 @@ impl DockerBackend {
     }
 
     /// Makes such a state.
-    async fn lay(
+    async fn build_base(
         &self,
         engine: &Engine,
         from: &Snapshot,
-        lack: &Lack,
+        delta: &WorkspaceDelta,
         spec: &ContainerSpec,
     ) -> Result<(String, Changes), DockerError> {
         let name = format!("hm-{}-{}-project", super::short(&self.config.run_id), self.number());
@@ -118,17 +118,17 @@ impl DockerBackend {
         let spec = ContainerSpec { env: [].into(), ..spec.clone() };
         let made = async {
             self.create(engine, &name, &from.image, &spec).await?;
-            let life = if lack.needs_life(from.user.as_deref()) {
+            let keep_alive = if delta.needs_programs(from.user.as_deref()) {
                 Some(engine.start(&name, &from.image).await?)
             } else {
                 None
             };
-            self.apply(engine, &name, &spec.workdir, from.user.as_deref(), lack).await?;
+            self.apply(engine, &name, &spec.workdir, from.user.as_deref(), delta).await?;
             let applied = Instant::now();
-            drop(life);
-            let covered = self.covered(engine, &name, &spec.workdir, lack).await?;
+            drop(keep_alive);
+            let covered = self.covered(engine, &name, &spec.workdir, delta).await?;
             let image = self.commit_image(engine, &name, from.user.as_deref(), false).await?;
-            if matches!(lack, Lack::Some(_)) {
+            if matches!(delta, WorkspaceDelta::Some(_)) {
                 // These files have the time at which they were put there. What a step does with them has to be later.
                 tokio::time::sleep_until(applied + SECOND).await;
             }
@@ -147,7 +147,7 @@ impl DockerBackend {
         engine: &Engine,
         name: &str,
         workdir: &str,
-        lack: &Lack,
+        delta: &WorkspaceDelta,
     ) -> Result<Changes, DockerError> {
         let changes = engine.docker.container_changes(name).await;
         let changes = changes.map_err(engine.failed("tell what has changed in a container"))?;
@@ -155,9 +155,9 @@ impl DockerBackend {
         let workdir_and = format!("{}/", workdir.trim_end_matches('/'));
         below.retain(|change| change.kind != ChangeType::_1 && change.path.starts_with(&workdir_and));
         let covered = Changes::of(&below, workdir);
-        Ok(match lack {
-            Lack::Some(difference) => covered.only(&difference.new),
-            Lack::Nothing | Lack::All => covered,
+        Ok(match delta {
+            WorkspaceDelta::Some(difference) => covered.only(&difference.new),
+            WorkspaceDelta::Nothing | WorkspaceDelta::All => covered,
         })
     }
 
@@ -168,12 +168,12 @@ impl DockerBackend {
         name: &str,
         workdir: &str,
         user: Option<&str>,
-        lack: &Lack,
+        delta: &WorkspaceDelta,
     ) -> Result<(), DockerError> {
-        let only = match lack {
-            Lack::Nothing => return Ok(()),
-            Lack::All => None,
-            Lack::Some(difference) => {
+        let only = match delta {
+            WorkspaceDelta::Nothing => return Ok(()),
+            WorkspaceDelta::All => None,
+            WorkspaceDelta::Some(difference) => {
                 self.remove_gone(engine, name, workdir, difference).await?;
                 if difference.put.is_empty() {
                     return Ok(());

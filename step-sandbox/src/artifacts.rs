@@ -7,14 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
-
-use hm_workspace::{
-    artifacts::{
-        ArtifactError, Collected, Directory, LeftOut, MAX_BYTES, MAX_FILES, Patterns, Stop, StopOnDrop,
-    },
-    files::open_below,
+use hm_disk::open_below;
+use hm_workspace::artifacts::{
+    ArtifactError, Collected, Directory, LeftOut, MAX_BYTES, MAX_FILES, Patterns, Stop, StopOnDrop,
 };
+use rustix::fs::OFlags;
 
 use crate::{
     SandboxError, SandboxRun, blocking,

@@ -3,7 +3,8 @@
 
 use std::{io, path::PathBuf};
 
-use hm_workspace::{PathError, WorkspaceError, artifacts::ArtifactError, shorten};
+use hm_disk::{PathError, TaskError, cannot, shortened};
+use hm_workspace::{WorkspaceError, artifacts::ArtifactError};
 
 /// Why a sandbox could not be made, used or kept.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum SandboxError {
     #[error(transparent)]
     Workspace(WorkspaceError),
     /// A path has to be UTF-8 and is not.
-    #[error("the path {} is not UTF-8", shorten(.0))]
+    #[error("the path {} is not UTF-8", shortened(.0))]
     NotUtf8(PathBuf),
     /// What a step produced could not be brought out.
     #[error("cannot bring out artifacts")]
@@ -57,9 +58,9 @@ pub enum SandboxError {
     /// One command at a time.
     #[error("the sandbox `{0}` is running a command")]
     Busy(String),
-    /// Work on a thread of ours ended in a panic, or the runtime is going down.
+    /// Work on a thread of ours had no result.
     #[error("a background task of the sandbox failed")]
-    Task(#[source] tokio::task::JoinError),
+    Task(#[from] TaskError),
 }
 
 impl SandboxError {
@@ -78,8 +79,8 @@ impl SandboxError {
 
     /// For `map_err`: what was done to which path.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io(PathError { what, path, source })
+        let failed = cannot(what, path);
+        move |error| Self::Io(failed(error))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{io, os::fd::OwnedFd, path::Path, process::Stdio};
 
+use hm_disk::TaskError;
 use hm_plugin_protocol::StdStream;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -57,7 +58,7 @@ pub(crate) async fn run(
         pass_on(stdout, StdStream::Stdout, output.clone(), ended.clone()),
         pass_on(stderr, StdStream::Stderr, output.clone(), ended.clone()),
     );
-    match status.map_err(SandboxError::Task)?.map_err(SandboxError::io("wait for", helper))? {
+    match status.map_err(TaskError::from)?.map_err(SandboxError::io("wait for", helper))? {
         Some(Status::Exit(code)) => Ok(code),
         Some(Status::Setup(reason)) => Err(SandboxError::Setup(reason)),
         Some(Status::Command(reason)) => Err(SandboxError::Command(reason)),

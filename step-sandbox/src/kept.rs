@@ -3,16 +3,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
-    fs::{self, File},
-    io,
+    fmt, fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
+use hm_disk::{
+    FileLock, LockFile, discard, disk_usage, list_names, make_directory, read_regular, rename_new,
+};
 use hm_plugin_protocol::SnapshotRef;
-use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem, files::read_regular, trash, tree};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem};
 use uuid::Uuid;
 
 use crate::{KeptLayer, Removed, SandboxError, run_directory, sandbox_template::TREE};
@@ -31,6 +31,9 @@ const COVERS: &str = "covers";
 
 /// No such file is longer, in bytes.
 const COVERS_MAX: usize = 256 << 20;
+
+/// The lock of the directory: shared by those who take layers or keep them, alone for who removes them.
+const LOCK: &str = "lock";
 
 /// What stands for the project's snapshot where a layer could.
 const PROJECT: &str = "-";
@@ -72,13 +75,13 @@ impl fmt::Display for Tag {
 
 /// What a layer knows about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct About {
+pub(crate) struct LayerMeta {
     /// None: the project's snapshot.
     pub(crate) below: Option<Tag>,
     bytes: u64,
 }
 
-impl About {
+impl LayerMeta {
     fn encode(self) -> String {
         let below = self.below.map_or_else(|| PROJECT.to_owned(), Tag::directory);
         format!("{below} {}\n", self.bytes)
@@ -102,7 +105,7 @@ pub(crate) fn describe(layer: &Path, below: Option<Tag>, covers: &[u8]) -> Resul
         return Err(SandboxError::io("write", path)(io::ErrorKind::FileTooLarge.into()));
     }
     fs::write(&path, covers).map_err(SandboxError::io("write", path))?;
-    let about = About { below, bytes: tree::size(&layer.join(TREE)) };
+    let about = LayerMeta { below, bytes: disk_usage(&layer.join(TREE)) };
     let path = layer.join(ABOUT);
     fs::write(&path, about.encode()).map_err(SandboxError::io("write", path))
 }
@@ -127,8 +130,8 @@ impl KeptLayers {
     /// # Errors
     /// The directory is there and cannot be read.
     pub fn list(&self) -> Result<Vec<KeptLayer>, SandboxError> {
-        let layer = |(tag, about): (Tag, Option<About>)| {
-            let About { below, bytes } = about?;
+        let layer = |(tag, about): (Tag, Option<LayerMeta>)| {
+            let LayerMeta { below, bytes } = about?;
             Some(KeptLayer { tag: tag.snapshot(), bytes, below: below.map(Tag::snapshot) })
         };
         Ok(self.all()?.into_iter().filter_map(layer).collect())
@@ -143,8 +146,7 @@ impl KeptLayers {
         if !self.directory.is_dir() {
             return Ok(Removed::default());
         }
-        let lock = self.open_lock("lock")?;
-        lock.lock().map_err(SandboxError::io("lock", &self.directory))?;
+        let _alone = self.lock_file().exclusive()?;
         let all = self.all()?;
         let mut open: Vec<Tag> = live.iter().filter_map(|tag| Tag::of_text(tag)).collect();
         for target in run_directory::used(&self.runs)? {
@@ -159,7 +161,7 @@ impl KeptLayers {
         }
         let mut removed = Removed::default();
         for (tag, about) in all.into_iter().filter(|(tag, _)| !kept.contains(tag)) {
-            trash::discard(&self.path(tag))?;
+            discard(&self.path(tag))?;
             removed.layers += usize::from(about.is_some());
             removed.bytes = removed.bytes.saturating_add(about.map_or(0, |about| about.bytes));
         }
@@ -171,23 +173,19 @@ impl KeptLayers {
     ///
     /// # Errors
     /// The system says no.
-    pub(crate) fn hold(&self) -> Result<Option<File>, SandboxError> {
-        let path = self.directory.join("lock");
-        match File::open(&path) {
-            Ok(lock) => {
-                lock.lock_shared().map_err(SandboxError::io("lock", path))?;
-                Ok(Some(lock))
-            }
+    pub(crate) fn hold(&self) -> Result<Option<FileLock>, SandboxError> {
+        match LockFile::existing(self.directory.join(LOCK)).shared() {
+            Ok(lock) => Ok(Some(lock)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SandboxError::io("open", path)(error)),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// What a layer says of itself; none if it is not there in full. Whether those below are is another question.
-    pub(crate) fn find(&self, tag: Tag) -> Option<About> {
+    pub(crate) fn find(&self, tag: Tag) -> Option<LayerMeta> {
         let path = self.path(tag);
         let text = read_regular(&path.join(ABOUT), ABOUT_MAX).ok()?;
-        let about = About::decode(std::str::from_utf8(&text).ok()?)?;
+        let about = LayerMeta::decode(std::str::from_utf8(&text).ok()?)?;
         fs::symlink_metadata(path.join(TREE)).is_ok_and(|tree| tree.is_dir()).then_some(about)
     }
 
@@ -216,28 +214,24 @@ impl KeptLayers {
     /// # Errors
     /// The system says no, or there is one of that name. The layer is then still where it was.
     pub(crate) fn keep(&self, layer: &Path, tag: Tag, link: &Path) -> Result<(), SandboxError> {
-        tree::make_directory(&self.directory)?;
-        let lock = self.open_lock("lock")?;
-        lock.lock_shared().map_err(SandboxError::io("lock", &self.directory))?;
+        make_directory(&self.directory)?;
+        let _held = self.lock_file().shared()?;
         self.link(tag, link)?;
         let path = self.path(tag);
-        // The ordinary call would replace an empty directory.
-        renameat_with(CWD, layer, CWD, &path, RenameFlags::NOREPLACE).map_err(|error| {
+        rename_new(layer, &path).map_err(|error| {
             let _ = fs::remove_file(link);
-            SandboxError::io("keep", path)(error.into())
+            SandboxError::Io(error.during("keep"))
         })
     }
 
     /// Keeps others from opening what is closed in a layer, and from closing it again, until this goes. None where that
     /// cannot be: then nothing can be opened either.
-    pub(crate) fn alone(&self) -> Option<File> {
-        let lock = self.open_lock("opening").ok()?;
-        lock.lock().is_ok().then_some(lock)
+    pub(crate) fn alone(&self) -> Option<FileLock> {
+        LockFile::new(self.directory.join("opening")).exclusive().ok()
     }
 
-    fn open_lock(&self, name: &str) -> Result<File, SandboxError> {
-        let path = self.directory.join(name);
-        File::options().create(true).append(true).open(&path).map_err(SandboxError::io("open", path))
+    fn lock_file(&self) -> LockFile {
+        LockFile::new(self.directory.join(LOCK))
     }
 
     fn path(&self, tag: Tag) -> PathBuf {
@@ -245,19 +239,8 @@ impl KeptLayers {
     }
 
     /// Everything with the name of a layer, and what it says of itself.
-    fn all(&self) -> Result<BTreeMap<Tag, Option<About>>, SandboxError> {
-        let failed = |error| SandboxError::io("read", &self.directory)(error);
-        let entries = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            entries => entries.map_err(failed)?,
-        };
-        let mut all = BTreeMap::new();
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(tag) = name.to_str().and_then(Tag::of_directory) {
-                all.insert(tag, self.find(tag));
-            }
-        }
-        Ok(all)
+    fn all(&self) -> Result<BTreeMap<Tag, Option<LayerMeta>>, SandboxError> {
+        let tags = list_names(&self.directory)?.into_iter().filter_map(|name| Tag::of_directory(&name));
+        Ok(tags.map(|tag| (tag, self.find(tag))).collect())
     }
 }

@@ -7,8 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use hm_disk::{make_directory, one_line, remove_tree};
 use hm_plugin_protocol::SnapshotRef;
-use hm_workspace::{SnapshotProblem, tree};
+use hm_workspace::SnapshotProblem;
 use uuid::Uuid;
 
 use crate::{
@@ -97,7 +98,7 @@ impl LayerRefs {
                 let link = Link::new(&known, below);
                 let path = self.run.join(&link.name);
                 // An earlier attempt may have come to nothing halfway.
-                tree::remove(&path)?;
+                remove_tree(&path)?;
                 self.kept.link(tag, &path)?;
                 known.insert(tag, link);
             }
@@ -112,7 +113,7 @@ impl LayerRefs {
         let mut known = self.known();
         let link = Link::new(&known, below);
         let path = self.run.join(&link.name);
-        tree::remove(&path)?;
+        remove_tree(&path)?;
         self.kept.keep(&layer, tag, &path)?;
         let name = link.name.clone();
         known.insert(tag, link);
@@ -162,7 +163,7 @@ impl SandboxRun {
             Err(error) => Err(error.into()),
         };
         // What cannot be read is as good as gone.
-        borrowed.unwrap_or_else(|error| Some(SnapshotProblem::Other(said(&error))))
+        borrowed.unwrap_or_else(|error| Some(SnapshotProblem::Other(one_line(&error))))
     }
 
     /// What a sandbox on this snapshot has below it, ready to be mounted.
@@ -225,7 +226,7 @@ impl SandboxRun {
         if let Some((tag, below)) = keep {
             match self.keep(layer.clone(), tag, below).await {
                 Ok(name) => return (name, SnapshotRef(tag.to_string())),
-                Err(error) => drop(self.trouble.set(said(&error))),
+                Err(error) => drop(self.trouble.set(one_line(&error))),
             }
         }
         (layer, SnapshotRef(format!("local-{}", Uuid::new_v4().simple())))
@@ -259,21 +260,10 @@ impl SandboxRun {
         let kept = self.borrowed.kept.clone();
         blocking(move || {
             let _alone = kept.alone();
-            tree::make_directory(&target)?;
+            make_directory(&target)?;
             merge::merge(&trees, &target.join(sandbox_template::TREE))
         })
         .await?;
         Ok(Stack { layers: vec![layer], on_base: false })
     }
-}
-
-/// An error with all that it comes from.
-fn said(error: &SandboxError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -112,7 +112,7 @@ pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<Exit
 async fn blocking<T: Send + 'static, E: Into<SandboxError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SandboxError> {
-    tokio::task::spawn_blocking(work).await.map_err(SandboxError::Task)?.map_err(Into::into)
+    hm_disk::blocking(work).await?.map_err(Into::into)
 }
 
 /// What one step has changed in the workspace, kept for later runs.

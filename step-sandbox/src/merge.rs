@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hm_disk::{ModeGuard, make_directory};
 use hm_workspace::tree;
 
 use crate::SandboxError;
@@ -20,11 +21,11 @@ use crate::SandboxError;
 pub(crate) fn merge(layers: &[PathBuf], target: &Path) -> Result<(), SandboxError> {
     let mut finish = Vec::new();
     let mut open = vec![(layers.to_vec(), target.to_owned())];
-    let mut opened = tree::Opened::default();
+    let mut opened = ModeGuard::default();
     while let Some((layers, target)) = open.pop() {
         let Some(top) = layers.first() else { continue };
         let about = fs::symlink_metadata(top).map_err(SandboxError::io("read", top))?;
-        tree::make_directory(&target)?;
+        make_directory(&target)?;
         for layer in &layers {
             let about = fs::symlink_metadata(layer).map_err(SandboxError::io("read", layer))?;
             opened.open(layer, &about)?;

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hm_workspace::{Discarded, Project, trash, tree};
+use hm_disk::{discard, disk_usage, remove_tree, trash_in};
+use hm_workspace::{Discarded, Project};
 
 use crate::{Removed, SandboxError, run_directory};
 
@@ -22,7 +23,7 @@ pub(crate) fn link(project: &Project) -> PathBuf {
 
 /// The things of local sandboxes in a cache that were given up.
 pub(crate) fn trash(cache: &Path) -> Vec<PathBuf> {
-    ["kept", "home"].iter().flat_map(|place| trash::waiting(&cache.join(place))).collect()
+    ["kept", "home"].iter().flat_map(|place| trash_in(&cache.join(place))).collect()
 }
 
 /// Gives up what a cache has for projects that are not there any more, but for those that are being built. What it takes
@@ -46,14 +47,11 @@ pub fn forget_vanished(cache: &Path) -> Result<Removed, SandboxError> {
             Discarded::Nothing => {}
             Discarded::Trash(snapshots) => given_up.push(snapshots),
         }
-        let home = home(project, cache);
-        if home.is_dir() {
-            given_up.push(trash::discard(&home)?);
-        }
+        given_up.extend(discard(&home(project, cache))?);
         project.forget(cache)?;
     }
     drop(gate);
-    let bytes = given_up.iter().map(|path| tree::size(path)).fold(0, u64::saturating_add);
+    let bytes = given_up.iter().map(|path| disk_usage(path)).fold(0, u64::saturating_add);
     Ok(Removed { layers: given_up.len(), bytes })
 }
 
@@ -62,6 +60,6 @@ pub fn forget_vanished(cache: &Path) -> Result<Removed, SandboxError> {
 /// # Errors
 /// The system says no; then what can be deleted is.
 pub fn empty_trash(cache: &Path) -> Result<(), SandboxError> {
-    let all = trash(cache).into_iter().chain(trash::waiting(&Project::all_snapshots(cache)));
-    Ok(all.map(|path| tree::remove(&path)).fold(Ok(()), Result::and)?)
+    let all = trash(cache).into_iter().chain(trash_in(&Project::all_snapshots(cache)));
+    Ok(all.map(|path| remove_tree(&path)).fold(Ok(()), Result::and)?)
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hm_workspace::tree;
+use hm_disk::remove_tree;
 
 use crate::{
     ExecSpec, SandboxError, SandboxRun, blocking, exec, sandbox_template,
@@ -60,7 +60,7 @@ impl SandboxRun {
         let ran = self.run_helper(Spec { isolation, program: Some(program) }, output, ());
         let ran = tokio::time::timeout(limit, ran).await;
         // Of one that was killed, something may be alive for a moment yet; what is left goes with the run.
-        let _ = blocking(move || tree::remove(&directory)).await;
+        let _ = blocking(move || remove_tree(&directory)).await;
         ran.map_or(Ok(None), |ran| ran.map(Some))
     }
 }

@@ -7,8 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use hm_disk::{remove_later, remove_tree};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
-use hm_workspace::{WORKSPACE, Workspace, snapshot, trash, tree};
+use hm_workspace::{WORKSPACE, Workspace, snapshot};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
@@ -211,7 +212,7 @@ impl SandboxRun {
         let sandbox = self.take(id)?;
         let _idle = sandbox.busy.lock().await;
         let directory = self.run.path().join(&sandbox.layer);
-        blocking(move || tree::remove(&directory)).await
+        blocking(move || remove_tree(&directory)).await
     }
 
     /// Waits until every command is dead, and removes what the run left.
@@ -274,7 +275,7 @@ impl SandboxRun {
         let isolation = self.template.spec(self.run.path(), &layer, &scratch, lower, network);
         let (output, _unread) = mpsc::channel(1);
         self.run_helper(Spec { isolation, program: None }, output, ()).await?;
-        blocking(move || tree::remove(&directory)).await
+        blocking(move || remove_tree(&directory)).await
     }
 
     async fn fall_back(&mut self, why: &str) -> Result<(), SandboxError> {
@@ -302,7 +303,7 @@ fn prepare(
     let (project, cache) = (workspace.project(), workspace.cache());
     // First of all: what it leads to stays from then on.
     let run = RunDirectory::create(&cache.join("layers"), config.run_id, &projects::link(project))?;
-    trash::remove_later(projects::trash(cache));
+    remove_later(projects::trash(cache));
     project.note(cache)?;
     let view = View::new(&config.host_env, config.home.as_deref(), workspace.path(), &[]);
     let etc = snapshot::take_public(Path::new(sandbox_template::ETC), &cache.join("etc"))?;

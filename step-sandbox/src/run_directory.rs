@@ -3,16 +3,14 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    thread,
 };
 
 use uuid::Uuid;
 
-use hm_workspace::tree;
+use hm_disk::{FileLock, LockFile, TRASH_PREFIX, discard, list, make_directory, remove_later, remove_tree};
 
 use crate::SandboxError;
 
@@ -22,7 +20,7 @@ use crate::SandboxError;
 pub(crate) struct RunDirectory {
     path: PathBuf,
     removed: bool,
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// What the name of a run's lock has at its end.
@@ -35,12 +33,11 @@ impl RunDirectory {
     /// # Errors
     /// Something there cannot be made.
     pub(crate) fn create(layers: &Path, run: Uuid, uses: &Path) -> Result<Self, SandboxError> {
-        tree::make_directory(layers)?;
+        make_directory(layers)?;
         let _gate = gate(layers)?;
         remove_dead(layers);
         let path = layers.join(format!("run-{}", run.simple()));
-        let lock = open_lock(&lock_of(&path))?;
-        lock.lock().map_err(SandboxError::io("lock", &path))?;
+        let lock = LockFile::new(lock_of(&path)).exclusive()?;
         fs::create_dir(&path).map_err(SandboxError::io("create", &path))?;
         symlink(uses, path.join("project")).map_err(SandboxError::io("write", &path))?;
         Ok(Self { path, removed: false, _lock: lock })
@@ -61,8 +58,8 @@ impl RunDirectory {
 
     /// The lock last: without it, the directory would be anybody's.
     fn remove_both(&self) -> Result<(), SandboxError> {
-        tree::remove(&self.path)?;
-        Ok(tree::remove(&lock_of(&self.path))?)
+        remove_tree(&self.path)?;
+        Ok(remove_tree(&lock_of(&self.path))?)
     }
 }
 
@@ -79,10 +76,8 @@ impl Drop for RunDirectory {
 ///
 /// # Errors
 /// There is no such directory, or the system says no.
-pub(crate) fn gate(layers: &Path) -> Result<File, SandboxError> {
-    let gate = open_lock(&layers.join("lock"))?;
-    gate.lock().map_err(SandboxError::io("lock", layers))?;
-    Ok(gate)
+pub(crate) fn gate(layers: &Path) -> Result<FileLock, SandboxError> {
+    Ok(LockFile::new(layers.join("lock")).exclusive()?)
 }
 
 /// What the runs that are going on use: where the links in their directories lead.
@@ -92,10 +87,12 @@ pub(crate) fn gate(layers: &Path) -> Result<File, SandboxError> {
 pub(crate) fn used(layers: &Path) -> Result<BTreeSet<PathBuf>, SandboxError> {
     let mut used = BTreeSet::new();
     for run in list(layers)? {
+        let run = run.path();
         if run.extension().is_some() || is_dead(&run) {
             continue;
         }
         for entry in list(&run)? {
+            let entry = entry.path();
             match fs::read_link(&entry) {
                 Ok(target) => drop(used.insert(target)),
                 // A layer, or gone with its run.
@@ -108,23 +105,6 @@ pub(crate) fn used(layers: &Path) -> Result<BTreeSet<PathBuf>, SandboxError> {
     Ok(used)
 }
 
-/// What is in a directory; nothing if that is not there.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, SandboxError> {
-    let entries = fs::read_dir(directory).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
-    });
-    match entries {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(Vec::new())
-        }
-        entries => entries.map_err(SandboxError::io("read", directory)),
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, SandboxError> {
-    File::options().create(true).append(true).open(path).map_err(SandboxError::io("open", path))
-}
-
 fn lock_of(run: &Path) -> PathBuf {
     let mut name = run.as_os_str().to_owned();
     name.push(LOCK);
@@ -133,10 +113,7 @@ fn lock_of(run: &Path) -> PathBuf {
 
 /// Whether nobody holds the lock of a run. It is not made here: one that is missing is nobody's.
 fn is_dead(run: &Path) -> bool {
-    match File::open(lock_of(run)) {
-        Ok(lock) => lock.try_lock().is_ok(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    !LockFile::existing(lock_of(run)).is_held()
 }
 
 /// Removes what runs that died have left. Directories may take long, so they are left to a thread; what that does not get
@@ -147,26 +124,25 @@ fn remove_dead(layers: &Path) {
         let path = entry.path();
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("trash-") {
+        if name.starts_with(TRASH_PREFIX) {
             doomed.push(path);
         } else if name.starts_with("run-") {
             let run = layers.join(name.strip_suffix(LOCK).unwrap_or(&name));
             if is_dead(&run) {
-                let trash = layers.join(format!("trash-{}", Uuid::new_v4().simple()));
-                doomed.extend(fs::rename(&run, &trash).is_ok().then_some(trash));
+                doomed.extend(discard(&run).ok().flatten());
                 // Gone already, if it was the directory's turn before.
                 let _ = fs::remove_file(lock_of(&run));
             }
         }
     }
-    if !doomed.is_empty() {
-        thread::spawn(move || doomed.iter().for_each(|path| drop(tree::remove(path))));
-    }
+    remove_later(doomed);
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
+
+    use std::thread;
 
     use super::*;
 

@@ -9,6 +9,7 @@ use std::{
 
 use uuid::Uuid;
 
+use hm_disk::{make_directory, remove_tree};
 use hm_workspace::{WORKSPACE, snapshot::Snapshot, tree};
 
 use crate::{
@@ -55,7 +56,7 @@ impl SandboxTemplate {
             if path.to_str().is_none() {
                 return Err(SandboxError::NotUtf8(path.clone()));
             }
-            tree::make_directory(path)?;
+            make_directory(path)?;
         }
         Ok(Self { kind: Kind::Namespaces, empty, home, etc: Arc::new(etc), view })
     }
@@ -65,7 +66,7 @@ impl SandboxTemplate {
     /// # Errors
     /// It cannot be made.
     pub(crate) fn with(&self, view: View, home: PathBuf) -> Result<Self, SandboxError> {
-        tree::make_directory(&home)?;
+        make_directory(&home)?;
         Ok(Self { kind: self.kind, empty: self.empty.clone(), home, etc: self.etc.clone(), view })
     }
 
@@ -138,10 +139,10 @@ impl SandboxTemplate {
 /// Something cannot be read or made.
 pub(crate) fn make_layer(directory: &Path, source: Option<&Path>) -> Result<(), SandboxError> {
     let tree = directory.join(TREE);
-    tree::make_directory(directory)?;
+    make_directory(directory)?;
     match source {
         Some(source) => tree::copy_tree(source, &tree)?,
-        None => tree::make_directory(&tree)?,
+        None => make_directory(&tree)?,
     }
     set_mode(&tree, 0o755)
 }
@@ -153,10 +154,10 @@ pub(crate) fn make_layer(directory: &Path, source: Option<&Path>) -> Result<(), 
 /// Something cannot be made.
 pub(crate) fn make_scratch(layer: &Path) -> Result<PathBuf, SandboxError> {
     let scratch = layer.join("scratch");
-    tree::remove(&scratch)?;
+    remove_tree(&scratch)?;
     let scratch = scratch.join(Uuid::new_v4().simple().to_string());
-    tree::make_directory(&scratch.join("work"))?;
-    tree::make_directory(&scratch.join("tmp"))?;
+    make_directory(&scratch.join("work"))?;
+    make_directory(&scratch.join("tmp"))?;
     set_mode(&scratch.join("tmp"), 0o1777)?;
     Ok(scratch)
 }
@@ -166,7 +167,7 @@ pub(crate) fn make_scratch(layer: &Path) -> Result<PathBuf, SandboxError> {
 /// # Errors
 /// The system says no.
 pub(crate) fn seal_layer(directory: &Path) -> Result<(), SandboxError> {
-    Ok(tree::remove(&directory.join("scratch"))?)
+    Ok(remove_tree(&directory.join("scratch"))?)
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), SandboxError> {

@@ -11,7 +11,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use hm_workspace::{SnapshotProblem, content::Content, files, tree};
+use hm_disk::{ModeGuard, open_regular};
+use hm_workspace::{SnapshotProblem, content::Content};
 
 use crate::{SandboxError, merge};
 
@@ -38,7 +39,7 @@ impl Contents {
     /// Something cannot be read.
     pub(crate) fn list(&self, layer: &Path, base: &Path) -> Result<Vec<u8>, SandboxError> {
         let mut list = Vec::new();
-        let mut opened = tree::Opened::default();
+        let mut opened = ModeGuard::default();
         let mut open = vec![PathBuf::new()];
         while let Some(directory) = open.pop() {
             let full = layer.join(&directory);
@@ -108,7 +109,7 @@ impl Contents {
             ('l', Content::of(text.as_os_str().as_bytes()))
         } else {
             let kind = if about.mode() & 0o111 == 0 { 'f' } else { 'x' };
-            (kind, files::open_regular(path).and_then(Content::of))
+            (kind, open_regular(path).and_then(Content::of))
         };
         let content = content.map_err(SandboxError::io("read", path))?;
         let text = format!("{kind}{}", content.sha256);
@@ -128,6 +129,8 @@ mod tests {
         fs::Permissions,
         os::unix::fs::{PermissionsExt, symlink},
     };
+
+    use hm_disk::remove_tree;
 
     use super::*;
 
@@ -174,10 +177,10 @@ mod tests {
         let write = |text: &'static str| move |path: &Path| fs::write(path, text).unwrap();
         let mode =
             |mode: u32| move |path: &Path| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        let remove = |path: &Path| tree::remove(path).unwrap();
+        let remove = |path: &Path| remove_tree(path).unwrap();
         let relink = |to: &'static str| {
             move |path: &Path| {
-                tree::remove(path).unwrap();
+                remove_tree(path).unwrap();
                 symlink(to, path).unwrap();
             }
         };
@@ -200,7 +203,7 @@ mod tests {
             back(&base.join(path));
             assert_eq!(unfit(&list), None, "{path}");
         }
-        tree::remove(&base.join("src")).unwrap();
+        remove_tree(&base.join("src")).unwrap();
         symlink("elsewhere", base.join("src")).unwrap();
         assert_eq!(unfit(&list), covered("src"), "no link is followed");
         assert_eq!(unfit(END), None);

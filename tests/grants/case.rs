@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use hm_docker::{DockerBackend, DockerConfig, Limits, Reach};
+use hm_docker::{DockerBackend, DockerConfig, EngineEnv, Limits};
 use hm_host::backend::browser::Browser;
 use hm_host::backend::keyring::Keyring;
 use hm_host::backend::kv::KeptValues;
@@ -122,7 +122,7 @@ pub(super) fn backends(directory: &Path) -> Backends {
     std::fs::write(at("project/of-the-project"), "").expect("a file");
     let engine = Engine::get().map_or("unix:///nowhere", |engine| &engine.host);
     let docker = DockerConfig {
-        reach: Reach { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
+        engine: EngineEnv { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
         cache: at("cache"),
         run_id: config.run_id,
         network: false,

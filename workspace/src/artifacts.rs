@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
-use sha2::{Digest, Sha256};
 
 pub use self::directory::Directory;
 pub use self::patterns::{LeftOut, Patterns, Which};
 use crate::content::Artifact;
-use crate::files::open_below;
 use crate::globs::PatternError;
+use hm_disk::{PathError, TaskError, cannot, open_below, sha256_hex};
 
 /// Where a project has the artifacts of its builds.
 const IN_PROJECT: &str = ".hm/out";
@@ -34,20 +33,15 @@ pub const MAX_PATTERNS: usize = 100;
 /// Bytes in the name of a directory that says all of a step's key; longer ones end with a digest.
 const LONGEST_NAME: usize = 200;
 
+/// Hexadecimal digits of that digest.
+const DIGEST: usize = 32;
+
 /// Why what a step produced cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// A file operation failed.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// What it was about.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Somebody keeps other things there, which emptying it would destroy.
     #[error(
         "{} has files in it that hm has not put there: artifacts need a directory of their own",
@@ -77,16 +71,16 @@ pub enum ArtifactError {
     /// Nobody waits for it any more.
     #[error("it was stopped")]
     Stopped,
-    /// Work on a thread of ours ended in a panic, or the runtime is going down.
+    /// Work on a thread of ours had no result.
     #[error("a background task failed")]
-    Task(#[source] tokio::task::JoinError),
+    Task(#[from] TaskError),
 }
 
 impl ArtifactError {
     /// For `map_err`: what was done to which path.
     pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { what, path, source }
+        let failed = cannot(what, path);
+        move |error| Self::Io(failed(error))
     }
 }
 
@@ -126,10 +120,9 @@ pub fn directory(root: &Path, key: &str) -> PathBuf {
         }
     }
     if name.len() > LONGEST_NAME {
-        let digest = Sha256::digest(key.as_bytes());
         name.truncate(LONGEST_NAME / 2);
         name.push('~');
-        name.extend(digest.iter().take(16).map(|byte| format!("{byte:02x}")));
+        name.push_str(&sha256_hex(key)[..DIGEST]);
     }
     root.join(name)
 }
@@ -211,7 +204,7 @@ async fn in_background<T: Send + 'static>(
 ) -> Result<T, ArtifactError> {
     let guard = StopOnDrop(Stop::default());
     let stop = guard.0.clone();
-    tokio::task::spawn_blocking(move || work(stop)).await.map_err(ArtifactError::Task)?
+    hm_disk::blocking(move || work(stop)).await?
 }
 
 /// The media type of a file, as far as its name tells.

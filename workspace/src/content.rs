@@ -56,7 +56,7 @@ impl<W> HashingWriter<W> {
 
     /// What was written.
     pub fn content(self) -> Content {
-        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hm_disk::hex(self.hash.finalize());
         Content { size_bytes: self.size_bytes, sha256 }
     }
 }

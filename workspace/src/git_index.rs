@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::files::read_regular;
+use hm_disk::read_regular;
 
 /// Bytes in an index, at the most: about a million files.
 const INDEX_MAX: usize = 128 << 20;

@@ -14,7 +14,7 @@ use ignore::{
 };
 
 use crate::WorkspaceError;
-use crate::files::read_regular;
+use hm_disk::read_regular;
 
 /// What the files are called.
 const NAME: &str = ".hmignore";

@@ -45,13 +45,12 @@ mod hmignore;
 mod projects;
 pub mod snapshot;
 mod stat_manifest;
-pub mod trash;
 pub mod tree;
 pub mod untar;
 mod walk;
 mod workspace;
 
-pub use self::error::{PathError, WorkspaceError, shorten};
+pub use self::error::WorkspaceError;
 pub use self::projects::{Discarded, Project, vanished};
 pub use self::workspace::Workspace;
 

@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
+use hm_disk::{PathError, cannot, discard, make_directory, sha256_hex};
 
-use crate::{PathError, snapshot, trash, tree};
+use crate::snapshot;
+
+/// Hexadecimal digits that stand for a project: half of a SHA-256, for names that mounts and people have to bear.
+const KEY: usize = 32;
 
 /// A project, as a cache knows it: by the path that it really has.
 #[derive(Debug, Clone)]
@@ -34,8 +37,8 @@ impl Project {
     #[must_use]
     pub fn new(path: &Path) -> Self {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-        let key = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let mut key = sha256_hex(path.as_os_str().as_encoded_bytes());
+        key.truncate(KEY);
         Self { path, key }
     }
 
@@ -63,12 +66,10 @@ impl Project {
     /// The system says no.
     pub fn note(&self, cache: &Path) -> Result<(), PathError> {
         let notes = notes(cache);
-        tree::make_directory(&notes)?;
+        make_directory(&notes)?;
         let note = notes.join(&self.key);
         match symlink(&self.path, &note) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(PathError::on("create", note)(error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(cannot("create", note)(error)),
             _ => Ok(()),
         }
     }
@@ -84,7 +85,7 @@ impl Project {
         }
         // Held until the store has its new name: who waits for it finds that and begins anew.
         let Some(_lock) = snapshot::lock_unused(&store)? else { return Ok(Discarded::InUse) };
-        Ok(Discarded::Trash(trash::discard(&store)?))
+        Ok(discard(&store)?.map_or(Discarded::Nothing, Discarded::Trash))
     }
 
     /// Forgets where it is, when nothing is kept for it any more.
@@ -93,7 +94,7 @@ impl Project {
     /// The system says no.
     pub fn forget(&self, cache: &Path) -> Result<(), PathError> {
         let note = notes(cache).join(&self.key);
-        fs::remove_file(&note).map_err(PathError::on("remove", note))
+        fs::remove_file(&note).map_err(cannot("remove", note))
     }
 }
 
@@ -107,7 +108,7 @@ fn notes(cache: &Path) -> PathBuf {
 /// It cannot be told which there are.
 pub fn vanished(cache: &Path) -> Result<Vec<Project>, PathError> {
     let notes = notes(cache);
-    let failed = |error| PathError::on("read", &notes)(error);
+    let failed = |error| cannot("read", &notes)(error);
     let entries = match fs::read_dir(&notes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,

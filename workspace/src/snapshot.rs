@@ -5,14 +5,17 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, Metadata, TryLockError},
+    fs::{self, File, Metadata},
     io::{self, BufRead, BufReader},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime},
 };
 
+use hm_disk::{
+    Boot, FileLock, LockFile, PathError, TRASH_PREFIX, discard, list, make_directory, remove_later,
+    remove_tree,
+};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT},
     io::Errno,
@@ -21,9 +24,9 @@ use uuid::Uuid;
 
 pub use crate::walk::is_public;
 use crate::{
-    PathError, WorkspaceError,
+    WorkspaceError,
     stat_manifest::{Entry, Kind, StatManifest},
-    trash, tree, walk,
+    tree, walk,
 };
 
 /// A file changed less than this before we looked may change again without its times telling: the clock of file
@@ -39,6 +42,9 @@ const CURRENT: &str = "current";
 /// The first characters of a snapshot's directory.
 const SNAPSHOT: &str = "snapshot-";
 
+/// In a store: held by whoever takes a snapshot, or gives them all up.
+const LOCK: &str = "lock";
+
 /// In a snapshot's directory: held shared by whoever uses it.
 const IN_USE: &str = "in-use";
 
@@ -46,7 +52,7 @@ const IN_USE: &str = "in-use";
 #[derive(Debug)]
 pub struct Snapshot {
     tree: PathBuf,
-    _in_use: File,
+    _in_use: FileLock,
 }
 
 impl Snapshot {
@@ -103,7 +109,7 @@ fn take_listed(
     let source = Source::open_directory(path, admit).map_err(WorkspaceError::io("read", path))?;
     let _lock = lock_store(store)?;
     let current = store.join(CURRENT);
-    let boot = boot();
+    let boot = Boot::current();
     let previous = fs::read_to_string(&current).ok().and_then(|text| Previous::open(store, &text, &boot));
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);
     let found = list()?;
@@ -119,12 +125,12 @@ fn take_listed(
             fs::write(&path, manifest.encode()).map_err(WorkspaceError::io("write", &path))
         });
     if let Err(error) = made {
-        let _ = tree::remove(&directory);
+        let _ = remove_tree(&directory);
         return Err(error);
     }
     let snapshot = use_snapshot(&directory)?;
     let next = store.join("current.new");
-    fs::write(&next, format!("{name} {boot}"))
+    fs::write(&next, format!("{name} {}", boot.as_str()))
         .and_then(|()| fs::rename(&next, &current))
         .map_err(WorkspaceError::io("write", &current))?;
     discard_others(store, &name);
@@ -142,13 +148,13 @@ struct Previous {
 impl Previous {
     /// What was written before the machine last started may have been lost with the power, in part: waiting for the disk each time
     /// would cost more than one full copy after each start.
-    fn open(store: &Path, current: &str, boot: &str) -> Option<Self> {
+    fn open(store: &Path, current: &str, boot: &Boot) -> Option<Self> {
         let (name, when) = current.split_once(' ')?;
         let id = name.strip_prefix(SNAPSHOT).and_then(|id| Uuid::try_parse(id).ok())?;
         let directory = store.join(format!("{SNAPSHOT}{}", id.simple()));
         let tree = Source::open_directory(&directory.join("tree"), |_| true).ok()?;
         let manifest = || StatManifest::decode(&fs::read(directory.join("manifest")).ok()?);
-        let manifest = if when == boot { manifest() } else { None };
+        let manifest = if boot.is(when) { manifest() } else { None };
         Some(Self { directory, tree, manifest })
     }
 
@@ -176,60 +182,30 @@ impl Previous {
     }
 }
 
-/// Which start of the machine this is.
-fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-fn open_lock(path: &Path) -> Result<File, PathError> {
-    let mut options = File::options();
-    options.create(true).append(true).open(path).map_err(PathError::on("open", path))
-}
-
 /// Makes a store if there is none, and waits for its lock.
-fn lock_store(store: &Path) -> Result<File, PathError> {
-    let path = store.join("lock");
+fn lock_store(store: &Path) -> Result<FileLock, PathError> {
     loop {
-        tree::make_directory(store)?;
-        let lock = match open_lock(&path) {
-            // Given up since it was made.
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
-            lock => lock?,
-        };
-        lock.lock().map_err(PathError::on("lock", &path))?;
-        // Whoever held the lock may have given up the whole store: then this is the lock of something in the trash, and a
-        // snapshot that was taken there would go with it.
-        let ours = lock.metadata().map_err(PathError::on("read", &path))?;
-        if fs::symlink_metadata(&path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
-        {
-            return Ok(lock);
+        make_directory(store)?;
+        // Whoever held the lock may have given up the whole store. Then this would be the lock of something in the trash, and a
+        // snapshot that was taken there would go with it: hm-disk notices, and finds no store to make the lock in.
+        match LockFile::new(store.join(LOCK)).exclusive() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            lock => return lock,
         }
     }
 }
 
-/// The lock of a store that nobody uses: neither takes anyone a snapshot there as long as this is held, nor is one in use.
-pub(crate) fn lock_unused(store: &Path) -> Result<Option<File>, PathError> {
-    let path = store.join("lock");
-    let lock = open_lock(&path)?;
-    match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        locked => locked.map_err(|error| PathError::on("lock", &path)(error.into()))?,
-    }
+/// The lock of a store that nobody uses: as long as it is held, nobody takes a snapshot there, and none is in use.
+pub(crate) fn lock_unused(store: &Path) -> Result<Option<FileLock>, PathError> {
+    let Some(lock) = LockFile::new(store.join(LOCK)).try_exclusive()?.held() else { return Ok(None) };
     // Runs begin to use a snapshot only while they hold the lock above, so none of these can become used from now on.
-    for entry in fs::read_dir(store).map_err(PathError::on("read", store))? {
-        let entry = entry.map_err(PathError::on("read", store))?;
-        if entry.file_name().as_encoded_bytes().starts_with(SNAPSHOT.as_bytes()) && is_used(&entry.path()) {
+    for entry in list(store)? {
+        let is_snapshot = entry.file_name().as_encoded_bytes().starts_with(SNAPSHOT.as_bytes());
+        if is_snapshot && LockFile::existing(entry.path().join(IN_USE)).if_unheld(|| Ok(()))?.is_none() {
             return Ok(None);
         }
     }
     Ok(Some(lock))
-}
-
-/// Whether some run uses the snapshot in a directory. What cannot be told counts as used.
-fn is_used(directory: &Path) -> bool {
-    open_lock(&directory.join(IN_USE))
-        .map_or(true, |lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Whether two files hold the same.
@@ -264,9 +240,7 @@ fn set_modified(path: &Path, time: SystemTime) -> io::Result<()> {
 
 /// Those who hold the store's lock never wait here: only they look for snapshots out of use.
 fn use_snapshot(directory: &Path) -> Result<Snapshot, WorkspaceError> {
-    let path = directory.join(IN_USE);
-    let in_use = open_lock(&path)?;
-    in_use.lock_shared().map_err(WorkspaceError::io("lock", path))?;
+    let in_use = LockFile::new(directory.join(IN_USE)).shared()?;
     Ok(Snapshot { tree: directory.join("tree"), _in_use: in_use })
 }
 
@@ -278,12 +252,12 @@ fn fill(
     target: &Path,
     previous: Option<&Previous>,
 ) -> Result<StatManifest, WorkspaceError> {
-    tree::make_directory(target)?;
+    make_directory(target)?;
     let (directories, mut files): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|entry| entry.kind == Kind::Directory);
     // A directory comes before what is in it.
     for entry in &directories {
-        tree::make_directory(&target.join(&entry.path))?;
+        make_directory(&target.join(&entry.path))?;
     }
     let copiers = thread::available_parallelism().map_or(1, usize::from).min(COPIERS);
     let share = files.len().div_ceil(copiers).max(1);
@@ -392,13 +366,15 @@ fn discard_others(store: &Path, keep: &str) {
     for entry in fs::read_dir(store).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name.starts_with(trash::PREFIX) {
+        if name.starts_with(TRASH_PREFIX) {
             doomed.push(entry.path());
-        } else if name.starts_with(SNAPSHOT) && name != keep && !is_used(&entry.path()) {
-            doomed.extend(trash::discard(&entry.path()));
+        } else if name.starts_with(SNAPSHOT) && name != keep {
+            let in_use = LockFile::existing(entry.path().join(IN_USE));
+            doomed.extend(in_use.if_unheld(|| discard(&entry.path())).ok().flatten().flatten());
         }
     }
-    trash::remove_later(doomed);
+    // Failing to remove a cache fails nothing.
+    remove_later(doomed);
 }
 
 #[cfg(test)]

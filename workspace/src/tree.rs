@@ -2,17 +2,15 @@
 //! Which files, and why, is decided elsewhere.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File, Metadata, Permissions},
     io::{self, Read, Seek},
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink},
-    path::{Path, PathBuf},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
 };
 
 use rustix::{fs::SeekFrom, io::Errno};
-use uuid::Uuid;
 
-use crate::PathError;
+use hm_disk::{ModeGuard, PathError, cannot, make_directory};
 
 /// Bytes in a block of [`MetadataExt::blocks`], whatever the file system's own are.
 const BLOCK: u64 = 512;
@@ -23,8 +21,8 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// `source` cannot be opened or read, `target` cannot be made or written.
 pub fn copy_file(source: &Path, target: &Path) -> Result<(), PathError> {
-    let from = File::open(source).map_err(PathError::on("read", source))?;
-    let about = from.metadata().map_err(PathError::on("read", source))?;
+    let from = File::open(source).map_err(cannot("read", source))?;
+    let about = from.metadata().map_err(cannot("read", source))?;
     copy_open_file(from, &about, source, target)
 }
 
@@ -38,7 +36,7 @@ pub fn copy_open_file(
     source: &Path,
     target: &Path,
 ) -> Result<(), PathError> {
-    let mut to = File::create_new(target).map_err(PathError::on("create", target))?;
+    let mut to = File::create_new(target).map_err(cannot("create", target))?;
     if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
         let copied = if about.blocks().saturating_mul(BLOCK) < about.size() {
             copy_parts(&mut from, &mut to, about.size())
@@ -46,9 +44,9 @@ pub fn copy_open_file(
             // No more than it had: it may be growing faster than we read.
             io::copy(&mut from.take(about.size()), &mut to).map(drop)
         };
-        copied.map_err(PathError::on("copy", source))?;
+        copied.map_err(cannot("copy", source))?;
     }
-    let failed = |error| PathError::on("set the times and mode of", target)(error);
+    let failed = |error| cannot("set the times and mode of", target)(error);
     to.set_permissions(plain_mode(about)).map_err(failed)?;
     about.modified().and_then(|time| to.set_modified(time)).map_err(failed)
 }
@@ -77,16 +75,8 @@ fn copy_parts(from: &mut File, to: &mut File, size: u64) -> io::Result<()> {
 /// # Errors
 /// `source` cannot be read, or something is at `target`.
 pub fn copy_link(source: &Path, target: &Path) -> Result<(), PathError> {
-    let to = fs::read_link(source).map_err(PathError::on("read the link", source))?;
-    symlink(to, target).map_err(PathError::on("create", target))
-}
-
-/// Makes a directory that we can fill, whatever mode it is going to have; nothing happens if it is there.
-///
-/// # Errors
-/// The system says no.
-pub fn make_directory(path: &Path) -> Result<(), PathError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(PathError::on("create", path))
+    let to = fs::read_link(source).map_err(cannot("read the link", source))?;
+    symlink(to, target).map_err(cannot("create", target))
 }
 
 /// Gives a directory, now full, the mode and time of another.
@@ -98,7 +88,7 @@ pub fn finish_directory(path: &Path, like: &Metadata) -> Result<(), PathError> {
         like.modified().and_then(|time| directory.set_modified(time))?;
         directory.set_permissions(plain_mode(like))
     });
-    done.map_err(PathError::on("set the times and mode of", path))
+    done.map_err(cannot("set the times and mode of", path))
 }
 
 /// Neither set-user-id nor the like: in a sandbox they mean nothing, and outside nobody should find such files.
@@ -112,26 +102,26 @@ fn plain_mode(about: &Metadata) -> Permissions {
 /// # Errors
 /// The first thing that cannot be read or made.
 pub fn copy_tree(source: &Path, target: &Path) -> Result<(), PathError> {
-    let lock = File::open(source).map_err(PathError::on("open", source))?;
-    lock.lock().map_err(PathError::on("lock", source))?;
+    let lock = File::open(source).map_err(cannot("open", source))?;
+    lock.lock().map_err(cannot("lock", source))?;
     // Directories are finished after what is in them, so this is a stack with a way back, and no recursion:
     // how deep a tree is, is not ours to say.
     let mut finish = Vec::new();
     let mut open = vec![(source.to_owned(), target.to_owned())];
-    let mut opened = Opened::default();
+    let mut opened = ModeGuard::default();
     while let Some((from, to)) = open.pop() {
-        let about = fs::symlink_metadata(&from).map_err(PathError::on("read", &from))?;
+        let about = fs::symlink_metadata(&from).map_err(cannot("read", &from))?;
         if about.is_symlink() {
             copy_link(&from, &to)?;
         } else if about.is_file() {
             opened.open(&from, &about)?;
-            let file = File::open(&from).map_err(PathError::on("read", &from))?;
+            let file = File::open(&from).map_err(cannot("read", &from))?;
             copy_open_file(file, &about, &from, &to)?;
         } else if about.is_dir() {
             opened.open(&from, &about)?;
             make_directory(&to)?;
-            for entry in fs::read_dir(&from).map_err(PathError::on("read", &from))? {
-                let name = entry.map_err(PathError::on("read", &from))?.file_name();
+            for entry in fs::read_dir(&from).map_err(cannot("read", &from))? {
+                let name = entry.map_err(cannot("read", &from))?.file_name();
                 open.push((from.join(&name), to.join(&name)));
             }
             finish.push((to, about));
@@ -140,169 +130,9 @@ pub fn copy_tree(source: &Path, target: &Path) -> Result<(), PathError> {
     finish.into_iter().rev().try_for_each(|(path, about)| finish_directory(&path, &about))
 }
 
-/// Files and directories of ours that their own modes kept us from reading. They get those back when this goes.
-#[derive(Default)]
-pub struct Opened(Vec<(PathBuf, Permissions)>);
-
-impl Opened {
-    /// Makes a file or directory readable, and a directory passable, if it is not.
-    ///
-    /// # Errors
-    /// The system says no.
-    pub fn open(&mut self, path: &Path, about: &Metadata) -> Result<(), PathError> {
-        let needed = if about.is_dir() { 0o500 } else { 0o400 };
-        let mode = about.permissions().mode();
-        if mode & needed != needed {
-            fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 | needed))
-                .map_err(PathError::on("open", path))?;
-            self.0.push((path.to_owned(), about.permissions()));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        // What lies in a directory before the directory itself.
-        for (path, permissions) in self.0.drain(..).rev() {
-            let _ = fs::set_permissions(path, permissions);
-        }
-    }
-}
-
-/// How much of the disk a tree takes, in bytes. A file with several names counts once, and what cannot be read not at
-/// all. Nobody else may be in it.
-pub fn size(top: &Path) -> u64 {
-    let mut bytes = 0_u64;
-    let mut linked = BTreeSet::new();
-    let mut open = vec![top.to_owned()];
-    let mut opened = Opened::default();
-    while let Some(path) = open.pop() {
-        let Ok(about) = fs::symlink_metadata(&path) else { continue };
-        if !about.is_dir() && about.nlink() > 1 && !linked.insert((about.dev(), about.ino())) {
-            continue;
-        }
-        bytes = bytes.saturating_add(about.blocks().saturating_mul(BLOCK));
-        if about.is_dir() && opened.open(&path, &about).is_ok() {
-            open.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
-        }
-    }
-    bytes
-}
-
-/// Removes whatever is there, if anything. Nobody else may be writing in it.
-///
-/// # Errors
-/// The system says no.
-pub fn remove(path: &Path) -> Result<(), PathError> {
-    match remove_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PathError::on("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Steps make trees that are deeper than a stack and longer than a path may be. So there is no way down here:
-/// directories are moved up to the top, and each is removed from there.
-fn remove_all(top: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(top)?.is_dir() {
-        return fs::remove_file(top);
-    }
-    // No name that may be there already.
-    let prefix = Uuid::new_v4().simple().to_string();
-    let mut number = 0_u64;
-    let mut more = true;
-    while more {
-        more = false;
-        for entry in entries(top)? {
-            let (entry, is_directory) = entry?;
-            if is_directory {
-                for below in entries(&entry)? {
-                    let (below, is_directory) = below?;
-                    if is_directory {
-                        unlock(&below)?;
-                        number = number.wrapping_add(1);
-                        fs::rename(below, top.join(format!("{prefix}{number}")))?;
-                        more = true;
-                    } else {
-                        fs::remove_file(below)?;
-                    }
-                }
-                fs::remove_dir(entry)?;
-            } else {
-                fs::remove_file(entry)?;
-            }
-        }
-    }
-    fs::remove_dir(top)
-}
-
-/// What is in a directory, and whether it is a directory too. Whatever the directory's mode was, it can be read and
-/// changed now.
-fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<(PathBuf, bool)>>> {
-    unlock(directory)?;
-    Ok(fs::read_dir(directory)?.map(|entry| {
-        let entry = entry?;
-        Ok((entry.path(), entry.file_type()?.is_dir()))
-    }))
-}
-
-/// Overlays leave directories that even their owner may not enter, and so do steps.
-fn unlock(directory: &Path) -> io::Result<()> {
-    fs::set_permissions(directory, Permissions::from_mode(0o700))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_locked_tree_is_removed_and_a_missing_one_is_fine() {
-        let scratch = tempfile::tempdir().unwrap();
-        let tree = scratch.path().join("tree");
-        fs::create_dir_all(tree.join("work/work")).unwrap();
-        fs::write(tree.join("work/work/file"), "").unwrap();
-        fs::set_permissions(tree.join("work/work"), Permissions::from_mode(0o000)).unwrap();
-        fs::set_permissions(tree.join("work"), Permissions::from_mode(0o500)).unwrap();
-        remove(&tree).unwrap();
-        assert!(!tree.exists());
-        remove(&tree).unwrap();
-    }
-
-    #[test]
-    fn a_tree_deeper_than_any_path_or_stack_is_removed() {
-        let scratch = tempfile::tempdir().unwrap();
-        let tree = scratch.path().join("tree");
-        fs::create_dir(&tree).unwrap();
-        let mut bottom = std::os::fd::OwnedFd::from(File::open(&tree).unwrap());
-        let (flags, mode) = (rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::from_raw_mode(0o700));
-        for level in 0..4000 {
-            rustix::fs::mkdirat(&bottom, "d", mode).unwrap();
-            if level % 1000 == 0 {
-                rustix::fs::symlinkat("/", &bottom, "link").unwrap();
-            }
-            bottom = rustix::fs::openat(&bottom, "d", flags, mode).unwrap();
-        }
-        let little_stack = std::thread::Builder::new().stack_size(64 << 10);
-        let removed = tree.clone();
-        little_stack.spawn(move || remove(&removed)).unwrap().join().unwrap().unwrap();
-        assert!(!tree.exists());
-    }
-
-    #[test]
-    fn the_size_of_a_tree_counts_what_is_closed_and_links_once() {
-        let scratch = tempfile::tempdir().unwrap();
-        let tree = scratch.path().join("tree");
-        fs::create_dir_all(tree.join("closed")).unwrap();
-        fs::write(tree.join("closed/file"), vec![1; 1 << 20]).unwrap();
-        fs::hard_link(tree.join("closed/file"), tree.join("again")).unwrap();
-        symlink("/usr", tree.join("elsewhere")).unwrap();
-        fs::set_permissions(tree.join("closed"), Permissions::from_mode(0o000)).unwrap();
-        let bytes = size(&tree);
-        assert!((1 << 20..3 << 19).contains(&bytes), "{bytes}");
-        assert_eq!(fs::metadata(tree.join("closed")).unwrap().mode() & 0o777, 0);
-        assert_eq!(size(&tree.join("nothing")), 0);
-        remove(&tree).unwrap();
-    }
 
     #[test]
     fn holes_stay_holes() {
@@ -370,8 +200,8 @@ mod tests {
         assert_eq!(fs::metadata(to.join("closed")).unwrap().permissions().mode() & 0o777, 0o555);
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("nowhere"));
         assert!(!to.join("pipe").exists());
-        remove(&from).unwrap();
-        remove(&to).unwrap();
+        hm_disk::remove_tree(&from).unwrap();
+        hm_disk::remove_tree(&to).unwrap();
     }
 
     /// As of two steps on the same parent: one must not close again what the other has yet to read.
@@ -398,7 +228,7 @@ mod tests {
             }
         });
         for entry in fs::read_dir(scratch.path()).unwrap() {
-            remove(&entry.unwrap().path()).unwrap();
+            hm_disk::remove_tree(&entry.unwrap().path()).unwrap();
         }
     }
 }

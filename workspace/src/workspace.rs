@@ -13,7 +13,6 @@ use crate::{
     archive::Archive,
     projects::Project,
     snapshot::{self, Snapshot},
-    trash,
 };
 
 /// The files of a project, as all steps of a run get them.
@@ -67,7 +66,7 @@ impl Workspace {
         let (path, cache, project) = (self.path.clone(), self.cache.clone(), self.project.clone());
         let take = move || {
             project.note(&cache)?;
-            trash::remove_later(trash::waiting(&Project::all_snapshots(&cache)));
+            hm_disk::remove_later(hm_disk::trash_in(&Project::all_snapshots(&cache)));
             snapshot::take(&path, &project.snapshots(&cache), &cache)
         };
         self.snapshot.get_or_try_init(|| blocking(take)).await.map(Snapshot::tree)
@@ -101,5 +100,5 @@ impl Workspace {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
 ) -> Result<T, WorkspaceError> {
-    tokio::task::spawn_blocking(work).await.map_err(WorkspaceError::Task)?
+    hm_disk::blocking(work).await?
 }

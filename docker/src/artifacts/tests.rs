@@ -10,7 +10,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, WaitContainerOptions};
 
 use super::super::lab;
-use super::super::transport::{Transport, Way};
+use super::super::transport::{Connector, Transport};
 use super::*;
 
 const IMAGE: &str = "lab:1";
@@ -160,7 +160,7 @@ async fn there_is_an_end_to_it() {
         while fs::read_dir(&path).unwrap().next().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        spawn_blocking(move || drop(engine)).await.unwrap();
+        tokio::task::spawn_blocking(move || drop(engine)).await.unwrap();
     };
     let (collected, ()) = tokio::join!(collecting, dying);
     let error = collected.unwrap_err();
@@ -190,8 +190,8 @@ fn pretender(answer: Vec<u8>) -> Docker {
             let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(answer));
         }
     });
-    let way = Way::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
-    Transport::new(way).client(bollard::ClientVersion { major_version: 1, minor_version: 41 }).unwrap()
+    let connector = Connector::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
+    Transport::new(connector).client(bollard::ClientVersion { major_version: 1, minor_version: 41 }).unwrap()
 }
 
 fn entry(tar: &mut Vec<u8>, kind: EntryType, name: &[u8], link: &[u8], size: u64, content: &[u8]) {

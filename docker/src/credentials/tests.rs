@@ -23,8 +23,8 @@ fn user(user: &str, password: &str, server: &str) -> Option<DockerCredentials> {
 #[tokio::test]
 async fn what_is_in_the_file_is_found_under_each_name_of_the_registry() {
     let home = tempfile::tempdir().expect("a folder");
-    let reach = lab::reach(&[], home.path());
-    assert_eq!(of("docker.io", &reach).await.expect("no file"), None);
+    let env = lab::engine_env(&[], home.path());
+    assert_eq!(of("docker.io", &env).await.expect("no file"), None);
     // me:pass:word, with and without padding, and with Docker's old zeros.
     settings(
         home.path(),
@@ -37,17 +37,17 @@ async fn what_is_in_the_file_is_found_under_each_name_of_the_registry() {
             "e.example": {"auth": "geheim!"}
         }, "more": [1]}"#,
     );
-    assert_eq!(of("docker.io", &reach).await.expect("read"), user("me", "pass:word", HUB));
-    assert_eq!(of("a.example", &reach).await.expect("read"), user("me", "p", "a.example"));
-    assert_eq!(of("b.example:5000", &reach).await.expect("read"), user("me", "p", "b.example:5000"));
-    assert_eq!(of("b.example", &reach).await.expect("read"), None, "another port, another registry");
-    let with_token = of("c.example", &reach).await.expect("read").expect("something");
+    assert_eq!(of("docker.io", &env).await.expect("read"), user("me", "pass:word", HUB));
+    assert_eq!(of("a.example", &env).await.expect("read"), user("me", "p", "a.example"));
+    assert_eq!(of("b.example:5000", &env).await.expect("read"), user("me", "p", "b.example:5000"));
+    assert_eq!(of("b.example", &env).await.expect("read"), None, "another port, another registry");
+    let with_token = of("c.example", &env).await.expect("read").expect("something");
     assert_eq!((with_token.password.as_deref(), with_token.identitytoken.as_deref()), (Some("p"), Some("t")));
-    assert_eq!(of("d.example", &reach).await.expect("read"), None);
-    let error = of("e.example", &reach).await.expect_err("malformed").to_string();
+    assert_eq!(of("d.example", &env).await.expect("read"), None);
+    let error = of("e.example", &env).await.expect_err("malformed").to_string();
     assert_eq!(error, "what Docker's settings have for the registry `e.example` is malformed");
     settings(home.path(), r#"{"auths": {"f.example": {"auth": ["geheim"]}}}"#);
-    let error = of("f.example", &reach).await.expect_err("malformed").to_string();
+    let error = of("f.example", &env).await.expect_err("malformed").to_string();
     assert!(error.contains("line 1") && !error.contains("geheim"), "{error}");
 }
 
@@ -72,20 +72,20 @@ async fn helpers_are_asked_and_what_they_say_is_not_repeated() {
         }}"#,
     );
     let path = format!("{}:/bin:/usr/bin", home.path().display());
-    let reach = lab::reach(&[("PATH", &path)], home.path());
-    assert_eq!(of("a.example", &reach).await.expect("asked"), user("get", "a.example", "a.example"));
-    assert_eq!(of("h.example", &reach).await.expect("asked"), user("get", "h.example", "h.example"));
-    assert_eq!(of("docker.io", &reach).await.expect("asked"), user("get", HUB, HUB));
-    let token = of("b.example", &reach).await.expect("asked").expect("something");
+    let env = lab::engine_env(&[("PATH", &path)], home.path());
+    assert_eq!(of("a.example", &env).await.expect("asked"), user("get", "a.example", "a.example"));
+    assert_eq!(of("h.example", &env).await.expect("asked"), user("get", "h.example", "h.example"));
+    assert_eq!(of("docker.io", &env).await.expect("asked"), user("get", HUB, HUB));
+    let token = of("b.example", &env).await.expect("asked").expect("something");
     assert_eq!((token.username, token.identitytoken.as_deref()), (None, Some("t")));
-    assert_eq!(of("c.example", &reach).await.expect("asked"), None);
+    assert_eq!(of("c.example", &env).await.expect("asked"), None);
     for (registry, reason) in [
         ("d.example", "has failed (exit status: 3)"),
         ("e.example", "has answered nonsense"),
         ("f.example", "cannot be started"),
         ("g.example", "is no name of a program"),
     ] {
-        let error = of(registry, &reach).await.expect_err("nothing").to_string();
+        let error = of(registry, &env).await.expect_err("nothing").to_string();
         assert!(error.contains(reason) && error.contains(registry), "{error}");
         assert!(!error.contains("geheim"), "{error}");
     }

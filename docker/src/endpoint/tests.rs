@@ -22,7 +22,7 @@ fn home() -> tempfile::TempDir {
 
 /// Why there is no engine.
 async fn refused(variables: &[(&str, &str)], home: &Path) -> String {
-    match connect(&lab::reach(variables, home)).await {
+    match connect(&lab::engine_env(variables, home)).await {
         Ok((endpoint, _)) => panic!("{endpoint:?} has answered to {variables:?}"),
         Err(error) => error.to_string(),
     }
@@ -140,12 +140,12 @@ async fn who_wants_tls_is_named_and_what_is_missing_is_said_once() {
     ] {
         std::fs::write(home.path().join(".docker/cert.pem"), "").expect("written");
         let variables = [("DOCKER_HOST", host), ("DOCKER_TLS_VERIFY", verify)];
-        let error = connect(&lab::reach(&variables, home.path())).await.expect_err("no files");
+        let error = connect(&lab::engine_env(&variables, home.path())).await.expect_err("no files");
         assert!(error.to_string().starts_with(&format!("{who}: ")), "{error}");
         assert!(std::error::Error::source(&error).is_none(), "{error}");
     }
     std::fs::write(home.path().join(".docker/config.json"), "{").expect("written");
-    let error = connect(&lab::reach(&[], home.path())).await.expect_err("no settings");
+    let error = connect(&lab::engine_env(&[], home.path())).await.expect_err("no settings");
     assert!(error.to_string().contains("config.json: "), "{error}");
     assert!(std::error::Error::source(&error).is_none(), "{error}");
 }
@@ -155,7 +155,7 @@ async fn one_that_says_nothing_is_given_up() {
     let home = home();
     let mute = home.path().join("mute");
     let _listener = UnixListener::bind(&mute).expect("a socket");
-    let error = answer(Way::Unix(mute), Duration::from_millis(1)).await.expect_err("no answer");
+    let error = answer(Connector::Unix(mute), Duration::from_millis(1)).await.expect_err("no answer");
     assert_eq!(error, "no answer within 0 s");
 }
 
@@ -166,7 +166,7 @@ async fn giving_up_a_request_ends_its_connection() {
     let listener = UnixListener::bind(&path).expect("a socket");
     for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"] {
         let version = ClientVersion { major_version: 1, minor_version: 41 };
-        let docker = Transport::new(Way::Unix(path.clone())).client(version).expect("a client");
+        let docker = Transport::new(Connector::Unix(path.clone())).client(version).expect("a client");
         let asking = tokio::spawn(async move { docker.info().await.map(|_| ()) });
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut request = vec![0; 4096];
@@ -176,7 +176,7 @@ async fn giving_up_a_request_ends_its_connection() {
             "the version that was agreed upon"
         );
         stream.write_all(answer.as_bytes()).await.expect("written");
-        // What is there has been read before the request is given up, or has not; it ends either way.
+        // What is there has been read before the request is given up, or has not; it ends either connector.
         tokio::task::yield_now().await;
         asking.abort();
         let end = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut request)).await;
@@ -201,8 +201,8 @@ async fn of_the_usual_places_the_first_that_answers_is_taken() {
     assert_eq!((version.major_version, version.minor_version), newest, "not newer than the client");
     let error = search(&[nothing, mute]).await.expect_err("none of them").to_string();
     assert!(error.contains("nothing is not there; ") && error.contains("mute: connection closed"), "{error}");
-    let reach = lab::reach(&[("XDG_RUNTIME_DIR", "/run/user/7")], Path::new("/home/me"));
-    let places = reach.usual_places();
+    let env = lab::engine_env(&[("XDG_RUNTIME_DIR", "/run/user/7")], Path::new("/home/me"));
+    let places = env.usual_places();
     assert_eq!(places[0], Path::new("/var/run/docker.sock"));
     assert!(places.contains(&PathBuf::from("/run/user/7/podman/podman.sock")), "{places:?}");
     assert!(places.contains(&PathBuf::from("/home/me/.docker/run/docker.sock")), "{places:?}");
@@ -232,12 +232,12 @@ async fn contexts_are_those_that_docker_itself_has_written() {
     }
     docker(home.path(), &["context", "create", "blind", "--docker", "host=tcp://box:1,skip-tls-verify=true"]);
     docker(home.path(), &["context", "use", "one"]);
-    let (found, docker_client) = connect(&lab::reach(&[], home.path())).await.expect("an engine");
+    let (found, docker_client) = connect(&lab::engine_env(&[], home.path())).await.expect("an engine");
     assert_eq!(found, Endpoint { url: url(&good), from: "the Docker context `one`".into() });
     assert_eq!(docker_client.client_version().minor_version, 41);
     let both = [("DOCKER_HOST", url(&other)), ("DOCKER_CONTEXT", "one".into())];
     let both: Vec<_> = both.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let (found, _) = connect(&lab::reach(&both, home.path())).await.expect("an engine");
+    let (found, _) = connect(&lab::engine_env(&both, home.path())).await.expect("an engine");
     assert_eq!(found, Endpoint { url: url(&other), from: "DOCKER_HOST".into() });
     let error = refused(&[("DOCKER_CONTEXT", "gone")], home.path()).await;
     assert_eq!(
@@ -248,7 +248,9 @@ async fn contexts_are_those_that_docker_itself_has_written() {
     assert!(error.contains("`SkipTLSVerify`"), "{error}");
     // The default one is none, whatever is in use.
     assert!(
-        context::chosen(&lab::reach(&[("DOCKER_CONTEXT", "default")], home.path())).expect("read").is_none()
+        context::chosen(&lab::engine_env(&[("DOCKER_CONTEXT", "default")], home.path()))
+            .expect("read")
+            .is_none()
     );
     let settings = home.path().join(".docker/config.json");
     std::fs::write(&settings, r#"{"currentContext": ["geheim"]}"#).expect("written");
@@ -308,22 +310,22 @@ async fn an_engine_answers_in_the_clear_and_with_tls_only_to_whom_it_knows() {
     let plain = format!("tcp://{}", listener.local_addr().expect("its address"));
     tokio::spawn(forward(listener, engine.socket()));
     let (_, docker) =
-        connect(&lab::reach(&[("DOCKER_HOST", &plain)], home.path())).await.expect("in the clear");
+        connect(&lab::engine_env(&[("DOCKER_HOST", &plain)], home.path())).await.expect("in the clear");
     echoes(&docker).await;
 
     let url = format!("tcp://127.0.0.1:{port}");
     let folder = certs.display().to_string();
     let secure = [("DOCKER_HOST", url.as_str()), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", &folder)];
-    let (found, docker) = connect(&lab::reach(&secure, home.path())).await.expect("with TLS");
+    let (found, docker) = connect(&lab::engine_env(&secure, home.path())).await.expect("with TLS");
     assert_eq!(found, Endpoint { url: url.clone(), from: "DOCKER_HOST".into() });
     echoes(&docker).await;
 
     let https = format!("https://127.0.0.1:{port}");
     let by_https = [("DOCKER_HOST", https.as_str()), ("DOCKER_CERT_PATH", &folder)];
-    connect(&lab::reach(&by_https, home.path())).await.expect("https, with the same files");
+    connect(&lab::engine_env(&by_https, home.path())).await.expect("https, with the same files");
     let context = format!("host={url},ca={folder}/ca.pem,cert={folder}/cert.pem,key={folder}/key.pem");
     if docker_context(home.path(), &context) {
-        let chosen = lab::reach(&[("DOCKER_CONTEXT", "secure")], home.path());
+        let chosen = lab::engine_env(&[("DOCKER_CONTEXT", "secure")], home.path());
         let (found, _) = connect(&chosen).await.expect("by a context");
         assert_eq!(found.from, "the Docker context `secure`");
     }
@@ -447,13 +449,13 @@ async fn an_engine_answers_over_ssh_as_the_users_own_settings_say() {
     std::fs::set_permissions(at("bin/ssh"), executable).expect("executable");
     let path = format!("{}:{}", at("bin"), std::env::var("PATH").unwrap_or_default());
     let to = |host: &str| [("DOCKER_HOST".to_owned(), host.to_owned()), ("PATH".to_owned(), path.clone())];
-    let reach = |host: &str| Reach { env: to(host).into_iter().collect(), home: None };
-    let why = async |host: &str| match connect(&reach(host)).await {
+    let env = |host: &str| EngineEnv { env: to(host).into_iter().collect(), home: None };
+    let why = async |host: &str| match connect(&env(host)).await {
         Ok((endpoint, _)) => panic!("{endpoint:?} has answered"),
         Err(error) => error.to_string(),
     };
 
-    let (found, docker) = connect(&reach("ssh://root@box")).await.expect("an engine");
+    let (found, docker) = connect(&env("ssh://root@box")).await.expect("an engine");
     assert_eq!(found.url, "ssh://root@box");
     echoes(&docker).await;
     for _ in 0..10 {
@@ -461,8 +463,8 @@ async fn an_engine_answers_over_ssh_as_the_users_own_settings_say() {
     }
     let started = std::fs::read_to_string(at("log")).expect("the log").lines().count();
     assert!(started < 10, "connections are used again, but {started} were made");
-    connect(&reach(&format!("ssh://root@127.0.0.1:{port}"))).await.expect("by its port");
-    connect(&reach(&format!("ssh://box{}", engine.socket().display())))
+    connect(&env(&format!("ssh://root@127.0.0.1:{port}"))).await.expect("by its port");
+    connect(&env(&format!("ssh://box{}", engine.socket().display())))
         .await
         .expect("by the socket over there");
 
@@ -481,7 +483,7 @@ async fn podman_answers_as_an_engine() {
     let Some(podman) = Podman::start(home.path(), &[]) else { return };
     let url = podman.url();
     let (found, docker) =
-        connect(&lab::reach(&[("DOCKER_HOST", &url)], home.path())).await.expect("an engine");
+        connect(&lab::engine_env(&[("DOCKER_HOST", &url)], home.path())).await.expect("an engine");
     assert_eq!(found.url, url);
     let version = docker.version().await.expect("an answer");
     let parts: Vec<_> = version.components.unwrap_or_default().into_iter().map(|part| part.name).collect();

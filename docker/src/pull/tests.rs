@@ -60,9 +60,9 @@ fn log_in(home: &Path, host: &str, password: &str) {
 }
 
 /// Pulls, with all that is said.
-async fn pulled(docker: &Docker, reach: &Reach, image: &str) -> (Result<(), PullError>, Vec<String>) {
+async fn pulled(docker: &Docker, env: &EngineEnv, image: &str) -> (Result<(), PullError>, Vec<String>) {
     let (lines, mut said) = mpsc::channel(100);
-    let result = pull(docker, reach, image, lines).await;
+    let result = pull(docker, env, image, lines).await;
     let mut all = Vec::new();
     while let Some(line) = said.recv().await {
         all.push(line);
@@ -71,43 +71,43 @@ async fn pulled(docker: &Docker, reach: &Reach, image: &str) -> (Result<(), Pull
 }
 
 /// What must be true of every engine.
-async fn check(docker: &Docker, reach: &Reach, home: &Path, host: &str) {
+async fn check(docker: &Docker, env: &EngineEnv, home: &Path, host: &str) {
     let image = format!("{host}/lab/bb:1");
     let settings = home.join(".docker/config.json");
     if settings.exists() {
         std::fs::remove_file(&settings).expect("removed");
     }
-    let (result, lines) = pulled(docker, reach, &image).await;
+    let (result, lines) = pulled(docker, env, &image).await;
     let error = result.expect_err("without a password");
     assert!(matches!(error, PullError::Refused { .. }), "{error}");
     assert!(error.to_string().contains(&format!("`docker login {host}`")), "{error}");
     assert_eq!(lines, [format!("Pulling {image}")]);
 
     log_in(home, host, "geheim");
-    let (result, _) = pulled(docker, reach, &image).await;
+    let (result, _) = pulled(docker, env, &image).await;
     let error = result.expect_err("with a wrong one");
     assert!(matches!(error, PullError::Refused { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
 
     log_in(home, host, PASSWORD);
-    let (result, lines) = pulled(docker, reach, &image).await;
+    let (result, lines) = pulled(docker, env, &image).await;
     result.expect("with the right one");
     assert_eq!(lines, [format!("Pulling {image}"), format!("Pulled {image}")]);
     docker.inspect_image(&image).await.expect("it is there under its name");
 
     for (missing, kind) in [("lab/bb:2", "2"), ("lab/none:1", "none")] {
-        let (result, _) = pulled(docker, reach, &format!("{host}/{missing}")).await;
+        let (result, _) = pulled(docker, env, &format!("{host}/{missing}")).await;
         let error = result.expect_err(kind);
         assert!(matches!(error, PullError::Refused { .. }), "{error}");
         assert!(error.to_string().contains(missing), "{error}");
     }
-    let (result, _) = pulled(docker, reach, "127.0.0.1:1/lab/bb:1").await;
+    let (result, _) = pulled(docker, env, "127.0.0.1:1/lab/bb:1").await;
     let error = result.expect_err("nobody listens");
     assert!(matches!(error, PullError::Failed { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
 
     std::fs::write(&settings, "{").expect("written");
-    let (_, lines) = pulled(docker, reach, &image).await;
+    let (_, lines) = pulled(docker, env, &image).await;
     assert!(
         lines[1].starts_with("Pulling without a password: Docker's settings cannot be read: "),
         "{lines:?}"
@@ -121,8 +121,8 @@ async fn images_are_pulled_by_those_who_know_the_password() {
     let Some(engine) = Engine::start() else { return };
     let docker = engine.client().await;
     fill(&docker, &host).await;
-    let reach = lab::reach(&[], home.path());
-    check(&docker, &reach, home.path(), &host).await;
+    let env = lab::engine_env(&[], home.path());
+    check(&docker, &env, home.path(), &host).await;
 
     // By its digest, whatever its tag says.
     let image = format!("{host}/lab/bb:1");
@@ -130,16 +130,16 @@ async fn images_are_pulled_by_those_who_know_the_password() {
     let digest = digests[0].split_once('@').expect("a digest").1.to_owned();
     docker.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
     log_in(home.path(), &host, PASSWORD);
-    let (result, _) = pulled(&docker, &reach, &format!("{host}/lab/bb:wrong@{digest}")).await;
+    let (result, _) = pulled(&docker, &env, &format!("{host}/lab/bb:wrong@{digest}")).await;
     result.expect("by its digest");
 
-    let (result, lines) = pulled(&docker, &reach, "not an image").await;
+    let (result, lines) = pulled(&docker, &env, "not an image").await;
     assert!(matches!(result, Err(PullError::Reference(_))), "{result:?}");
     assert!(lines.is_empty(), "{lines:?}");
     // Nobody listens to how far it is.
     let (lines, said) = mpsc::channel(1);
     drop(said);
-    pull(&docker, &reach, &image, lines).await.expect("pulled");
+    pull(&docker, &env, &image, lines).await.expect("pulled");
 
     // Podman takes the same from us. It is told that this registry has no TLS; Docker's engine takes that for granted here.
     let trust = home.path().join("registries.conf");
@@ -147,8 +147,8 @@ async fn images_are_pulled_by_those_who_know_the_password() {
         .expect("written");
     let Some(service) = Podman::start(home.path(), &[("CONTAINERS_REGISTRIES_CONF", &trust)]) else { return };
     let (_, podman) =
-        connect(&lab::reach(&[("DOCKER_HOST", &service.url())], home.path())).await.expect("an engine");
-    check(&podman, &reach, home.path(), &host).await;
+        connect(&lab::engine_env(&[("DOCKER_HOST", &service.url())], home.path())).await.expect("an engine");
+    check(&podman, &env, home.path(), &host).await;
 }
 
 #[test]

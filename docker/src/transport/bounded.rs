@@ -17,15 +17,15 @@ const ANSWER: u64 = ANSWER_MIB << 20;
 
 /// How many bytes may still be read from a connection.
 #[derive(Clone)]
-pub(crate) struct Allowance(Arc<AtomicU64>);
+pub(crate) struct ByteBudget(Arc<AtomicU64>);
 
-/// A connection with an allowance.
+/// A connection with an budget.
 pub(crate) struct Bounded<S> {
     stream: S,
-    allowance: Allowance,
+    budget: ByteBudget,
 }
 
-impl Allowance {
+impl ByteBudget {
     /// For one answer.
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(ANSWER)))
@@ -55,20 +55,20 @@ impl Allowance {
 
 impl<S> Bounded<S> {
     /// What is read from it, counts.
-    pub(crate) fn new(stream: S, allowance: Allowance) -> Self {
-        Self { stream, allowance }
+    pub(crate) fn new(stream: S, budget: ByteBudget) -> Self {
+        Self { stream, budget }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.allowance.is_used_up() {
+        if this.budget.is_used_up() {
             return Poll::Ready(Err(io::Error::other(format!("the answer is longer than {ANSWER_MIB} MiB"))));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.allowance.spend(buf.filled().len().saturating_sub(before));
+        this.budget.spend(buf.filled().len().saturating_sub(before));
         read
     }
 }

@@ -30,8 +30,8 @@ async fn flood(head: &'static str, length: usize) -> Docker {
             }
         }
     });
-    let way = Way::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
-    Transport::new(way).client(ClientVersion { major_version: 1, minor_version: 41 }).expect("a client")
+    let connector = Connector::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
+    Transport::new(connector).client(ClientVersion { major_version: 1, minor_version: 41 }).expect("a client")
 }
 
 #[tokio::test]
@@ -76,9 +76,9 @@ async fn an_engine_that_does_not_say_what_it_is_is_given_up() {
             stream.write_all(head.as_bytes()).await.expect("written");
             std::future::pending::<()>().await;
         });
-        let way = Way::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
+        let connector = Connector::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
         let version = ClientVersion { major_version: 1, minor_version: 41 };
-        let docker = Transport::new(way).client(version).expect("a client");
+        let docker = Transport::new(connector).client(version).expect("a client");
         let at = Endpoint { url: "tcp://there".into(), from: "DOCKER_HOST".into() };
         let asking = about(&docker, &at, Duration::from_millis(200));
         let asked = tokio::time::timeout(Duration::from_secs(60), asking).await.expect("given up");

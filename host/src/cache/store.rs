@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hm_disk::{open_below, open_regular, read_regular};
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::content::{Artifact, Content, HashingWriter};
-use hm_workspace::files::{open_below, open_regular, read_regular};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::measures::{size, span};
 use super::paragraph::COLUMNS;
 use super::plugins::print_json;
-use super::prepare::reach;
+use super::prepare::engine_env;
 use super::print;
 use crate::backend::artifact_ref;
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
@@ -110,7 +110,7 @@ async fn remove(
     let live = store.entries()?.into_iter().filter_map(|listed| Some(listed.entry?.tag.0)).collect();
     let removed = KeptLayers::open(&system.cache).remove_all_but(&live).map_err(CliError::Layers)?;
     swept.layers = removed.layers;
-    let images = KeptImages::open(&system.cache).keep_only(&live, &reach(system)).await;
+    let images = KeptImages::open(&system.cache).keep_only(&live, &engine_env(system)).await;
     swept.images = images.map_err(CliError::Images)?;
     swept.bytes = swept.bytes.saturating_add(removed.bytes).saturating_add(swept.images.bytes);
     store.tidy()?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use hm_abi::{
     AllowedHosts, CallLimits, Code, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
+use hm_disk::{read_bounded, read_regular};
 use hm_plugin_protocol::Level;
-use hm_workspace::files::{read_bounded, read_regular};
 
 use super::answer::{Written, show, show_not_loaded};
 use super::args::CallArgs;

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hm_disk::read_regular;
 use hm_docker as docker;
-use hm_workspace::files::read_regular;
 use serde::Deserialize;
 
 use super::error::CliError;

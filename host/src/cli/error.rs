@@ -105,7 +105,7 @@ pub(super) enum CliError {
     #[error("cannot remove images that are kept")]
     Images(#[source] DockerError),
     #[error("cannot read what images are kept")]
-    ImageRecords(#[source] std::io::Error),
+    ImageRecords(#[source] hm_disk::PathError),
     #[error(transparent)]
     Output(#[from] FormatterError),
     #[error("cannot write the output")]

@@ -5,8 +5,9 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hm_disk::read_regular;
 use hm_plugin_protocol::Level;
-use hm_workspace::files::{read_regular, remove_if_there};
+use hm_workspace::files::remove_if_there;
 
 use super::args::{InstallArgs, LetInArgs, RemoveArgs, TrustArgs};
 use super::error::CliError;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hm_docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
+use hm_docker::{DockerBackend, DockerConfig, DockerError, EngineEnv, check_image};
 use hm_step_sandbox::{Mode, SandboxConfig};
 use hm_workspace::Workspace;
 use tokio::task::JoinHandle;
@@ -72,7 +72,7 @@ impl Prepared {
         warn_of_what_is_not_used(&plan);
 
         let docker = DockerConfig {
-            reach: reach(system),
+            engine: engine_env(system),
             cache: system.cache.clone(),
             run_id,
             network,
@@ -141,8 +141,8 @@ pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
 }
 
 /// How an engine is found.
-pub(super) fn reach(system: &System) -> Reach {
-    Reach { env: system.env.clone(), home: system.home.clone() }
+pub(super) fn engine_env(system: &System) -> EngineEnv {
+    EngineEnv { env: system.env.clone(), home: system.home.clone() }
 }
 
 fn sandbox(system: &System, run_id: Uuid, network: bool) -> SandboxConfig {

@@ -11,8 +11,8 @@ use hm_abi::{
     AllowedHosts, AllowedHostsClient, Directories, Directory, HostError, HttpClient, HttpFuture, HttpLimits,
     HttpRequest, TlsError, TlsRoots,
 };
+use hm_disk::open_below;
 use hm_plugin_protocol::Level;
-use hm_workspace::files::open_below;
 use rustix::fs::{Mode, OFlags, mkdirat};
 use rustix::io::Errno;
 use url::Url;

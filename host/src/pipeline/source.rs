@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hm_workspace::files::{read_bounded, read_regular};
+use hm_disk::{read_bounded, read_regular};
 
 use super::PipelineError;
 use super::document::{NamedPipeline, parse};

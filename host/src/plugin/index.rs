@@ -8,10 +8,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use hm_disk::read_regular;
 use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
-use hm_workspace::files::read_regular;
 
 use super::settings::check_by_name;
 use super::terms::file_name;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{read_regular, read_regular_below};
 use hm_plugin_protocol::PluginManifest;
-use hm_workspace::files::{read_regular, read_regular_below, write_atomically};
+use hm_workspace::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;

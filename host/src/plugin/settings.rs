@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{read_regular, read_regular_below};
 use hm_plugin_protocol::PluginManifest;
-use hm_workspace::files::{read_regular, read_regular_below};
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use hm_disk::read_regular;
 use hm_plugin_protocol::BuildEvent;
-use hm_workspace::files::read_regular;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

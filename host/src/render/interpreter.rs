@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::symlink_metadata;
 use std::path::{Component, Path, PathBuf};
 
-use hm_workspace::files::read_regular_below;
+use hm_disk::read_regular_below;
 
 use super::RenderError;
 use super::installation::{Installations, directories, is_program, parts, prefix_of, pythons};

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{ArtifactError, Stop, media_type};
 use crate::content::{Artifact, Content, HashingWriter};
-use crate::files::{open_below, read_if_regular};
+use hm_disk::{open_below, read_if_regular};
 
 /// The file by which a directory for artifacts is known; it also keeps them out of git, and out of what steps see.
 const MARK: &str = ".gitignore";

@@ -1,6 +1,6 @@
 //! Snapshots of projects that change while, before and after they are taken.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 
@@ -77,7 +77,7 @@ fn what_has_become_different_is_as_new_as_the_snapshot() {
     written("src/a", "AAAA", 0o600);
     // Also after the machine has been off.
     let current = fs::read_to_string(store.join("current")).unwrap();
-    fs::write(store.join("current"), current.replace(&boot(), "another")).unwrap();
+    fs::write(store.join("current"), current.replace(Boot::current().as_str(), "another")).unwrap();
     let third = take(&project, &store, &store).unwrap();
     assert_eq!(modified(&third.tree, "src/a"), then, "it holds the same");
     symlink("b", project.join("src/was-link")).unwrap();

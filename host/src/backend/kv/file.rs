@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hm_workspace::files::{read_regular, sync_folder, write_atomically};
+use hm_disk::read_regular;
+use hm_workspace::files::{sync_folder, write_atomically};
 
 use super::{KvError, Values, io_error};
 
