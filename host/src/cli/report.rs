@@ -8,7 +8,7 @@ use hm_abi::CallError;
 use super::error::CliError;
 use super::refusal::conflict_hint;
 use super::text::{indented, quoted_list};
-use crate::backend::local::SandboxError;
+use hm_step_sandbox::SandboxError;
 use crate::pipeline::PipelineError;
 use crate::plugin::{CompileError, LoadError, PluginFailure, PluginSetError};
 use crate::render::{Interpreter, RenderError};
