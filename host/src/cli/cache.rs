@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_disk::one_line;
 use hm_plugin_protocol::SnapshotRef;
 use serde_json::{Value, json};
 
@@ -22,7 +23,6 @@ use crate::backend::docker::{Cleared, KeptImages};
 use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
 use crate::content::Produced;
-use crate::plugin::one_line;
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.

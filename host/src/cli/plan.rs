@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::Utc;
+use hm_disk::one_line;
 
 use super::args::PlanArgs;
 use super::drawing::{Outlook, as_json, drawn};
@@ -17,7 +18,6 @@ use crate::backend::docker::{DockerError, EndpointError};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
-use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use hm_disk::{one_line, sha256_hex};
 use hm_plugin_protocol::SnapshotRef;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
 
 use crate::backend::local::WORKSPACE;
@@ -15,7 +17,7 @@ use crate::backend::{Backends, Unfit};
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
 use crate::content::{Content, Produced};
 use crate::pipeline::{Caching, PlannedStep};
-use crate::plugin::{Plugin, digest, one_line};
+use crate::plugin::Plugin;
 
 /// Host functions with this prefix run commands on this machine, so that results depend on it.
 const RUNS_HERE: &str = "hm_sandbox_";
@@ -149,7 +151,7 @@ impl Keeping {
             // Escaped, so that no two paths look the same.
             project: format!("{:?}", self.terms.project),
             cmd: step.cmd.clone(),
-            env: env.iter().map(|(name, value)| (name.clone(), digest(value.as_bytes()))).collect(),
+            env: env.iter().map(|(name, value)| (name.clone(), sha256_hex(value.as_bytes()))).collect(),
             image: planned.image.clone(),
             runner: planned.runner.clone(),
             plugin: format!("{} {}", plugin.name, plugin.manifest.version),
@@ -321,7 +323,7 @@ impl Keeping {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
