@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use hm_disk::{PathError, cannot, open_below, read_if_regular};
 use rustix::fs::OFlags;
 
-use hm_disk::{open_below, read_if_regular};
 
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
@@ -23,8 +23,8 @@ pub(crate) enum ConfigFileError {
     #[error("{0:?} is not below the project's .hm or .harmont")]
     Outside(String),
     /// A file that is too large or not regular, or that the system does not give.
-    #[error("cannot read {}", .path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] PathError),
 }
 
 /// Reads a regular file below `.hm` or else `.harmont` of a project, by its path below there. None if neither has it. Links are
@@ -45,9 +45,7 @@ pub(crate) fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, Config
             Err(error) if error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
                 return Err(ConfigFileError::Outside(path.to_owned()));
             }
-            Err(source) => {
-                return Err(ConfigFileError::Read { path: project.join(folder).join(path), source });
-            }
+            Err(error) => return Err(cannot("read", project.join(folder).join(path))(error).into()),
         }
     }
     Ok(None)
@@ -68,6 +66,7 @@ fn read_below(project: &Path, folder: &str, path: &str) -> io::Result<Vec<u8>> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -158,7 +157,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(project.join(".hm/socket")).unwrap();
         for path in ["larger", "loop", "pipe", "socket", "sub", ".", "both\0"] {
             let result = read(&project, path);
-            assert!(matches!(result, Err(ConfigFileError::Read { .. })), "{path}: {result:?}");
+            assert!(matches!(result, Err(ConfigFileError::Read(_))), "{path}: {result:?}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
+use hm_disk::one_line;
 use hm_plugin_protocol::Capability;
 use hm_workspace::artifacts;
 
@@ -20,7 +21,7 @@ use super::terminal_output::{to_stderr, warn};
 use crate::host_functions::{Audit, Output, Role};
 use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
 use crate::pipeline::Plan;
-use crate::plugin::{InstanceSpec, PluginInstance, Plugins, one_line};
+use crate::plugin::{InstanceSpec, PluginInstance, Plugins};
 use crate::record::{About, Recorder};
 use crate::sys::{System, cores};
 

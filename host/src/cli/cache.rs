@@ -8,6 +8,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use hm_docker::{Cleared, KeptImages};
+use hm_disk::one_line;
 use hm_plugin_protocol::SnapshotRef;
 use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
 use serde_json::{Value, json};
@@ -21,7 +22,6 @@ use super::wrap::COLUMNS;
 use super::prepare::engine_env;
 use crate::backend::artifact_ref;
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
-use crate::plugin::one_line;
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.

@@ -7,6 +7,7 @@ use hm_abi::CallError;
 use hm_docker::DockerError;
 use hm_step_sandbox::SandboxError;
 use hm_workspace::artifacts::ArtifactError;
+use hm_disk::causes;
 
 use super::refusal::Refusal;
 use crate::attack::AttackError;

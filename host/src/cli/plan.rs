@@ -6,6 +6,7 @@ use std::path::Path;
 
 use chrono::Utc;
 use hm_docker::{DockerError, EndpointError};
+use hm_disk::one_line;
 
 use super::args::PlanArgs;
 use super::error::CliError;
@@ -18,7 +19,6 @@ use super::terminal_output::{print, print_data, warn};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
-use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 

@@ -5,8 +5,7 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::{ConsentArgs, InstallArgs, RemoveArgs, TrustArgs};
-use hm_disk::read_regular;
-use hm_workspace::files::remove_if_there;
+use hm_disk::{read_regular, remove_if_there, sha256_hex};
 
 use super::error::CliError;
 use super::plugin_loading::{drain_diagnostics, isolated_loader};
@@ -16,7 +15,7 @@ use super::terminal_output::{print, to_stderr};
 use crate::pipeline::find_project;
 use crate::plugin::{
     LoadError, Location, LockEntry, MAX_FILE, Origin, PluginSetError, PluginStore, Plugins, Trust,
-    check_by_name, check_for_installing, digest, file_name, is_digest,
+    check_by_name, check_for_installing, file_name, is_digest,
 };
 use crate::sys::System;
 
@@ -96,7 +95,7 @@ async fn trust_one(path: &Path, consent: &Consent, trust: &Trust, system: &Syste
     let location = Location::File(path.into());
     let wasm = location.fetch().await?;
     consent.check_pin(&location.shown(), &wasm)?;
-    let digest = digest(&wasm);
+    let digest = sha256_hex(&wasm);
     trust.check_pins(&Origin::Project(path.into()), &file_name(path), &digest)?;
     let former = trust.lock.of(&digest);
     if let Some(former) = former.filter(|former| former.trusted)
@@ -138,7 +137,7 @@ fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
     for name in &args.names {
         let file = files.iter().find(|path| file_name(path) == *name);
         let bytes = file.and_then(|path| read_regular(path, MAX_FILE).ok());
-        let digest = bytes.map(|bytes| digest(&bytes));
+        let digest = bytes.map(|bytes| sha256_hex(&bytes));
         let revoked = PluginStore::open(&system.config)?.revoke(name, digest.as_deref())?;
         if revoked == 0 {
             return Err(Refusal::NotTrusted { name: name.clone() }.into());
@@ -163,7 +162,7 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     if args.purge {
         let stored = values.exists();
         for file in [&values, &values.with_extension("lock")] {
-            remove_if_there(file).map_err(CliError::Write)?;
+            remove_if_there(file).map_err(|error| CliError::Write(error.source))?;
         }
         if stored {
             print(&format!("removed what it had stored: {}\n", values.display()))?;
@@ -203,7 +202,7 @@ async fn removable(typed: &str, trust: &Trust, system: &System) -> Result<Remova
     // By its bytes, since those that are there twice are loaded once.
     let files =
         trust.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned)).map(|path| {
-            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| digest(&bytes));
+            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| sha256_hex(&bytes));
             let named =
                 digest.and_then(|digest| known.iter().find(|(_, of, _)| of.as_ref() == Some(&digest)));
             (named.map_or_else(|| file_name(&path), |(name, ..)| name.clone()), path)
@@ -257,7 +256,7 @@ impl Consent {
     }
 
     fn check_pin(&self, from: &str, wasm: &[u8]) -> Result<(), CliError> {
-        let found = digest(wasm);
+        let found = sha256_hex(wasm);
         match &self.pin {
             Some(pin) if *pin != found => {
                 Err(Refusal::Pin { from: from.into(), found, pin: pin.clone() }.into())

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use hm_disk::one_line;
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -10,9 +11,8 @@ use super::plugin_info::PluginInfo;
 use super::plugin_loading::{Loaded, drain_diagnostics, isolated_loader, survey_plugins};
 use super::plugin_text::{plain, provides};
 use super::terminal_output::{print, print_json, warn};
-use crate::host_functions::World;
 use crate::pipeline::find_project;
-use crate::plugin::{Conflict, Location, Origin, Plugin, Plugins, Trust, UnloadedPlugin, one_line};
+use crate::plugin::{Conflict, Location, Origin, Plugin, Plugins, Trust, UnloadedPlugin};
 use crate::sys::System;
 
 /// One line for each plugin.

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hm_disk::{read_regular, read_regular_below};
+use hm_disk::{PathError, cannot, read_regular, read_regular_below, replace_file};
 use hm_plugin_protocol::PluginManifest;
-use hm_workspace::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
@@ -25,7 +24,7 @@ const HEADER: &str = "# Written by `hm plugin install` and `hm plugin trust`: wh
 /// The entries of a lock file, sorted by name and digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct LockFile {
+pub(crate) struct PluginLock {
     /// One for each digest.
     #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
     entries: Vec<LockEntry>,
@@ -68,21 +67,18 @@ pub(crate) struct LockEntry {
 /// Error of a lock file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    /// It, or what belongs to it, cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// It is not of the form of a lock file.
     #[error("{} is not a lock file of plugins", path.display())]
     Form { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     /// Another `hm` has changed it since the user agreed to something.
     #[error("plugin {name} was changed by another hm in the meantime; nothing was done")]
     Changed { name: String },
-    /// It, or what belongs to it, cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
 }
 
-impl LockFile {
+impl PluginLock {
     /// Reads a lock file; one that is not there has no entries.
     ///
     /// # Errors
@@ -106,7 +102,7 @@ impl LockFile {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(LockError::Read { path: path.into(), source }),
+            Err(error) => return Err(cannot("read", path)(error).into()),
         };
         let form = |source| LockError::Form { path: path.into(), source };
         let mut lock: Self = toml::from_slice(&text).map_err(|error| form(error.into()))?;
@@ -120,8 +116,7 @@ impl LockFile {
         self.sort();
         let form = |error: toml::ser::Error| LockError::Form { path: path.into(), source: error.into() };
         let text = format!("{HEADER}{}", toml::to_string(self).map_err(form)?);
-        write_atomically(path, text.as_bytes())
-            .map_err(|source| LockError::Write { path: path.into(), source })
+        Ok(replace_file(path, text.as_bytes())?)
     }
 
     /// The entry of these bytes.
@@ -225,20 +220,20 @@ mod tests {
         LockEntry { name: name.into(), sha256: String::from(digit).repeat(64), ..LockEntry::default() }
     }
 
-    fn read(text: &str) -> Result<LockFile, String> {
+    fn read(text: &str) -> Result<PluginLock, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
         std::fs::write(&path, text).expect("a file");
-        LockFile::read(&path)
-            .map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
+        PluginLock::read(&path)
+            .map_err(|error| hm_disk::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
     }
 
     #[test]
     fn what_is_written_is_read_sorted_and_one_for_each_digest() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
-        assert_eq!(LockFile::read(&path).expect("none"), LockFile::default());
-        let mut lock = LockFile::default();
+        assert_eq!(PluginLock::read(&path).expect("none"), PluginLock::default());
+        let mut lock = PluginLock::default();
         let first = LockEntry {
             installed: true,
             functions: ["hm_log".to_owned()].into(),
@@ -250,7 +245,7 @@ mod tests {
             lock.put(new);
         }
         lock.write(&path).expect("written");
-        let read = LockFile::read(&path).expect("readable");
+        let read = PluginLock::read(&path).expect("readable");
         assert_eq!(read, lock);
         let order: Vec<&str> = read.entries.iter().map(|e| &e.sha256[..1]).collect();
         assert_eq!(order, ["3", "1", "2"]);

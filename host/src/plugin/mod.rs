@@ -18,11 +18,11 @@ mod store;
 mod trust;
 
 pub use arguments::{CommandParser, CommandSchemaError, ParsedCommand};
-pub(crate) use compiled::{ModuleCache, digest};
+pub(crate) use compiled::{ModuleCache};
 pub use compiler::compiler_main;
 pub(crate) use compiler::{CompileError, Compiler};
 pub(crate) use embedded::EMBEDDED;
-pub(crate) use error::{LoadError, PluginFailure, one_line};
+pub(crate) use error::{LoadError, PluginFailure};
 pub(crate) use fetch::{FetchError, Location};
 pub(crate) use index::{Conflict, MAX_FILE, PluginSetError, Plugins, UnloadedPlugin};
 pub(crate) use limits::{

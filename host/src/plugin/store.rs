@@ -3,14 +3,13 @@
 //! A crash leaves the old plugin or the new one, with its own grants: the lock file gets the new entry beside the old one first, then
 //! the file of the plugin is replaced, then the old entry goes. An entry without a file grants nothing to anybody.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::lock::{LOCK_FILE, LockEntry, LockError, LockFile};
+use super::lock::{LOCK_FILE, LockEntry, LockError, PluginLock};
 use super::trust::FOLDER;
-use hm_workspace::files::{remove_if_there, write_atomically};
 
+use hm_disk::{FileLock, LockFile, cannot, remove_if_there, replace_file};
 
 /// The file that whoever changes anything holds locked.
 const TURN: &str = ".plugins.turn";
@@ -18,8 +17,8 @@ const TURN: &str = ".plugins.turn";
 /// The right to change the user's plugins; other `hm` wait until it is dropped.
 pub(crate) struct PluginStore {
     config: PathBuf,
-    lock: LockFile,
-    _turn: File,
+    lock: PluginLock,
+    _turn: FileLock,
 }
 
 impl PluginStore {
@@ -29,13 +28,9 @@ impl PluginStore {
     /// [`LockError`], which names the file.
     pub(crate) fn open(config: &Path) -> Result<Self, LockError> {
         let path = config.join(TURN);
-        let turn = fs::create_dir_all(config.join(FOLDER))
-            .and_then(|()| {
-                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
-            })
-            .and_then(|turn| turn.lock().map(|()| turn))
-            .map_err(|source| LockError::Write { path, source })?;
-        Ok(Self { lock: LockFile::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
+        fs::create_dir_all(config.join(FOLDER)).map_err(cannot("write", &path))?;
+        let turn = LockFile::new(path).exclusive().map_err(|error| error.during("write"))?;
+        Ok(Self { lock: PluginLock::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
     }
 
     /// File of a plugin of this name, once it is installed.
@@ -65,10 +60,10 @@ impl PluginStore {
         self.lock.put(new);
         self.write()?;
         let path = Self::path(&self.config, &name);
-        if let Err(source) = write_atomically(&path, wasm) {
+        if let Err(error) = replace_file(&path, wasm) {
             self.lock = before;
             self.write()?;
-            return Err(LockError::Write { path, source });
+            return Err(error.into());
         }
         self.uninstalled(&name, |entry| entry.sha256 != digest);
         self.write()?;
@@ -80,8 +75,8 @@ impl PluginStore {
     /// # Errors
     /// [`LockError`]
     pub(crate) fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
-        let write = |source| LockError::Write { path: path.into(), source };
-        let there = remove_if_there(path).map_err(write)? | self.lock.installed(name).is_some();
+        let removed = remove_if_there(path).map_err(|error| error.during("write"))?;
+        let there = removed | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);
         self.write()?;
         Ok(there)
@@ -140,7 +135,7 @@ mod tests {
 
     /// Name, first digit and use of all entries, and the content of the plugin's file.
     fn state(config: &Path) -> (Vec<String>, Option<String>) {
-        let lock = LockFile::read(&config.join(LOCK_FILE)).expect("a lock file");
+        let lock = PluginLock::read(&config.join(LOCK_FILE)).expect("a lock file");
         let entries = lock.named("x").map(|e| {
             let marks = [("i", e.installed), ("t", e.trusted)].map(|(mark, is)| if is { mark } else { "" });
             format!("{}{}", &e.sha256[..1], marks.concat())
@@ -159,7 +154,7 @@ mod tests {
         open(config).install(entry("x", "1"), b"one", None).expect("installed");
         assert_eq!(state(config), (vec!["1i".into()], Some("one".into())));
         open(config).trust(entry("x", "1")).expect("trusted");
-        let former = LockFile::read(&config.join(LOCK_FILE)).expect("a lock file").installed("x").cloned();
+        let former = PluginLock::read(&config.join(LOCK_FILE)).expect("a lock file").installed("x").cloned();
         open(config).install(entry("x", "2"), b"two", former.as_ref()).expect("installed");
         assert_eq!(state(config), (vec!["1t".into(), "2i".into()], Some("two".into())));
         let changed = open(config).install(entry("x", "3"), b"three", former.as_ref());
@@ -182,7 +177,9 @@ mod tests {
         fs::create_dir_all(path.join("in the way")).expect("a directory");
         let before = fs::read(config.join(LOCK_FILE)).expect("a lock file");
         let refused = open(config).install(entry("y", "2"), b"two", None);
-        assert!(matches!(refused, Err(LockError::Write { path: at, .. }) if at == path));
+        assert!(
+            matches!(refused, Err(LockError::Io(error)) if (error.what, &error.path) == ("write", &path))
+        );
         assert_eq!(fs::read(config.join(LOCK_FILE)).expect("a lock file"), before);
     }
 }

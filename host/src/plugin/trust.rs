@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::lock::{LOCK_FILE, LockEntry, LockError, LockFile};
+use super::lock::{LOCK_FILE, LockEntry, LockError, PluginLock};
 use super::settings::{PluginSettings, Settings, SettingsError};
 use super::{LoadError, Origin};
 use crate::host_functions::Grants;
@@ -22,9 +22,9 @@ pub(crate) struct Trust {
     /// The project's folders, of which the first counts most.
     project: Vec<PathBuf>,
     /// Plugins that the user has installed or trusts.
-    pub lock: LockFile,
+    pub lock: PluginLock,
     /// Plugins that the project has pinned, with the file that says so.
-    pins: Vec<(PathBuf, LockFile)>,
+    pins: Vec<(PathBuf, PluginLock)>,
     /// Settings in `plugins.toml`.
     pub settings: Settings,
 }
@@ -49,12 +49,12 @@ impl Trust {
         let folders = |project: &Path| FOLDERS.map(|folder| project.join(folder)).to_vec();
         let folders = project.map(folders).unwrap_or_default();
         let pins =
-            project.into_iter().flat_map(|project| FOLDERS.map(|folder| LockFile::read_in(project, folder)));
+            project.into_iter().flat_map(|project| FOLDERS.map(|folder| PluginLock::read_in(project, folder)));
         let pins = pins.collect::<Result<_, _>>()?;
         Ok(Self {
             config: config.into(),
             project: folders,
-            lock: LockFile::read(&config.join(LOCK_FILE))?,
+            lock: PluginLock::read(&config.join(LOCK_FILE))?,
             pins,
             settings: Settings::read(config, project)?,
         })
@@ -128,7 +128,7 @@ impl Trust {
 
     /// The same, with the user's lock file read anew.
     pub(super) fn again(&self) -> Result<Self, LockError> {
-        Ok(Self { lock: LockFile::read(&self.config.join(LOCK_FILE))?, ..self.clone() })
+        Ok(Self { lock: PluginLock::read(&self.config.join(LOCK_FILE))?, ..self.clone() })
     }
 
     /// The pin of a plugin, if it is one of the project's and that has pinned it.
@@ -162,8 +162,8 @@ pub(crate) fn file_name(path: &Path) -> String {
 
 /// The `.wasm` files of a folder, in order; none if it cannot be read, for most have no such folder.
 fn wasm_files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    let entries = hm_disk::list(folder).unwrap_or_default();
+    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "wasm"));
     files.sort();
     files
