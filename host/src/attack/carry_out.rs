@@ -72,6 +72,7 @@ pub(crate) async fn act(attack: &Attack, program: PathBuf) -> Result<Observation
         over.set(true);
         ends
     };
+    // In one task, so on one thread: tasks of their own could run beside each other, and neither would starve.
     let (ends, neighbour) = tokio::join!(attacker, live(&neighbour, &over));
     let connections = std::iter::from_fn(|| canary.accept().ok()).count();
     let log = log.lock().unwrap_or_else(PoisonError::into_inner).trouble.take();

@@ -85,6 +85,7 @@ impl SecretFiles {
         let _lock = lock
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|source| SecretFileError::Io { what: "lock", path: lock_path, source })?;
+        // Read under the lock, or what another process has kept since would be lost.
         let mut secrets = read(&path)?;
         let accounts = secrets.entries.entry(service.to_owned()).or_default();
         let before = match secret {
@@ -109,10 +110,12 @@ impl SecretFiles {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
+        // With its mode from the start: between making and changing it somebody could enter.
         match DirBuilder::new().mode(0o700).create(path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
             _ => {}
         }
+        // It may have been there before, as anybody's link to anywhere.
         let there = path.symlink_metadata().map_err(failed)?;
         if !there.is_dir() || there.uid() != rustix::process::geteuid().as_raw() {
             return Err(SecretFileError::Foreign(path.clone()));

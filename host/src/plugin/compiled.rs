@@ -84,6 +84,7 @@ fn name(engine: &Engine, digest: &str) -> String {
 /// Makes a directory that only the user can enter, or checks that it is one.
 fn private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // Asked of the name itself: a link would be a directory of whoever made the link.
     private(&fs::symlink_metadata(dir)?, dir)
 }
 
@@ -126,6 +127,7 @@ fn read_or_make_key(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn temporary(dir: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
+    // In the same directory, since no rename leaves its file system; and private from its first byte, not made so afterwards.
     let path = dir.join(format!(".new-{}", Uuid::new_v4().simple()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     let written = parts.iter().try_for_each(|part| file.write_all(part));

@@ -34,6 +34,7 @@ impl PluginStore {
             })
             .and_then(|turn| turn.lock().map(|()| turn))
             .map_err(|source| LockError::Write { path, source })?;
+        // Read only now: whoever had the lock before may have changed the file until then.
         Ok(Self { lock: LockFile::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
     }
 
@@ -59,6 +60,8 @@ impl PluginStore {
         if now != former && now != Some(&new) {
             return Err(LockError::Changed { name: new.name });
         }
+        // A crash may come between any two of these writes. Each leaves a file whose own bytes have an entry: the new entry is there before
+        // the new bytes, and the old one goes only after the old bytes.
         let before = self.lock.clone();
         let (name, digest) = (new.name.clone(), new.sha256.clone());
         self.lock.put(new);
@@ -80,6 +83,7 @@ impl PluginStore {
     /// [`LockError`]
     pub(crate) fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
         let write = |source| LockError::Write { path: path.into(), source };
+        // The file first: an entry without a file lets nobody in, but a file without its entry would be one that was altered.
         let there = remove_if_there(path).map_err(write)? | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);
         self.write()?;

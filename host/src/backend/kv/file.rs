@@ -49,6 +49,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), KvError> {
         }
         Ok(_) => Ok(()),
         Err(_) => {
+            // A new directory survives a crash only once the entry in the one above is on the disk.
             let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
             missing.into_iter().filter_map(Path::parent).try_for_each(sync_folder).map_err(failed)
