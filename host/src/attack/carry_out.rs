@@ -33,7 +33,7 @@ const MAX_TEXT: usize = 1000;
 /// Error of an attack that cannot even begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttackError {
-    /// No engine.
+    /// An engine that cannot be made.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The neighbour cannot be compiled.
@@ -48,7 +48,7 @@ pub(crate) enum AttackError {
     /// The table of attacks names a host that is none.
     #[error(transparent)]
     Hosts(#[from] AllowedHostsError),
-    /// No HTTP client.
+    /// An HTTP client that cannot be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
