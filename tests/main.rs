@@ -11,6 +11,7 @@ mod cache_command;
 mod caching;
 mod corpora;
 mod crashes;
+mod debug_log;
 mod docker;
 mod events;
 mod foreign_plugins;

@@ -35,7 +35,7 @@ const MAX_TEXT: usize = 1000;
 /// Error of an attack that cannot even begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttackError {
-    /// No engine.
+    /// An engine that cannot be made.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The neighbour cannot be compiled.
@@ -50,7 +50,7 @@ pub(crate) enum AttackError {
     /// The table of attacks names a host that is none.
     #[error(transparent)]
     Hosts(#[from] AllowedHostsError),
-    /// No HTTP client.
+    /// An HTTP client that cannot be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -74,6 +74,7 @@ pub(crate) async fn act(attack: &Attack, program: PathBuf) -> Result<Observation
         over.set(true);
         ends
     };
+    // In one task, so on one thread: tasks of their own could run beside each other, and neither would starve.
     let (ends, neighbour) = tokio::join!(attacker, live(&neighbour, &over));
     let connections = std::iter::from_fn(|| canary.accept().ok()).count();
     let log = log.lock().trouble.take();

@@ -59,7 +59,7 @@ impl Binary {
     }
 }
 
-/// LEB128, unsigned.
+/// Number in LEB128, unsigned.
 fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

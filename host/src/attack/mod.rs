@@ -51,7 +51,7 @@ struct Call {
 /// Expected end of a call, or of loading the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Expected {
-    /// [`CallEnd::kind`]
+    /// Kind that [`CallEnd::kind`] must be.
     pub kind: &'static str,
     /// Text that [`CallEnd::text`] must contain.
     pub says: &'static str,

@@ -129,6 +129,7 @@ fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     if path == "/favicon.ico" {
         return StatusCode::NOT_FOUND;
     }
+    // Taken, not looked at: of two requests at the same moment one is the first.
     let Some(sender) = first.lock().take() else {
         return StatusCode::GONE;
     };

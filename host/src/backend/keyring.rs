@@ -130,6 +130,7 @@ impl Keyring {
         &self,
         action: impl FnOnce(&Store) -> Result<T, KeyringError> + Send + 'static,
     ) -> Result<T, KeyringError> {
+        // The turn is waited for here and not on the thread below, or each call behind one that hangs would keep a thread.
         let (mut store, notice) = (self.store.clone().lock_owned().await, self.notice.clone());
         let done = tokio::task::spawn_blocking(move || {
             if let Store::Undecided(directory) = &*store {

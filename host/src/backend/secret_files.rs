@@ -81,6 +81,7 @@ impl SecretFiles {
         self.prepare()?;
         let lock = LockFile::new(self.directory.join(LOCK));
         let _lock = lock.exclusive().map_err(|error| error.during("lock"))?;
+        // Read under the lock, or what another process has kept since would be lost.
         let mut secrets = read(&path)?;
         let accounts = secrets.entries.entry(service.to_owned()).or_default();
         let before = match secret {
@@ -105,10 +106,12 @@ impl SecretFiles {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
+        // With its mode from the start: between making and changing it somebody could enter.
         match DirBuilder::new().mode(0o700).create(path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e).into()),
             _ => {}
         }
+        // It may have been there before, as anybody's link to anywhere.
         let there = path.symlink_metadata().map_err(failed)?;
         if !there.is_dir() || there.uid() != rustix::process::geteuid().as_raw() {
             return Err(SecretFileError::Foreign(path.clone()));

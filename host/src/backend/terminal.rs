@@ -108,6 +108,7 @@ impl<'a> Talk<'a> {
     async fn begin(terminal: &'a Terminal, hidden: bool) -> Result<Self, TerminalError> {
         let path = terminal.device.as_ref().ok_or(TerminalError::None)?;
         let turn = terminal.turn.lock().await;
+        // Without NOCTTY a device that is nobody's could become our controlling terminal; NONBLOCK is for waiting without a thread.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         // A terminal that cannot be opened is none.
         let device = rustix::fs::open(path, flags, Mode::empty()).map_err(|_| TerminalError::None)?;
@@ -116,6 +117,7 @@ impl<'a> Talk<'a> {
             return Err(TerminalError::None);
         }
         let before = tcgetattr(&device).map_err(|_| TerminalError::None)?;
+        // Caught before the terminal is changed: a signal in between would leave it without echo.
         let [interrupt, terminate, hangup] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let talk = Self {

@@ -23,6 +23,8 @@ use crate::sys::SystemError;
 pub(super) enum CliError {
     #[error("{0}")]
     Usage(String),
+    #[error("{variable} cannot be used: {reason}")]
+    LogFilter { variable: &'static str, reason: String },
     #[error("cannot read the configuration {}", path.display())]
     Config { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error(transparent)]

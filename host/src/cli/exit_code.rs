@@ -24,6 +24,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_)
+            | Self::LogFilter { .. }
             | Self::NoSuchAttack { .. }
             | Self::Config { .. }
             | Self::Cache(_)

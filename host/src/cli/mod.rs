@@ -8,6 +8,7 @@ mod call;
 mod call_output;
 mod completions;
 mod config;
+mod debug_log;
 mod error;
 mod exit_code;
 mod history;
@@ -48,6 +49,9 @@ pub fn main() -> ExitCode {
         Err(error) if !subcommand::may_know_more(&typed) => error.exit(),
         asked => asked,
     };
+    if let Err(error) = debug_log::start() {
+        return fail(&error);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&CliError::Runtime(e)),

@@ -196,6 +196,7 @@ async fn removable(typed: &str, trust: &Trust, system: &System) -> Result<Remova
         .iter()
         .map(|unloaded| (unloaded.name.clone(), unloaded.digest.clone(), unloaded.origin == Origin::BuiltIn));
     let known: Vec<(String, Option<String>, bool)> = loaded.chain(unloaded).collect();
+    // The listener ends when nobody is left who could say anything.
     drop((plugins, loader));
     drain_diagnostics(listener).await;
 

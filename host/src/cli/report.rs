@@ -56,6 +56,9 @@ impl CliError {
             Self::NoSuchStep { known, .. } if !known.is_empty() => {
                 return Some(format!("the steps of the last build are {}", quoted_list(known)).into());
             }
+            Self::LogFilter { .. } => Some(
+                "it takes a level, off, error, warn, info, debug or trace, or levels of targets, such as hm::gate=debug,hm::exec=trace; docs/debugging.md lists them",
+            ),
             Self::NoBuild { .. } => Some("hm build makes one"),
             Self::NoSuchAttack { groups, .. } => {
                 return Some(format!("the groups of attacks: {}", groups.join(", ")).into());

@@ -12,6 +12,7 @@ pub(super) fn interrupts() -> Result<mpsc::Receiver<Interrupt>, CliError> {
     let listen = |kind| signal(kind).map_err(CliError::Runtime);
     let (mut int, mut term, mut hup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    // They are caught from here on, not from the task's first turn: the command begins right after this.
     tokio::spawn(async move {
         for times in 0.. {
             tokio::select! {

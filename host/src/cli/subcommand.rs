@@ -149,6 +149,7 @@ async fn call(plugin: &Plugin, typed: ParsedCommand, system: &System) -> Result<
         Output::new((Box::pin(tokio::io::stdout()), stdout), (Box::pin(tokio::io::stderr()), stderr));
     let spec = InstanceSpec::of(Role::Subcommand(streams));
     let cancelled = spec.cancelled.clone();
+    // Before the plugin runs: an interrupt that comes first would end us, with the plugin in the middle of its work.
     let mut interrupts = interrupts()?;
     let mut instance = plugin.instance(spec);
     let (answer, interrupted) = {

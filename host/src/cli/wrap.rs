@@ -1,55 +1,45 @@
 //! Fits text for people into the 80 columns that every terminal has. Where the text comes from is the commands' affair.
 
+use textwrap::core::display_width;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
 /// Columns of a line.
 pub(super) const COLUMNS: usize = 80;
 
-/// A text in lines of up to [`COLUMNS`] columns, each ended, the first of them behind `first` and the others behind as many spaces. What
-/// is too long for a line of its own is cut.
+/// Space at which no line is broken.
+const NO_BREAK: char = '\u{a0}';
+
+/// Lines of up to [`COLUMNS`] columns, each ended, the first of them behind `first` and the others behind as many spaces. A word that is
+/// too long for a line of its own is cut.
 pub(super) fn wrap(first: &str, text: &str) -> String {
-    let indent = first.chars().count();
-    let room = COLUMNS.saturating_sub(indent).max(1);
-    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
-    for word in words(text) {
-        let mut word: Vec<char> = word.chars().collect();
-        if used > 0 && used + 1 + word.len() <= room {
-            line.push(' ');
-            used += 1;
-        } else if used > 0 {
-            lines.push(std::mem::take(&mut line));
-            used = 0;
-        }
-        while word.len() > room - used {
-            let rest = word.split_off(room - used);
-            line.extend(word);
-            lines.push(std::mem::take(&mut line));
-            (word, used) = (rest, 0);
-        }
-        used += word.len();
-        line.extend(word);
-    }
-    lines.push(line);
-    let prefixes = std::iter::once(first.to_owned()).chain(std::iter::repeat(" ".repeat(indent)));
-    prefixes.zip(lines).map(|(prefix, line)| format!("{prefix}{line}").trim_end().to_owned() + "\n").collect()
+    let indent = " ".repeat(display_width(first));
+    let options = Options::new(COLUMNS)
+        .initial_indent(first)
+        .subsequent_indent(&indent)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    let text = with_whole_ages(text);
+    let lines = textwrap::wrap(&text, options);
+    lines.iter().map(|line| format!("{}\n", line.trim_end().replace(NO_BREAK, " "))).collect()
 }
 
-/// The words of a text. An age like `3 min ago` is one of them, as it would be hard to read in two lines.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let age = match &words[..] {
-            [.., number, unit]
-                if word.starts_with("ago") && number.bytes().all(|byte| byte.is_ascii_digit()) =>
-            {
-                Some(format!("{number} {unit} {word}"))
-            }
-            _ => None,
-        };
-        if age.is_some() {
-            words.truncate(words.len() - 2);
+/// The words of a text. An age like `3 min ago` has no breaks, as it would be hard to read in two lines.
+fn with_whole_ages(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_age = |at: usize| {
+        words[at].bytes().all(|byte| byte.is_ascii_digit())
+            && words.get(at + 2).is_some_and(|word| word.starts_with("ago"))
+    };
+    let mut joined = String::with_capacity(text.len());
+    for (at, word) in words.iter().enumerate() {
+        if at > 0 {
+            let within_age = is_age(at - 1) || (at > 1 && is_age(at - 2));
+            joined.push(if within_age { NO_BREAK } else { ' ' });
         }
-        words.push(age.unwrap_or_else(|| word.to_owned()));
+        joined.push_str(word);
     }
-    words
+    joined
 }
 
 #[cfg(test)]
@@ -77,5 +67,16 @@ mod tests {
         }
         assert_eq!(wrap("", &format!("{} b", "a".repeat(78))), format!("{} b\n", "a".repeat(78)));
         assert_eq!(wrap("", &format!("{} b", "a".repeat(79))), format!("{}\nb\n", "a".repeat(79)));
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        for text in
+            ["漢字 ".repeat(60), "漢字".repeat(60), format!("{} {}", "한국어".repeat(9), "漢".repeat(99))]
+        {
+            let shown = wrap("- ", &text);
+            assert!(shown.lines().all(|line| display_width(line) <= COLUMNS), "{shown}");
+            assert!(shown.lines().rev().skip(1).any(|line| display_width(line) > COLUMNS - 5), "{shown}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! may take, and the audit of all that. What the function does is its own file's.
 
 use hm_abi::HostError;
+use tracing::Instrument as _;
 
 use super::audit::{AuditLine, Audited};
 use super::policy::Decision;
@@ -17,13 +18,14 @@ pub(super) async fn call(
     let denied = denied(function, state);
     let (plugin, audit) = (state.plugin.clone(), state.world.audit.clone());
     let decision = denied.as_ref().map_or_else(|| "allowed".to_owned(), |why| format!("denied: {why}"));
+    let span = tracing::debug_span!(target: "hm::gate", "host_call", plugin = &*plugin, function = function.name, decision);
     let audited = audit.map(|audit| {
         let line = AuditLine::new(&plugin, state.role.who(), state.role.step_id(), function.name, &decision);
         Audited::begin(audit, AuditLine { bytes_in: args.iter().map(Vec::len).sum(), ..line })
     });
     let result = match &denied {
         Some(why) => Err(HostError::Denied { capability: format!("{}: {why}", function.name) }),
-        None => within(function, (function.body)(state, args)).await,
+        None => within(function, (function.body)(state, args)).instrument(span).await,
     };
     if let Some(audited) = audited {
         let outcome = match (&denied, &result) {

@@ -123,6 +123,8 @@ pub(super) async fn with_output<T, F: Future<Output = T>>(
     step: &mut StepContext,
     work: impl FnOnce(mpsc::Sender<(StdStream, Vec<u8>)>) -> F,
 ) -> T {
+    let id = step.terms.step_id;
+    tracing::debug!(target: "hm::exec", step = %id, "command started");
     let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
     let lines = async {
         while let Some((stream, bytes)) = chunks.recv().await {
@@ -131,6 +133,7 @@ pub(super) async fn with_output<T, F: Future<Output = T>>(
         step.end_of_output().await;
     };
     let (ended, ()) = tokio::join!(work(sender), lines);
+    tracing::debug!(target: "hm::exec", step = %id, "command ended");
     ended
 }
 

@@ -369,6 +369,9 @@ impl Run {
 
     /// Announces what was decided about a step, and acts on it.
     async fn begin(&mut self, step: usize, settled: Settled) {
+        if let Some(decision) = &settled.decision {
+            tracing::debug!(target: "hm::cache", step = ?decision.step, verdict = ?decision.verdict, "cache decision");
+        }
         if let (Some(record), Some(decision)) = (&self.record, &settled.decision) {
             record.decision(decision);
         }

@@ -86,6 +86,7 @@ fn name(engine: &Engine, digest: &str) -> String {
 /// Makes a directory that only the user can enter, or checks that it is one.
 fn private_dir(dir: &Path) -> io::Result<()> {
     make_directory(dir).map_err(|error| error.source)?;
+    // Asked of the name itself: a link would be a directory of whoever made the link.
     private(&fs::symlink_metadata(dir)?, dir)
 }
 

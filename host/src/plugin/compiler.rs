@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hm_abi::{Code, Engine, ModuleLimits};
 use hm_disk::sha256_hex;
@@ -68,11 +68,14 @@ impl Compiler {
         if let Some(cache) = &self.cache
             && let Some(code) = cache.get(&self.engine, &digest, limits)
         {
+            tracing::debug!(target: "hm::plugin", digest, "compiled module from the cache");
             return Ok(code);
         }
+        let started = Instant::now();
         Code::check(&self.engine, wasm, limits)?;
         let artefact = self.compile(wasm, limits.compile_time).await?;
         let code = precompiled::load(&self.engine, &artefact, limits)?;
+        tracing::debug!(target: "hm::plugin", digest, took = ?started.elapsed(), "module compiled");
         if let Some(cache) = &self.cache {
             cache.put(&self.engine, &digest, &artefact);
         }
@@ -97,6 +100,7 @@ impl Compiler {
             return Err(CompileError::Process(io::Error::other("a pipe is missing")));
         };
         let (mut artefact, mut message) = (Vec::new(), Vec::new());
+        // All three at once: a pipe holds 64 KiB, and a child that waits to write reads no more.
         let finished = async {
             let max_artefact = MAX_ARTEFACT.try_into().unwrap_or(u64::MAX);
             let (mut stdout, mut stderr) = (stdout.take(max_artefact), stderr.take(MAX_MESSAGE));
@@ -160,9 +164,12 @@ fn compile_standard_input() -> Result<(), String> {
 
 /// Gives this process little to break with, and the fate of whoever waits for it.
 fn confine() -> io::Result<()> {
+    // The kernel sends it when the thread that started us ends, which is one of the runtime's and ends with the program.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Out of memory is a way for a compiler to end, and nobody wants gigabytes of core file of that.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none)?;
+    // Before the engine is made: it reserves address space of its own.
     setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) })?;
     Ok(())
 }

@@ -347,6 +347,8 @@ async fn load(
         loader.grant(candidate, origin.clone(), grants, setting)
     };
     let loaded = loaded.await;
+    let state = if loaded.is_ok() { "loaded" } else { "not loaded" };
+    tracing::debug!(target: "hm::plugin", plugin = ?name, origin = origin.kind(), digest, state, "plugin");
     loaded.map_err(|why| UnloadedPlugin { name, origin, digest: Some(digest), why })
 }
 

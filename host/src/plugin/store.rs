@@ -30,6 +30,7 @@ impl PluginStore {
         let path = config.join(TURN);
         fs::create_dir_all(config.join(FOLDER)).map_err(cannot("write", &path))?;
         let turn = LockFile::new(path).exclusive().map_err(|error| error.during("write"))?;
+        // Read only now: whoever had the lock before may have changed the file until then.
         Ok(Self { lock: PluginLock::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
     }
 
@@ -55,6 +56,8 @@ impl PluginStore {
         if now != former && now != Some(&new) {
             return Err(LockError::Changed { name: new.name });
         }
+        // A crash may come between any two of these writes. Each leaves a file whose own bytes have an entry: the new entry is there before
+        // the new bytes, and the old one goes only after the old bytes.
         let before = self.lock.clone();
         let (name, digest) = (new.name.clone(), new.sha256.clone());
         self.lock.put(new);
@@ -75,6 +78,7 @@ impl PluginStore {
     /// # Errors
     /// [`LockError`]
     pub(crate) fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
+        // The file first: an entry without a file lets nobody in, but a file without its entry would be one that was altered.
         let removed = remove_if_there(path).map_err(|error| error.during("write"))?;
         let there = removed | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);

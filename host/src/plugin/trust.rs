@@ -25,7 +25,6 @@ pub(crate) struct Trust {
     pub lock: PluginLock,
     /// Plugins that the project has pinned, with the file that says so.
     pins: Vec<(PathBuf, PluginLock)>,
-    /// Settings in `plugins.toml`.
     pub settings: Settings,
 }
 

@@ -130,6 +130,7 @@ async fn run(
             ended = &mut running => break ended?,
         }
     };
+    // The end may be heard of first, with the last of the output still on its way.
     while let Some((stream, bytes)) = chunks.recv().await {
         output.collect(stream, &bytes, folder)?;
     }

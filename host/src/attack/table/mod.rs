@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::guests::{Guest, file};
 use super::{Attack, Call, Expected};
 
-/// A mebibyte.
 const MIB: u64 = 1 << 20;
 
 /// All attacks, in the order of what they test. No two have the same name.
