@@ -126,7 +126,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn open(folder: PathBuf) -> Option<Self> {
+    pub(super) fn open(folder: PathBuf) -> Option<Self> {
         let bytes = read_regular(&folder.join(name::RUN), MAX_BYTES).ok()?;
         let header: Header = serde_json::from_slice(&bytes).ok()?;
         (header.format == FORMAT).then_some(Self { header, folder })

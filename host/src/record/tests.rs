@@ -332,3 +332,54 @@ fn a_record_that_cannot_be_begun_says_where() {
     let error = Recorder::create(&scratch.path().join("file/runs"), about(&["a"])).unwrap_err();
     assert!(error.to_string().starts_with("cannot create /"), "{error}");
 }
+
+/// A record that hm 0.1.0 has written, and a result that it has kept, before anything in them was called as it is now.
+#[test]
+fn what_earlier_versions_wrote_is_read() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    let run = Run::open(data.join("record-0.1.0")).unwrap();
+    assert_eq!((run.header.number, run.header.pipeline.as_str(), run.header.step_count), (1, "ci", 3));
+    assert_eq!(run.state(), State::Ended { exit_code: 1, duration_ms: 5 });
+    let steps = run.steps();
+    assert_eq!(steps.iter().map(|step| &*step.key).collect::<Vec<_>>(), ["deps", "build", "lint"]);
+    assert_eq!((&*steps[0].rest, steps[1].segment, steps[2].succeeded_before), (&*"0b".repeat(32), 1, true));
+    assert_eq!(run.outcome("deps"), Some(Outcome::Cached));
+    assert_eq!(run.outcome("build"), Some(Outcome::Failed { exit_code: 2 }));
+    let at: DateTime<Utc> = "2026-11-20T08:15:30.123456789Z".parse().unwrap();
+    let tag = SnapshotRef("hm-cache:01".into());
+    let expected = [
+        ("hit", Verdict::Hit { tag: tag.clone(), made_at: at }),
+        ("no_entry", Verdict::Miss(Missing::NoEntry)),
+        ("expired", Verdict::Miss(Missing::Expired { since: at })),
+        ("made_in_future", Verdict::Miss(Missing::MadeInFuture)),
+        ("removed", Verdict::Miss(Missing::Removed)),
+        ("other_image", Verdict::Miss(Missing::OtherImage { name: "gcc:12".into() })),
+        ("covered", Verdict::Miss(Missing::Covered { path: "src/main.c".into() })),
+        ("cannot_use", Verdict::Miss(Missing::CannotUse { why: "no engine".into() })),
+        ("gone", Verdict::Miss(Missing::Gone)),
+        ("damaged", Verdict::Miss(Missing::Damaged)),
+        ("not_asked", Verdict::Miss(Missing::NotAsked)),
+        ("no_policy", Verdict::Never(Never::NoPolicy)),
+        ("policy", Verdict::Never(Never::Policy)),
+        ("parent_not_kept", Verdict::Never(Never::ParentNotKept { parent: "deps".into() })),
+        ("cannot_keep", Verdict::Never(Never::CannotKeep { why: "no room".into() })),
+    ];
+    // What is written today is the same text: versions before this one read it, too.
+    let written = fs::read_to_string(data.join("record-0.1.0/cache.jsonl")).unwrap();
+    assert_eq!(written.lines().count(), expected.len());
+    for ((step, verdict), line) in expected.into_iter().zip(written.lines()) {
+        let decided = run.decision(step).unwrap();
+        assert_eq!(decided.decision.verdict, verdict, "{step}");
+        assert_eq!(serde_json::to_string(&decided).unwrap(), line);
+        if let Some(parts) = decided.decision.parts {
+            assert_eq!((Some(parts.key()), &*parts.cmd), (decided.decision.key, "make"));
+            assert_eq!(parts.parent.unwrap().result, tag);
+        }
+    }
+    let plan = fs::read_to_string(data.join("record-0.1.0/plan.json")).unwrap();
+    assert_eq!(serde_json::to_string(&steps).unwrap(), plan.trim_end());
+    let result = fs::read_to_string(data.join("result-0.1.0.json")).unwrap();
+    let entry: crate::cache::Entry = serde_json::from_str(&result).unwrap();
+    assert_eq!((entry.longest_secs, &*entry.step, &entry.parent), (Some(3600), "build", &Some(tag)));
+    assert_eq!(serde_json::to_string(&entry).unwrap(), result);
+}
