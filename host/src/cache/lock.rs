@@ -17,7 +17,7 @@ pub struct KeyLock {
 
 /// A lock of a key that others may have at the same time, so that nobody has it alone.
 #[derive(Debug)]
-pub struct Reading {
+pub struct SharedLock {
     _file: File,
 }
 
@@ -47,7 +47,7 @@ impl KeyLock {
     }
 }
 
-impl Reading {
+impl SharedLock {
     /// Takes the lock if that needs no waiting.
     ///
     /// # Errors

@@ -3,20 +3,20 @@
 //! a result's tag names.
 
 mod decision;
+mod eviction;
 mod explain;
 mod inputs;
+mod key;
 mod lock;
-mod parts;
 mod store;
-mod worth;
 
-pub use decision::{Decision, Missing, Never, Verdict};
+pub use decision::{StepDecision, MissReason, Uncacheable, StepVerdict};
 pub use explain::explain;
-pub use inputs::{Doubt, Inputs, inputs};
-pub use lock::{KeyLock, Reading};
-pub use parts::{Key, NotAKey, Parent, Parts};
-pub use store::{Entry, Found, Listed, Store};
-pub use worth::{Limits, worthless};
+pub use inputs::{InputFiles, PathWarning, find_inputs};
+pub use lock::{KeyLock, SharedLock};
+pub use key::{Key, NotAKey, ParentResult, KeyInputs};
+pub use store::{ResultMeta, ListedResult, Store};
+pub use eviction::{CacheLimits, to_evict};
 
 use std::io;
 use std::path::{Path, PathBuf};

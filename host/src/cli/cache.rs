@@ -20,7 +20,7 @@ use super::prepare::reach;
 use super::print;
 use crate::backend::docker::{Cleared, KeptImages};
 use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
-use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
+use crate::cache::{ResultMeta, Key, CacheLimits, ListedResult, Store, to_evict};
 use crate::content::Produced;
 use crate::plugin::one_line;
 use crate::sys::System;
@@ -51,7 +51,7 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
             let limits = Config::of_user(&system.config)?.limits();
             let max_age = older_than.map_or(limits.max_age, |span| span.0);
             let max_bytes = max_size.map_or(limits.max_bytes, |size| size.0);
-            let swept = sweep(&system, Limits { max_bytes, max_age }, Utc::now()).await?;
+            let swept = sweep(&system, CacheLimits { max_bytes, max_age }, Utc::now()).await?;
             empty_trash(&system.cache).map_err(CliError::Layers)?;
             print(&swept.to_string())
         }
@@ -61,7 +61,7 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
 
 /// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
 /// the trash has been emptied, which may take long.
-pub(super) async fn sweep(system: &System, limits: Limits, now: DateTime<Utc>) -> Result<Swept, CliError> {
+pub(super) async fn sweep(system: &System, limits: CacheLimits, now: DateTime<Utc>) -> Result<Swept, CliError> {
     let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let layers = layers(cache)?;
@@ -70,7 +70,7 @@ pub(super) async fn sweep(system: &System, limits: Limits, now: DateTime<Utc>) -
         !fs::symlink_metadata(project).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     let entries = store.entries()?;
-    let keys = worthless(&entries, &layers, limits, is_there, now);
+    let keys = to_evict(&entries, &layers, limits, is_there, now);
     let mut swept = remove(system, &store, &entries, &keys.into_iter().collect()).await?;
     let vanished = forget_vanished(cache).map_err(CliError::Layers)?;
     swept.folders = vanished.layers;
@@ -92,7 +92,7 @@ async fn clear(system: &System) -> Result<Swept, CliError> {
 async fn remove(
     system: &System,
     store: &Store,
-    entries: &[Listed],
+    entries: &[ListedResult],
     keys: &BTreeSet<Key>,
 ) -> Result<Swept, CliError> {
     let mut swept = Swept::default();
@@ -165,7 +165,7 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
     let mut layers = layers(cache)?;
     let mut damaged = (0_usize, 0_u64);
     let mut results: Vec<Shown> = Vec::new();
-    for Listed { entry, used_at, bytes, .. } in store.entries()? {
+    for ListedResult { entry, used_at, bytes, .. } in store.entries()? {
         match entry {
             Some(entry) => {
                 let bytes = bytes.saturating_add(layers.remove(&entry.tag).unwrap_or_default());
@@ -215,7 +215,7 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
 
 /// A result in a list.
 struct Shown {
-    entry: Entry,
+    entry: ResultMeta,
     used_at: DateTime<Utc>,
     /// With its layer.
     bytes: u64,
@@ -224,7 +224,7 @@ struct Shown {
 impl Shown {
     fn row(&self, now: DateTime<Utc>) -> String {
         let since = |then: DateTime<Utc>| span(u64::try_from((now - then).num_seconds()).unwrap_or_default());
-        let Entry { step, pipeline, runner, made_at, .. } = &self.entry;
+        let ResultMeta { step, pipeline, runner, made_at, .. } = &self.entry;
         let numbers = [size(self.bytes), since(*made_at), since(self.used_at)];
         row(numbers.each_ref().map(String::as_str), [step, pipeline], runner)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hm_plugin_protocol::ArchiveId;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -16,10 +17,10 @@ use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
 use crate::backend::Backends;
 use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
 use crate::backend::local::{LocalBackend, LocalConfig, Mode};
-use crate::cache::{Doubt, Store};
+use crate::cache::{PathWarning, Store};
 use crate::host_functions::{Audit, World};
-use crate::orchestrator::{Keeping, ON_ENGINE, Terms};
-use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
+use crate::orchestrator::{BuildContext, ON_ENGINE, StepCache, StepCacheConfig};
+use crate::pipeline::{DefaultRunner, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sys::{System, machine};
 
@@ -31,14 +32,11 @@ pub(super) struct Prepared {
     pub(super) project: PathBuf,
     /// The pipeline's name.
     pub(super) pipeline: String,
-    pub(super) plan: Plan,
-    pub(super) plugins: Plugins,
-    pub(super) world: Arc<World>,
+    /// What the build and `hm plan` share; without cache, record and artifacts yet.
+    pub(super) build: BuildContext,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,
-    pub(super) backends: Backends,
     pub(super) config: Config,
-    pub(super) run_id: Uuid,
 }
 
 impl Prepared {
@@ -60,7 +58,7 @@ impl Prepared {
         let world = World { audit, ..world(system, Some(&project)) };
         let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
         let runners = plugins.runners();
-        let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
+        let typed = args.runner.clone().map(|name| DefaultRunner { name, by: "--runner".to_owned() });
         let runner = typed.or_else(|| config.runner());
         let overrides = Overrides { env: environment(&args.env, system)?, runner };
         let plan = Plan::new(definition, &overrides, &runners)?;
@@ -82,27 +80,39 @@ impl Prepared {
         };
         let docker = Arc::new(DockerBackend::new(docker, local.clone()));
         let backends = Backends { local, docker };
-        Ok(Self { project, pipeline, plan, plugins, world, listener, backends, config, run_id })
+        let build = BuildContext {
+            run_id,
+            archive: ArchiveId(Uuid::new_v4()),
+            plan: Arc::new(plan),
+            plugins,
+            backends,
+            world,
+            cache: None,
+            record: None,
+            artifacts: None,
+        };
+        Ok(Self { project, pipeline, build, listener, config })
     }
 
     /// Finds the engine that steps run on, if there are any that do.
     pub(super) async fn connect(&self) -> Result<(), DockerError> {
-        if on_engine(&self.plan, &self.plugins).next().is_some() {
-            self.backends.docker.connect().await?;
+        if on_engine(&self.build.plan, &self.build.plugins).next().is_some() {
+            self.build.backends.docker.connect().await?;
         }
         Ok(())
     }
 
     /// Ends all of it, without a build.
     pub(super) async fn close(self) -> Result<(), CliError> {
-        let Self { plugins, world, listener, backends, .. } = self;
-        drop((plugins, world));
+        let Self { build, listener, .. } = self;
+        let backends = build.backends.clone();
+        drop(build);
         heard(listener).await;
         close(backends).await
     }
 
-    /// The cache, as far as it can be used. `ask`: whether former results count.
-    pub(super) fn keeping(&self, system: &System, ask: bool) -> Option<Keeping> {
+    /// The cache, as far as it can be used; `bypass` if former results do not count.
+    pub(super) fn cache(&self, system: &System, bypass: bool) -> Option<StepCache> {
         let store = match Store::open(&system.cache.join("results")) {
             Ok(store) => store,
             Err(error) => {
@@ -110,14 +120,14 @@ impl Prepared {
                 return None;
             }
         };
-        Some(Keeping::new(Terms {
+        Some(StepCache::new(StepCacheConfig {
             store,
-            backends: self.backends.clone(),
+            backends: self.build.backends.clone(),
             // However it was spelled.
             project: self.project.canonicalize().unwrap_or_else(|_| self.project.clone()),
             pipeline: self.pipeline.clone(),
             machine: digest(machine(&system.env).as_bytes()),
-            ask,
+            bypass,
             tell: |what| to_stderr(&format!("note: {what}\n")),
         }))
     }
@@ -190,8 +200,8 @@ fn warn_of_what_is_not_used(plan: &Plan) {
 }
 
 /// Such policies are allowed: a file that is not there may come. But it may also be a typo.
-pub(super) fn warn_of_doubts(doubts: &BTreeSet<Doubt>) {
-    for doubt in doubts.iter().take(WARNINGS) {
-        warn(&doubt.to_string());
+pub(super) fn warn_of_paths(warnings: &BTreeSet<PathWarning>) {
+    for warning in warnings.iter().take(WARNINGS) {
+        warn(&warning.to_string());
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::CommandFactory;
@@ -17,7 +16,6 @@ use super::error::{CliError, to_u8};
 use super::signals::interrupts;
 use super::{Loaded, heard, load_plugins, survey_plugins, to_stderr, world};
 use crate::host_functions::{Output, Role, World};
-use crate::orchestrator::Interrupt;
 use crate::pipeline::find_project;
 use crate::plugin::{CommandForm, LoadError, Plugin, PluginFailure, SUBCOMMAND_CALL, Start, Typed};
 use crate::sys::System;
@@ -154,18 +152,15 @@ async fn call(plugin: &Plugin, typed: Typed, system: &System) -> Result<u8, CliE
     let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let streams =
         Output::new((Box::pin(tokio::io::stdout()), stdout), (Box::pin(tokio::io::stderr()), stderr));
-    let start = Start::of(Role::Subcommand(streams));
-    let cancelled = start.cancelled.clone();
-    let mut interrupts = interrupts()?;
-    let mut live = plugin.instance(start);
+    let interrupts = interrupts()?;
+    let cancellation = interrupts.token().clone();
+    let mut live = plugin.instance(Start { cancellation, ..Start::of(Role::Subcommand(streams)) });
     let (answer, interrupted) = {
         let mut call = std::pin::pin!(live.ask("hm_subcommand_run", &input, &SUBCOMMAND_CALL));
         tokio::select! {
-            answer = &mut call => (Some(answer), false),
-            Some(Interrupt) = interrupts.recv() => {
-                cancelled.store(true, Ordering::Relaxed);
-                (tokio::time::timeout(GRACE, call).await.ok(), true)
-            }
+            // It may have ended because it was told to, before we have heard of that.
+            answer = &mut call => (Some(answer), interrupts.token().is_cancelled()),
+            () = interrupts.token().cancelled() => (tokio::time::timeout(GRACE, call).await.ok(), true),
         }
     };
     let written = match live.role().output() {

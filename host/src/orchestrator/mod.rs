@@ -1,22 +1,27 @@
 //! Runs a plan. The [`Dispatcher`] decides (events in, actions out, no clock, no I/O); [`run`] carries its decisions
 //! out as tasks and turns what happened into `BuildEvent`s. Which plugin runs a step, and how, is below, in `plugin`.
 
+mod context;
+mod decide;
 mod dispatcher;
 mod formatter;
 mod hooks;
-mod keeping;
 mod predict;
 mod run;
 #[cfg(test)]
 mod simulation;
 mod step;
+mod step_cache;
+mod stop;
 
-pub use dispatcher::{Action, Dispatcher, Input, Manner, Outcome};
+pub use context::BuildContext;
+pub use decide::ON_ENGINE;
+pub use dispatcher::{Action, BuildOptions, Dispatcher, Input, StepOutcome};
 pub use formatter::FormatterError;
-pub use hooks::{HookStop, HookTrouble};
-pub use keeping::{Keeping, Kept, ON_ENGINE, Terms};
+pub use hooks::{HookError, HookStop};
 pub use predict::predict;
-pub use run::{Build, Ended, Interrupt, run};
+pub use run::{BuildOutcome, run};
+pub use step_cache::{CacheReport, StepCache, StepCacheConfig};
 
 /// Exit codes of a build; the command line's contract (`docs/exit-codes.md`) holds the whole list.
 pub mod exit {

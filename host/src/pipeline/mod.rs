@@ -14,9 +14,9 @@ mod source;
 pub use arguments::Checker;
 pub use caching::Caching;
 pub use document::{Definition, NamedPipeline, parse};
-pub use plan::{ForAll, Overrides, Plan, PlannedStep, Runners};
+pub use plan::{DefaultRunner, Overrides, Plan, PlannedStep, Runners};
 pub(crate) use source::DOCUMENT_MAX;
-pub use source::{Found, Scripts, Source, find_project, read};
+pub use source::{SourceContents, Scripts, Source, find_project, read};
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! A [`Plan`]: the steps of a pipeline as a graph that cannot be invalid. Keys are unique, parents exist, nothing
 //! waits for itself, every runner that a step names is there. Running it is the orchestrator's affair.
 
-mod part;
+mod subset;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -33,12 +33,12 @@ pub struct Overrides {
     /// Wins over the environment of pipeline and step.
     pub env: BTreeMap<String, String>,
     /// Runs every step that names no runner itself.
-    pub runner: Option<ForAll>,
+    pub runner: Option<DefaultRunner>,
 }
 
 /// A runner for all steps that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForAll {
+pub struct DefaultRunner {
     /// Its name.
     pub name: String,
     /// Who asks for it: an option, or a file.
@@ -59,7 +59,7 @@ pub struct PlannedStep {
     /// The steps that depend on it so.
     pub dependents: Vec<usize>,
     /// How many waits stand before it.
-    pub segment: usize,
+    pub stage: usize,
     /// Its chain: a run of steps in which each is the only child of the one before.
     pub chain: usize,
     /// Who runs it.
@@ -110,7 +110,7 @@ impl Plan {
         overrides: &Overrides,
         runners: &Runners,
     ) -> Result<Self, PipelineError> {
-        if let Some(ForAll { name, by }) = &overrides.runner {
+        if let Some(DefaultRunner { name, by }) = &overrides.runner {
             known_runner(by, name, runners)?;
         }
         let mut steps = Vec::new();
@@ -138,7 +138,7 @@ impl Plan {
                 return Err(PipelineError::DuplicateKey { key, list, first, second: position });
             }
             let timeout = step.timeout_seconds.map(|s| Duration::from_secs(s.into()));
-            let segment = waits.len();
+            let stage = waits.len();
             let (runner, image) = (String::new(), None);
             steps.push(PlannedStep {
                 step,
@@ -146,7 +146,7 @@ impl Plan {
                 children: Vec::new(),
                 depends_on: Vec::new(),
                 dependents: Vec::new(),
-                segment,
+                stage,
                 chain: 0,
                 runner,
                 image,
@@ -292,7 +292,7 @@ impl Plan {
     /// Nothing may need what a wait holds back until it has ended itself.
     fn check_waits(&self, index: usize, how: &'static str, needed: usize) -> Result<(), PipelineError> {
         let (step, needed) = (&self.steps[index], &self.steps[needed]);
-        if needed.segment > step.segment {
+        if needed.stage > step.stage {
             let (key, later) = (step.step.key.clone(), needed.step.key.clone());
             return Err(PipelineError::BehindWait { key, how, later });
         }
@@ -448,7 +448,7 @@ mod tests {
         let chains: Vec<usize> = plan.steps().iter().map(|s| s.chain).collect();
         assert_eq!(chains, [0, 1, 1, 2, 3, 3]);
         assert_eq!(plan.summary().chain_count, 4);
-        assert_eq!(plan.steps().iter().map(|s| s.segment).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(plan.steps().iter().map(|s| s.stage).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
     }
 
     #[test]
@@ -521,7 +521,7 @@ mod tests {
                 .starts_with("step `lint` runs on `local` but builds in `root`, which runs on `docker`")
         );
 
-        let runner = Some(ForAll { name: "local".into(), by: "--runner".into() });
+        let runner = Some(DefaultRunner { name: "local".into(), by: "--runner".into() });
         let forced = Overrides { runner, ..Overrides::default() };
         let plan = plan_with(steps, &forced).expect("valid");
         plan.check_runners(&runners()).expect("all local");

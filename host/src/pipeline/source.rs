@@ -52,7 +52,7 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
 
 /// What a source holds.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SourceContents {
     /// The pipelines in JSON.
     pub pipelines: Vec<NamedPipeline>,
     /// Those in Python, if there are any, which have to be rendered.
@@ -70,7 +70,7 @@ pub struct Scripts {
     pub files: Vec<String>,
 }
 
-impl Found {
+impl SourceContents {
     /// All pipelines, with those that were rendered.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Found {
 ///
 /// # Errors
 /// What cannot be read, and what [`parse`] refuses.
-pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
+pub fn read(source: &Source, stdin: impl Read) -> Result<SourceContents, PipelineError> {
     let pipelines = match source {
         Source::Stdin => {
             document(Path::new("standard input"), "pipeline", read_bounded(stdin, DOCUMENT_MAX))?
@@ -105,14 +105,14 @@ pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
         }
         Source::Project(dir) => return read_project(dir),
     };
-    Ok(Found { pipelines, scripts: None })
+    Ok(SourceContents { pipelines, scripts: None })
 }
 
 /// Reads the first of the folders in which there are any pipelines.
-fn read_project(dir: &Path) -> Result<Found, PipelineError> {
+fn read_project(dir: &Path) -> Result<SourceContents, PipelineError> {
     for name in FOLDERS {
         let folder = dir.join(name);
-        let mut found = Found::default();
+        let mut found = SourceContents::default();
         let mut files = list(&folder)?;
         files.sort();
         let mut scripts = Vec::new();

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use hm_abi::{CallLimits, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use super::compiled::digest;
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
@@ -197,15 +197,15 @@ pub struct Start {
     pub role: Role,
     /// What it finds as Extism configuration.
     pub config: BTreeMap<String, String>,
-    /// Set once it is to stop.
-    pub cancelled: Arc<AtomicBool>,
+    /// Cancelled once it is to stop.
+    pub cancellation: CancellationToken,
 }
 
 impl Start {
     /// In this role, without configuration and not to be stopped.
     #[must_use]
     pub fn of(role: Role) -> Self {
-        Self { role, config: BTreeMap::new(), cancelled: Arc::default() }
+        Self { role, config: BTreeMap::new(), cancellation: CancellationToken::new() }
     }
 }
 
@@ -218,13 +218,13 @@ impl Surroundings {
         limits: &Limits,
         start: Start,
     ) -> Instance<PluginState> {
-        let Start { role, config, cancelled } = start;
+        let Start { role, config, cancellation } = start;
         let state = PluginState {
             plugin: plugin.clone(),
             policy: policy.clone(),
             role,
             world: self.world.clone(),
-            cancelled,
+            cancellation,
             diagnostics: self.diagnostics.clone(),
             said: Said::default(),
             handles: Handles::default(),

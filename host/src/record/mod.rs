@@ -8,10 +8,12 @@ mod recorder;
 mod run;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use log::{StepLog, read_log};
 pub use recorder::Recorder;
-pub use run::{Decided, Failure, Header, Outcome, Run, Runs, State};
+pub use run::{RecordedDecision, Run, RunHeader, RunStatus, Runs, StepFailure, StepStatus};
+pub use writer::{EventWriter, StepWriter};
 
 use std::path::PathBuf;
 
@@ -23,7 +25,7 @@ use uuid::Uuid;
 const FORMAT: u32 = 1;
 
 /// How many builds of a project are remembered.
-const KEPT: usize = 20;
+const MAX_RECORDS: usize = 20;
 
 /// Names within a record.
 mod name {
@@ -63,7 +65,7 @@ fn io_error(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io
 
 /// What is known of a build before it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub struct RunMeta {
     /// Names the build everywhere.
     pub run_id: Uuid,
     /// The project.
@@ -75,12 +77,12 @@ pub struct About {
     /// The version of hm.
     pub version: String,
     /// All steps of the pipeline, also those that this build leaves out.
-    pub steps: Vec<StepAbout>,
+    pub steps: Vec<StepMeta>,
 }
 
 /// A step, as it was planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepAbout {
+pub struct StepMeta {
     /// Its key in the pipeline.
     pub key: String,
     /// What the pipeline calls it.
@@ -100,11 +102,11 @@ pub struct StepAbout {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
     /// How many waits stand before it.
-    #[serde(default)]
-    pub segment: usize,
+    #[serde(default, rename = "segment")]
+    pub stage: usize,
     /// A digest of its environment, its arguments and the fields that nobody knows.
-    #[serde(default)]
-    pub rest: String,
+    #[serde(default, rename = "rest")]
+    pub settings_digest: String,
     /// It is not part of this build, since it had succeeded in the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub succeeded_before: bool,

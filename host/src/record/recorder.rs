@@ -13,8 +13,8 @@ use chrono::Utc;
 use hm_plugin_protocol::BuildEvent;
 use serde::Serialize;
 
-use super::run::{Decided, Header, is_held, project_folder, records};
-use super::{About, FORMAT, KEPT, RecordError, StepLog, io_error, name};
+use super::run::{RecordedDecision, RunHeader, is_held, project_folder, records};
+use super::{RunMeta, FORMAT, MAX_RECORDS, RecordError, StepLog, io_error, name};
 use crate::cache;
 use crate::files::write_atomically;
 
@@ -41,7 +41,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The system says no.
-    pub fn create(runs: &Path, about: About) -> Result<Self, RecordError> {
+    pub fn create(runs: &Path, about: RunMeta) -> Result<Self, RecordError> {
         let project = project_folder(runs, &about.project);
         let number = records(&project).last().map_or(0, |(number, _)| *number).saturating_add(1);
         let id = about.run_id.simple().to_string();
@@ -53,11 +53,11 @@ impl Recorder {
             let _ = fs::remove_dir_all(&folder);
         }
         // A record of many steps has many files. If this does not come to its end, the next build does it.
-        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, KEPT));
+        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, MAX_RECORDS));
         begun
     }
 
-    fn begin(folder: PathBuf, number: u64, about: About) -> Result<Self, RecordError> {
+    fn begin(folder: PathBuf, number: u64, about: RunMeta) -> Result<Self, RecordError> {
         let create = |name| {
             let path = folder.join(name);
             create_file(&path).map_err(io_error("create", path))
@@ -74,7 +74,7 @@ impl Recorder {
         DirBuilder::new().mode(0o700).create(&logs).map_err(io_error("create", logs))?;
         let written = create(name::PLAN)?.write_all(&bytes(&about.steps));
         written.map_err(io_error("write", folder.join(name::PLAN)))?;
-        let header = Header {
+        let header = RunHeader {
             format: FORMAT,
             number,
             run_id: about.run_id,
@@ -103,8 +103,8 @@ impl Recorder {
     }
 
     /// Adds what the cache said of a step.
-    pub fn decision(&self, decision: &cache::Decision) {
-        self.decisions.add(&Decided { decision: decision.clone(), at: Utc::now() });
+    pub fn decision(&self, decision: &cache::StepDecision) {
+        self.decisions.add(&RecordedDecision { decision: decision.clone(), at: Utc::now() });
     }
 
     /// A log for a step, which has this position in the plan and this key. None if it cannot be made.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{FORMAT, StepAbout, name};
+use super::{FORMAT, StepMeta, name};
 use crate::cache;
 use crate::files::read_regular;
 
@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 1 << 30;
 
 /// What a build is, without its steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub struct RunHeader {
     /// The form of the record.
     pub format: u32,
     /// Builds of a project are numbered from 1, so that their order does not depend on the clock.
@@ -43,17 +43,17 @@ pub struct Header {
 
 /// What the cache said of a step, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Decided {
+pub struct RecordedDecision {
     /// What it said.
     #[serde(flatten)]
-    pub decision: cache::Decision,
+    pub decision: cache::StepDecision,
     /// Wall clock.
     pub at: DateTime<Utc>,
 }
 
 /// How a build stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RunStatus {
     /// It is not over.
     Running,
     /// It came to its end.
@@ -69,7 +69,7 @@ pub enum State {
 
 /// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StepStatus {
     /// It ran, and its command succeeded.
     Succeeded,
     /// Its result was taken from the cache.
@@ -87,7 +87,7 @@ pub enum Outcome {
     SucceededBefore,
 }
 
-impl Outcome {
+impl StepStatus {
     /// Whether there is nothing left to do for it.
     #[must_use]
     pub fn is_success(self) -> bool {
@@ -97,7 +97,7 @@ impl Outcome {
 
 /// A step's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct StepFailure {
     /// The step's key.
     pub step: String,
     /// Why, in words.
@@ -121,14 +121,14 @@ impl Runs {
 #[derive(Debug)]
 pub struct Run {
     /// What the build is.
-    pub header: Header,
+    pub header: RunHeader,
     folder: PathBuf,
 }
 
 impl Run {
     pub(super) fn open(folder: PathBuf) -> Option<Self> {
         let bytes = read_regular(&folder.join(name::RUN), MAX_BYTES).ok()?;
-        let header: Header = serde_json::from_slice(&bytes).ok()?;
+        let header: RunHeader = serde_json::from_slice(&bytes).ok()?;
         (header.format == FORMAT).then_some(Self { header, folder })
     }
 
@@ -140,19 +140,19 @@ impl Run {
 
     /// How the build stands.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> RunStatus {
         if is_held(&self.folder) {
-            return State::Running;
+            return RunStatus::Running;
         }
         match self.text(name::EVENTS).lines().rev().find_map(parse) {
-            Some(BuildEvent::BuildEnd { exit_code, duration_ms }) => State::Ended { exit_code, duration_ms },
-            _ => State::Killed,
+            Some(BuildEvent::BuildEnd { exit_code, duration_ms }) => RunStatus::Ended { exit_code, duration_ms },
+            _ => RunStatus::Killed,
         }
     }
 
     /// All steps of the pipeline, in its order.
     #[must_use]
-    pub fn steps(&self) -> Vec<StepAbout> {
+    pub fn steps(&self) -> Vec<StepMeta> {
         parse(&self.text(name::PLAN)).unwrap_or_default()
     }
 
@@ -164,7 +164,7 @@ impl Run {
 
     /// What became of each step, by key.
     #[must_use]
-    pub fn outcomes(&self) -> BTreeMap<String, Outcome> {
+    pub fn outcomes(&self) -> BTreeMap<String, StepStatus> {
         let mut found = Outcomes::default();
         for event in self.events() {
             found.add(event);
@@ -178,7 +178,7 @@ impl Run {
 
     /// What became of one step; none if the build does not know it. Other steps are not looked at, so that this is fast.
     #[must_use]
-    pub fn outcome(&self, key: &str) -> Option<Outcome> {
+    pub fn outcome(&self, key: &str) -> Option<StepStatus> {
         let text = self.text(name::EVENTS);
         let mut found = Outcomes::default();
         let queued =
@@ -193,17 +193,17 @@ impl Run {
         found.of.remove(key).or_else(|| {
             let text = self.text(name::PLAN);
             let may_know = text.contains(&format!("\"key\":{}", json(key)));
-            let steps: Vec<StepAbout> = may_know.then(|| parse(&text)).flatten()?;
+            let steps: Vec<StepMeta> = may_know.then(|| parse(&text)).flatten()?;
             steps.iter().find(|step| step.key == key).map(assumed)
         })
     }
 
     /// The steps that failed, in the order in which they did.
     #[must_use]
-    pub fn failures(&self) -> Vec<Failure> {
+    pub fn failures(&self) -> Vec<StepFailure> {
         let text = self.text(name::EVENTS);
         let failure = |event| match event {
-            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => Some(Failure { step, message }),
+            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => Some(StepFailure { step, message }),
             _ => None,
         };
         lines_with(&text, "\"kind\":\"chain_failed\"").filter_map(parse).filter_map(failure).collect()
@@ -211,19 +211,19 @@ impl Run {
 
     /// What the cache said of a step, in this build. Other steps are not looked at, so that this is fast.
     #[must_use]
-    pub fn decision(&self, key: &str) -> Option<Decided> {
+    pub fn decision(&self, key: &str) -> Option<RecordedDecision> {
         let text = self.text(name::DECISIONS);
         // The name of the step comes first in its line.
         let start = format!("{{\"step\":{}", json(key));
         let of_step = lines_with(&text, &start).filter(|line| line.starts_with(&start));
-        of_step.filter_map(parse::<Decided>).filter(|decided| decided.decision.step == key).last()
+        of_step.filter_map(parse::<RecordedDecision>).filter(|decided| decided.decision.step == key).last()
     }
 
     /// What the cache said of each step, by key.
     #[must_use]
-    pub fn decisions(&self) -> BTreeMap<String, Decided> {
+    pub fn decisions(&self) -> BTreeMap<String, RecordedDecision> {
         let decided = self.text(name::DECISIONS);
-        decided.lines().filter_map(parse::<Decided>).map(|d| (d.decision.step.clone(), d)).collect()
+        decided.lines().filter_map(parse::<RecordedDecision>).map(|d| (d.decision.step.clone(), d)).collect()
     }
 
     /// A file of the record; nothing if it cannot be read.
@@ -235,15 +235,15 @@ impl Run {
 }
 
 /// What became of a step of which nothing was heard.
-fn assumed(step: &StepAbout) -> Outcome {
-    if step.succeeded_before { Outcome::SucceededBefore } else { Outcome::NotRun }
+fn assumed(step: &StepMeta) -> StepStatus {
+    if step.succeeded_before { StepStatus::SucceededBefore } else { StepStatus::NotRun }
 }
 
 /// What became of steps, as the events tell it.
 #[derive(Default)]
 struct Outcomes {
     keys: BTreeMap<Uuid, String>,
-    of: BTreeMap<String, Outcome>,
+    of: BTreeMap<String, StepStatus>,
 }
 
 impl Outcomes {
@@ -251,19 +251,19 @@ impl Outcomes {
         let (step_id, outcome) = match event {
             BuildEvent::StepQueued { step_id, key, .. } => {
                 self.keys.insert(step_id, key);
-                (step_id, Outcome::NotRun)
+                (step_id, StepStatus::NotRun)
             }
-            BuildEvent::StepStart { step_id, .. } => (step_id, Outcome::Stopped),
-            BuildEvent::StepCacheHit { step_id, .. } => (step_id, Outcome::Cached),
+            BuildEvent::StepStart { step_id, .. } => (step_id, StepStatus::Stopped),
+            BuildEvent::StepCacheHit { step_id, .. } => (step_id, StepStatus::Cached),
             // A hit ends as well.
             BuildEvent::StepEnd { step_id, exit_code: 0, .. } => match self.outcome(step_id) {
-                Some(Outcome::Cached) => return,
-                _ => (step_id, Outcome::Succeeded),
+                Some(StepStatus::Cached) => return,
+                _ => (step_id, StepStatus::Succeeded),
             },
             // If it was the step's fault, the event of its chain follows.
-            BuildEvent::StepEnd { step_id, .. } => (step_id, Outcome::Stopped),
+            BuildEvent::StepEnd { step_id, .. } => (step_id, StepStatus::Stopped),
             BuildEvent::ChainFailed { failed_step_id, exit_code, .. } => {
-                (failed_step_id, Outcome::Failed { exit_code })
+                (failed_step_id, StepStatus::Failed { exit_code })
             }
             BuildEvent::BuildStart { .. } | BuildEvent::StepLog { .. } | BuildEvent::BuildEnd { .. } => {
                 return;
@@ -274,7 +274,7 @@ impl Outcomes {
         }
     }
 
-    fn outcome(&self, step_id: Uuid) -> Option<Outcome> {
+    fn outcome(&self, step_id: Uuid) -> Option<StepStatus> {
         self.of.get(self.keys.get(&step_id)?).copied()
     }
 }

@@ -16,7 +16,7 @@ const FORMAT: &str = "hm result 1";
 
 /// All that the result of a step depends on. Two steps with the same parts may have the same result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Parts {
+pub struct KeyInputs {
     /// The project's folder: what a step does may depend on files that its policy does not name, so projects share nothing.
     pub project: String,
     /// The command.
@@ -36,9 +36,10 @@ pub struct Parts {
     /// What the emitter of the pipeline computed as the key.
     pub emitter_key: Option<String>,
     /// What it builds in.
-    pub parent: Option<Parent>,
+    pub parent: Option<ParentResult>,
     /// The digests of the files that its policy names, by path.
-    pub inputs: BTreeMap<String, String>,
+    #[serde(rename = "inputs")]
+    pub files: BTreeMap<String, String>,
     /// How its policy names them, for people: it is not a part of the key, since only the files count.
     #[serde(default)]
     pub paths: BTreeSet<String>,
@@ -48,7 +49,7 @@ pub struct Parts {
 
 /// The result that a step starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parent {
+pub struct ParentResult {
     /// The step's key, for people: it is not a part of the key, so that a step can be renamed.
     pub step: String,
     /// The tag of its result, which is another one each time that the result is made.
@@ -65,7 +66,7 @@ pub struct Key(String);
 #[error("it is not 64 digits of lower-case hexadecimal")]
 pub struct NotAKey;
 
-impl Parts {
+impl KeyInputs {
     /// The key: the same for the same parts, and another one for others.
     #[must_use]
     pub fn key(&self) -> Key {
@@ -81,7 +82,7 @@ impl Parts {
             fields,
             emitter_key,
             parent,
-            inputs,
+            files,
             paths: _,
             machine,
         } = self;
@@ -97,7 +98,7 @@ impl Parts {
         hash.map(fields, Hash::json);
         hash.option(emitter_key.as_ref(), Hash::text);
         hash.option(parent.as_ref().map(|parent| &parent.result.0), Hash::text);
-        hash.map(inputs, Hash::text);
+        hash.map(files, Hash::text);
         hash.option(machine.as_ref(), Hash::text);
         Key(hex(hash.0))
     }
@@ -206,7 +207,7 @@ mod tests {
             }
         }
 
-        fn part(&mut self, parts: &mut Parts, which: usize) {
+        fn part(&mut self, parts: &mut KeyInputs, which: usize) {
             match which {
                 0 => parts.project = self.text(),
                 1 => parts.cmd = self.text(),
@@ -219,16 +220,16 @@ mod tests {
                 8 => parts.emitter_key = self.option(Self::text),
                 9 => {
                     parts.parent =
-                        self.option(|random| Parent { step: "p".into(), result: SnapshotRef(random.text()) });
+                        self.option(|random| ParentResult { step: "p".into(), result: SnapshotRef(random.text()) });
                 }
-                10 => parts.inputs = self.map(Self::text),
+                10 => parts.files = self.map(Self::text),
                 _ => parts.machine = self.option(Self::text),
             }
         }
     }
 
-    fn nothing() -> Parts {
-        Parts {
+    fn nothing() -> KeyInputs {
+        KeyInputs {
             project: String::new(),
             cmd: String::new(),
             env: BTreeMap::new(),
@@ -239,7 +240,7 @@ mod tests {
             fields: BTreeMap::new(),
             emitter_key: None,
             parent: None,
-            inputs: BTreeMap::new(),
+            files: BTreeMap::new(),
             paths: BTreeSet::new(),
             machine: None,
         }
@@ -248,7 +249,7 @@ mod tests {
     #[test]
     fn keys_are_equal_if_and_only_if_all_parts_are() {
         let mut random = Random(1);
-        let mut known: BTreeMap<Key, Parts> = BTreeMap::new();
+        let mut known: BTreeMap<Key, KeyInputs> = BTreeMap::new();
         let (mut same, mut other) = (0, 0);
         for _ in 0..3000 {
             let mut parts = nothing();
@@ -274,7 +275,7 @@ mod tests {
         for _ in 0..300 {
             let mut parts = nothing();
             (0..12).for_each(|which| random.part(&mut parts, which));
-            let again: Parts = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
+            let again: KeyInputs = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
             // JSON cannot tell a null from nothing.
             if parts.runner_args != Some(Value::Null) {
                 assert_eq!((again.key(), &again), (parts.key(), &parts));
@@ -284,16 +285,16 @@ mod tests {
 
     #[test]
     fn the_order_in_an_object_and_what_is_there_for_people_do_not_count() {
-        let with = |args: &str, step: &str| Parts {
+        let with = |args: &str, step: &str| KeyInputs {
             runner_args: Some(serde_json::from_str(args).unwrap()),
-            parent: Some(Parent { step: step.into(), result: SnapshotRef("t".into()) }),
+            parent: Some(ParentResult { step: step.into(), result: SnapshotRef("t".into()) }),
             ..nothing()
         };
         let parts = with(r#"{"a":1,"b":{"c":2,"d":3}}"#, "x");
         assert_eq!(parts.key(), with(r#"{"b":{"d":3,"c":2},"a":1}"#, "y").key());
-        assert_eq!(parts.key(), Parts { paths: ["x".to_owned()].into(), ..parts.clone() }.key());
+        assert_eq!(parts.key(), KeyInputs { paths: ["x".to_owned()].into(), ..parts.clone() }.key());
         assert_ne!(parts.key(), with(r#"{"a":1.0,"b":{"c":2,"d":3}}"#, "x").key());
-        assert_ne!(nothing().key(), Parts { runner_args: Some(json!(null)), ..nothing() }.key());
+        assert_ne!(nothing().key(), KeyInputs { runner_args: Some(json!(null)), ..nothing() }.key());
     }
 
     #[test]
