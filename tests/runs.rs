@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use hm_host::cache::{StepDecision, MissReason, KeyInputs, StepVerdict};
-use hm_host::record::{RunMeta, StepStatus, Recorder, Run, Runs, RunStatus, StepMeta};
+use hm_host::cache::{KeyInputs, MissReason, StepDecision, StepVerdict};
+use hm_host::record::{Recorder, Run, RunMeta, RunStatus, Runs, StepMeta, StepStatus};
 use hm_plugin_protocol::{BuildEvent, StdStream};
 use rustix::process::Signal;
 use serde_json::{Value, json};

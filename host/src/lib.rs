@@ -11,7 +11,7 @@ pub mod content;
 pub mod files;
 pub mod globs;
 pub mod host_functions;
-pub mod orchestrator;
+pub(crate) mod orchestrator;
 pub mod pipeline;
 pub mod plugin;
 pub mod record;

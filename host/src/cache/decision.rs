@@ -1,4 +1,4 @@
-//! What was decided about one step of one build, and the reasons that there are, as run records keep them. Deciding is the orchestrator's
+//! Decisions about the steps of a build, and the reasons that there are, as run records keep them. Deciding is the orchestrator's
 //! affair. Names in files are older than those in the code: `docs/runs.md` promises them.
 
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ pub struct StepDecision {
     /// Inputs of that key.
     #[serde(rename = "parts")]
     pub inputs: Option<KeyInputs>,
-    /// Verdict on them.
+    /// Verdict of the cache.
     pub verdict: StepVerdict,
 }
 
@@ -62,19 +62,19 @@ pub enum MissReason {
     },
     /// Steps had changed something in the project where there is something else now.
     Covered {
-        /// First such path.
+        /// First path of those.
         path: String,
     },
     /// The snapshot cannot be asked for, or not be used.
     CannotUse {
-        /// Reason in words.
+        /// Reason as a sentence for people.
         why: String,
     },
     /// The runner, which has the snapshot itself, does not have it any more. Records of earlier versions say this for all of the last
     /// four.
     #[serde(rename = "gone")]
     RunnerLostIt,
-    /// What is kept cannot be read, or may not have been written whole.
+    /// The result cannot be read, or may not have been written whole.
     Damaged,
     /// Former results were not to be used.
     #[serde(rename = "not_asked")]
@@ -96,7 +96,7 @@ pub enum Uncacheable {
     },
     /// Keeping it is not possible.
     CannotKeep {
-        /// Reason in words.
+        /// Reason as a sentence for people.
         why: String,
     },
 }

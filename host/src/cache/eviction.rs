@@ -1,4 +1,4 @@
-//! Which results are not worth their place: those that are never found again, and when there is too much, those that were not used
+//! Eviction of results: of those that are never found again, and when there is too much, of those that were not used
 //! for the longest time. Removing them is for others to do.
 
 use std::cmp::Reverse;
@@ -11,12 +11,12 @@ use hm_plugin_protocol::SnapshotRef;
 
 use super::{Key, ListedResult};
 
-/// How much may be kept.
+/// Limits of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheLimits {
     /// Bytes of all results, with their layers.
     pub max_bytes: u64,
-    /// How long a result may go without being used.
+    /// Time that a result may go without being used.
     pub max_age: Duration,
 }
 

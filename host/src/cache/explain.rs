@@ -6,7 +6,7 @@ use std::fmt::Display;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{StepDecision, MissReason, Uncacheable, ParentResult, KeyInputs, StepVerdict};
+use super::{KeyInputs, MissReason, ParentResult, StepDecision, StepVerdict, Uncacheable};
 
 /// Longest line, in characters.
 const WIDTH: usize = 80;
@@ -14,14 +14,14 @@ const WIDTH: usize = 80;
 const SHOWN: usize = 25;
 /// Most of an image's name that is shown, in characters.
 const IMAGE: usize = 48;
-/// How much of a long text is shown before the place where it differs.
+/// Characters of a long text that are shown before the place where it differs.
 const BEFORE: usize = 8;
 /// Most changes of one kind that are shown.
 const LINES: usize = 10;
-/// How deep changes of `runner_args` are looked for.
+/// Depth to which changes of `runner_args` are looked for.
 const DEPTH: usize = 4;
 
-/// Why this was decided: a line for each reason, none longer than 80 characters. `before` is what the last build that knew the step
+/// Reasons for a decision, a line for each, none longer than 80 characters. `before` is what the last build that knew the step
 /// decided; `at` is when `now` was decided.
 #[must_use]
 pub fn explain(now: &StepDecision, before: Option<&StepDecision>, at: DateTime<Utc>) -> Vec<String> {
@@ -46,18 +46,27 @@ fn always(never: &Uncacheable) -> String {
     }
 }
 
-fn missed(missing: &MissReason, now: &StepDecision, before: Option<&StepDecision>, at: DateTime<Utc>) -> Vec<String> {
+fn missed(
+    missing: &MissReason,
+    now: &StepDecision,
+    before: Option<&StepDecision>,
+    at: DateTime<Utc>,
+) -> Vec<String> {
     let because = match missing {
         MissReason::Expired { since } => format!("expired {}", ago(*since, at)),
         MissReason::MadeInFuture => "its result was made later than now: the clock was set back".into(),
         MissReason::Deleted => "its result is gone: somebody removed it".into(),
-        MissReason::OtherImage { name } => format!("the image `{}` is another one now", cut_front(name, IMAGE)),
+        MissReason::OtherImage { name } => {
+            format!("the image `{}` is another one now", cut_front(name, IMAGE))
+        }
         MissReason::Covered { path } => {
             format!("`{}` changed, which it or a parent had written or removed", cut_front(path, SHOWN))
         }
         MissReason::CannotUse { why } => why.clone(),
         MissReason::RunnerLostIt => "its runner no longer has its result, or cannot use it".into(),
-        MissReason::Damaged => "its result is damaged, or was not on the disk when the machine went down".into(),
+        MissReason::Damaged => {
+            "its result is damaged, or was not on the disk when the machine went down".into()
+        }
         MissReason::Bypassed => "former results were not to be used (--no-cache)".into(),
         MissReason::NoEntry => match (&now.inputs, before.map(|before| (before, &before.inputs))) {
             (_, None) => "no former build is known that had this step".into(),
@@ -103,12 +112,7 @@ fn changes(before: &KeyInputs, now: &KeyInputs) -> Vec<String> {
         let (old, new) = parted(&listed(&before.paths), &listed(&now.paths));
         lines.push(format!("its cache policy names other files: {old} → {new}"));
         // Which files are new or gone follows from that.
-        named(
-            &mut lines,
-            "input ",
-            &shared(&before.files, &now.files),
-            &shared(&now.files, &before.files),
-        );
+        named(&mut lines, "input ", &shared(&before.files, &now.files), &shared(&now.files, &before.files));
     } else {
         named(&mut lines, "input ", &before.files, &now.files);
     }
@@ -130,7 +134,7 @@ fn listed(paths: &BTreeSet<String>) -> String {
     }
 }
 
-/// What is called as something on the other side is.
+/// Values whose names are also on the other side.
 fn shared(of: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let both = of.iter().filter(|(name, _)| other.contains_key(*name));
     both.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -201,7 +205,7 @@ fn named(
     }
 }
 
-/// The parts of JSON values that differ, by path.
+/// The inputs of JSON values that differ, by path.
 fn json(lines: &mut Vec<String>, path: &str, before: Option<&Value>, now: Option<&Value>, depth: usize) {
     match (before, now) {
         (Some(Value::Object(before)), Some(Value::Object(now))) if depth > 0 => {
@@ -258,7 +262,7 @@ fn cut_front(text: &str, width: usize) -> String {
     format!("…{}", cut(&end, width))
 }
 
-/// How long before `now` something was.
+/// Time between something and `now`, in words.
 fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - then).num_seconds();
     match seconds {
@@ -285,7 +289,7 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn parts() -> KeyInputs {
+    fn inputs() -> KeyInputs {
         KeyInputs {
             project: "/p".into(),
             cmd: "set -e\nmake -j4\nmake test".into(),
@@ -303,103 +307,109 @@ mod tests {
         }
     }
 
-    fn decided(parts: KeyInputs, verdict: StepVerdict) -> StepDecision {
-        StepDecision { step: "s".into(), key: Some(parts.key()), inputs: Some(parts), verdict }
+    fn decided(inputs: KeyInputs, verdict: StepVerdict) -> StepDecision {
+        StepDecision { step: "s".into(), key: Some(inputs.key()), inputs: Some(inputs), verdict }
     }
 
     fn hit() -> StepVerdict {
         StepVerdict::Hit { tag: SnapshotRef("t".into()), made_at: at() - TimeDelta::hours(2) }
     }
 
-    /// What is said of a change.
+    /// Explanation of a change.
     fn said(change: impl FnOnce(&mut KeyInputs)) -> Vec<String> {
-        let mut now = parts();
+        let mut now = inputs();
         change(&mut now);
         let now = decided(now, StepVerdict::Miss(MissReason::NoEntry));
-        explain(&now, Some(&decided(parts(), hit())), at())
+        explain(&now, Some(&decided(inputs(), hit())), at())
     }
 
     #[test]
     fn each_part_is_named_and_no_value_of_a_variable_is() {
         assert_eq!(
-            said(|parts| parts.cmd = parts.cmd.replace("j4", "j8")),
+            said(|inputs| inputs.cmd = inputs.cmd.replace("j4", "j8")),
             ["cmd changed in line 2: make -j4 → make -j8"]
         );
-        assert_eq!(said(|parts| parts.cmd = "make".into()), ["cmd changed in line 1: set -e → make"]);
+        assert_eq!(said(|inputs| inputs.cmd = "make".into()), ["cmd changed in line 1: set -e → make"]);
         assert_eq!(line_changed("make", "make all"), "cmd changed: make → make all");
         assert_eq!(line_changed("", "make"), "cmd changed, which is new: make");
-        assert_eq!(said(|parts| parts.cmd += "\nmore"), ["cmd changed in line 4, which is new: more"]);
+        assert_eq!(said(|inputs| inputs.cmd += "\nmore"), ["cmd changed in line 4, which is new: more"]);
         assert_eq!(
-            said(|parts| parts.cmd = "set -e".into()),
+            said(|inputs| inputs.cmd = "set -e".into()),
             ["cmd changed in line 2, which is gone: make -j4"]
         );
-        assert_eq!(said(|parts| parts.cmd += "\n"), ["cmd changed: in its line ends"]);
+        assert_eq!(said(|inputs| inputs.cmd += "\n"), ["cmd changed: in its line ends"]);
         assert_eq!(
-            said(|parts| parts.env = texts(&[("B", "1"), ("SECRET", "3")])),
+            said(|inputs| inputs.env = texts(&[("B", "1"), ("SECRET", "3")])),
             ["env A is gone", "env B is new", "env SECRET changed"]
         );
-        assert_eq!(said(|parts| parts.image = Some("alpine:3".into())), ["image is new: alpine:3"]);
-        assert_eq!(said(|parts| parts.runner = "docker".into()), ["runner changed: local → docker"]);
+        assert_eq!(said(|inputs| inputs.image = Some("alpine:3".into())), ["image is new: alpine:3"]);
+        assert_eq!(said(|inputs| inputs.runner = "docker".into()), ["runner changed: local → docker"]);
         assert_eq!(
-            said(|parts| parts.plugin = "local 0.2.0".into()),
+            said(|inputs| inputs.plugin = "local 0.2.0".into()),
             ["plugin changed: local 0.1.0 → local 0.2.0"]
         );
         assert_eq!(
-            said(|parts| parts.runner_args = Some(json!({"network": false, "deep": {"x": 1, "y": null}}))),
+            said(|inputs| inputs.runner_args = Some(json!({"network": false, "deep": {"x": 1, "y": null}}))),
             [
                 r#"runner_args.artifacts is gone: ["a"]"#,
                 "runner_args.deep.y is new: null",
                 "runner_args.network changed: true → false"
             ]
         );
-        assert_eq!(said(|parts| parts.runner_args = None).len(), 1);
-        assert_eq!(said(|parts| drop(parts.fields.insert("salt".into(), json!(1)))), ["salt is new: 1"]);
-        assert_eq!(said(|parts| parts.parent = None), ["parent is gone: deps"]);
+        assert_eq!(said(|inputs| inputs.runner_args = None).len(), 1);
+        assert_eq!(said(|inputs| drop(inputs.fields.insert("salt".into(), json!(1)))), ["salt is new: 1"]);
+        assert_eq!(said(|inputs| inputs.parent = None), ["parent is gone: deps"]);
         let parent =
             |step: &str, result: &str| ParentResult { step: step.into(), result: SnapshotRef(result.into()) };
-        assert_eq!(said(|parts| parts.parent = Some(parent("deps", "t2"))), ["parent `deps` was made anew"]);
-        assert_eq!(said(|parts| parts.parent = Some(parent("base", "t2"))), ["parent changed: deps → base"]);
         assert_eq!(
-            said(|parts| parts.files = texts(&[("src/main.c", "2"), ("src/new.c", "1")])),
+            said(|inputs| inputs.parent = Some(parent("deps", "t2"))),
+            ["parent `deps` was made anew"]
+        );
+        assert_eq!(
+            said(|inputs| inputs.parent = Some(parent("base", "t2"))),
+            ["parent changed: deps → base"]
+        );
+        assert_eq!(
+            said(|inputs| inputs.files = texts(&[("src/main.c", "2"), ("src/new.c", "1")])),
             ["input src/main.c changed", "input src/new.c is new", "input src/old.c is gone"]
         );
         assert_eq!(
-            said(|parts| {
-                parts.files = texts(&[("src/main.c", "2"), ("src/new.c", "1")]);
-                parts.paths = ["src/main.c".to_owned(), "src/n*.c".to_owned()].into();
+            said(|inputs| {
+                inputs.files = texts(&[("src/main.c", "2"), ("src/new.c", "1")]);
+                inputs.paths = ["src/main.c".to_owned(), "src/n*.c".to_owned()].into();
             }),
             ["its cache policy names other files: src → src/main.c, src/n*.c", "input src/main.c changed"]
         );
         assert_eq!(
-            said(|parts| (parts.files, parts.paths) = Default::default()),
+            said(|inputs| (inputs.files, inputs.paths) = Default::default()),
             ["its cache policy names other files: src → none"]
         );
         assert_eq!(
-            said(|parts| {
-                parts.files.insert("src/main.c".into(), "2".into());
-                parts.paths = ["src/*".to_owned()].into();
+            said(|inputs| {
+                inputs.files.insert("src/main.c".into(), "2".into());
+                inputs.paths = ["src/*".to_owned()].into();
             }),
             ["input src/main.c changed"],
             "they are the same files"
         );
-        assert_eq!(said(|parts| parts.machine = Some("n".into())).len(), 1);
+        assert_eq!(said(|inputs| inputs.machine = Some("n".into())).len(), 1);
         assert_eq!(
-            said(|parts| parts.emitter_key = Some("k".into())),
+            said(|inputs| inputs.emitter_key = Some("k".into())),
             ["cache.key changed, which the program that wrote the pipeline computes"]
         );
-        assert_eq!(said(|parts| parts.project = "/q".into()), ["project changed: /p → /q"]);
+        assert_eq!(said(|inputs| inputs.project = "/q".into()), ["project changed: /p → /q"]);
     }
 
     #[test]
     fn a_change_of_any_part_is_told() {
-        let both = |parts: &mut KeyInputs| {
-            parts.image = Some("a".into());
-            parts.cmd = "x".into();
+        let both = |inputs: &mut KeyInputs| {
+            inputs.image = Some("a".into());
+            inputs.cmd = "x".into();
         };
         assert_eq!(said(both), ["cmd changed in line 1: set -e → x", "image is new: a"]);
-        let computed = |parts: &mut KeyInputs| {
-            parts.emitter_key = Some("k".into());
-            parts.cmd = "x".into();
+        let computed = |inputs: &mut KeyInputs| {
+            inputs.emitter_key = Some("k".into());
+            inputs.cmd = "x".into();
         };
         assert_eq!(
             said(computed),
@@ -430,13 +440,13 @@ mod tests {
     #[test]
     fn what_is_long_is_shown_where_it_differs_and_fits() {
         let long = |tail: &str| format!("{}{tail}", "cargo build --release --locked ".repeat(9));
-        let line = said(|parts| parts.cmd = long("a")).remove(0);
+        let line = said(|inputs| inputs.cmd = long("a")).remove(0);
         assert_eq!(line, "cmd changed in line 1: set -e → cargo build --release --…");
         let (old, new) = parted(&long("-p one"), &long("-p two --features x and more of them"));
         assert_eq!((old.as_str(), new.as_str()), ("…cked -p one", "…cked -p two --features …"));
         let many: BTreeMap<String, String> =
             (0..10_000).map(|at| (format!("{}/{at:05}\n\u{1b}", "dir/".repeat(40)), String::new())).collect();
-        let lines = said(|parts| (parts.env, parts.files) = (many.clone(), many));
+        let lines = said(|inputs| (inputs.env, inputs.files) = (many.clone(), many));
         assert_eq!(lines.len(), 22);
         assert_eq!(lines[10], "and 9992 more of env");
         for line in &lines {
@@ -447,8 +457,8 @@ mod tests {
     #[test]
     fn verdicts_have_words() {
         let one = |verdict: StepVerdict, before: Option<StepVerdict>| {
-            let before = before.map(|verdict| decided(parts(), verdict));
-            let mut lines = explain(&decided(parts(), verdict), before.as_ref(), at());
+            let before = before.map(|verdict| decided(inputs(), verdict));
+            let mut lines = explain(&decided(inputs(), verdict), before.as_ref(), at());
             assert_eq!(lines.len(), 1, "{lines:?}");
             lines.remove(0)
         };
@@ -487,9 +497,16 @@ mod tests {
             never(Uncacheable::ParentNotKept { parent: "deps".into() }),
             "it builds in `deps`, whose result is not kept"
         );
-        assert_eq!(never(Uncacheable::CannotKeep { why: "no\nroom".into() }), "its result cannot be kept: no room");
-        let before = StepDecision { key: None, inputs: None, ..decided(parts(), StepVerdict::Uncacheable(Uncacheable::NoPolicy)) };
-        let now = decided(parts(), StepVerdict::Miss(MissReason::NoEntry));
+        assert_eq!(
+            never(Uncacheable::CannotKeep { why: "no\nroom".into() }),
+            "its result cannot be kept: no room"
+        );
+        let before = StepDecision {
+            key: None,
+            inputs: None,
+            ..decided(inputs(), StepVerdict::Uncacheable(Uncacheable::NoPolicy))
+        };
+        let now = decided(inputs(), StepVerdict::Miss(MissReason::NoEntry));
         let lines = explain(&now, Some(&before), at());
         assert_eq!(lines, ["no result was kept before: it has no cache policy, so it always runs"]);
     }
@@ -507,11 +524,14 @@ mod tests {
             StepVerdict::Uncacheable(Uncacheable::CannotKeep { why: "x".into() }),
             StepVerdict::Uncacheable(Uncacheable::ParentNotKept { parent: "x".into() }),
         ] {
-            let decision = decided(parts(), verdict);
+            let decision = decided(inputs(), verdict);
             let text = serde_json::to_string(&decision).unwrap();
             assert_eq!(serde_json::from_str::<StepDecision>(&text).unwrap(), decision, "{text}");
         }
         let earlier = r#"{"kind":"miss","about":{"because":"gone"}}"#;
-        assert_eq!(serde_json::from_str::<StepVerdict>(earlier).unwrap(), StepVerdict::Miss(MissReason::RunnerLostIt));
+        assert_eq!(
+            serde_json::from_str::<StepVerdict>(earlier).unwrap(),
+            StepVerdict::Miss(MissReason::RunnerLostIt)
+        );
     }
 }

@@ -26,16 +26,16 @@ const GIT: &str = ".git";
 /// Without any of these a pattern is a path.
 const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// What the patterns of a policy found.
+/// Files that the patterns of a policy found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputFiles {
     /// By path, a text that is another one for another file. Backslashes, and bytes that are not UTF-8, are escaped in paths.
     pub files: BTreeMap<String, String>,
-    /// Where a policy may not say what was meant.
+    /// Places where a policy may not say what was meant.
     pub warnings: BTreeSet<PathWarning>,
 }
 
-/// Why a policy may not say what was meant. Its text is a sentence for people.
+/// Warning that a policy may not say what was meant. Its text is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PathWarning {
     /// This pattern found nothing.
@@ -94,7 +94,7 @@ pub fn find_inputs(tree: &Path, mount: &Path, patterns: &BTreeSet<String>) -> Re
     Ok(search.found)
 }
 
-/// What is looked for.
+/// Pattern that is looked for.
 struct Wanted<'a> {
     text: &'a String,
     pattern: Pattern,
@@ -217,7 +217,7 @@ impl Search<'_> {
         self.found.warnings.insert(warning);
     }
 
-    /// What is in a folder.
+    /// Entries of a folder.
     fn list(&self, folder: &Path) -> Result<Vec<(OsString, Metadata)>, CacheError> {
         let full = self.tree.root.join(folder);
         let failed = || io_error("list", &full);

@@ -22,7 +22,7 @@ pub struct SharedLock {
 }
 
 impl KeyLock {
-    /// Whose lock it is.
+    /// Key that is locked.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key

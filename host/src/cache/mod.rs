@@ -10,20 +10,20 @@ mod key;
 mod lock;
 mod store;
 
-pub use decision::{StepDecision, MissReason, Uncacheable, StepVerdict};
+pub use decision::{MissReason, StepDecision, StepVerdict, Uncacheable};
+pub use eviction::{CacheLimits, to_evict};
 pub use explain::explain;
 pub use inputs::{InputFiles, PathWarning, find_inputs};
+pub use key::{Key, KeyInputs, NotAKey, ParentResult};
 pub use lock::{KeyLock, SharedLock};
-pub use key::{Key, NotAKey, ParentResult, KeyInputs};
-pub use store::{ResultMeta, ListedResult, Store};
-pub use eviction::{CacheLimits, to_evict};
+pub use store::{ListedResult, ResultMeta, Store};
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Why something cannot be had from the cache or kept in it. A build can go on without.
+/// Error of the cache. A build can go on without one.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The system says no.
@@ -31,23 +31,23 @@ pub enum CacheError {
     Io {
         /// The operation, as a verb.
         what: &'static str,
-        /// What it was about.
+        /// Path that it was about.
         path: PathBuf,
-        /// The system's answer.
+        /// Error of the system.
         source: io::Error,
     },
     /// A file that was to be kept is not what it was said to be.
     #[error("{} has changed since the step made it", path.display())]
     Changed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A result and the lock that was taken for it are of different keys.
     #[error("the result {found} is not that of the lock, {locked}")]
     OtherKey {
-        /// What was to be kept.
+        /// Key of the result.
         found: Key,
-        /// What is locked.
+        /// Key of the lock.
         locked: Key,
     },
 }

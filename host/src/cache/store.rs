@@ -19,9 +19,9 @@ use crate::files::{open_below, open_regular, read_regular};
 
 /// The form of what is written here.
 const FORMAT: u32 = 2;
-/// What is larger is not one of ours.
+/// Most bytes of an entry: what is larger is not one of ours.
 const ENTRY_MAX: usize = 64 << 20;
-/// How long to wait before asking again for a lock that somebody has: little against a step.
+/// Time before asking again for a lock that somebody has: little against a step.
 const LOCKED: Duration = Duration::from_millis(50);
 
 const ENTRY: &str = "entry.json";
@@ -41,36 +41,36 @@ pub struct Store {
     boot: String,
 }
 
-/// What is known of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
+/// Metadata of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultMeta {
     /// The form of this file.
     pub format: u32,
-    /// What it is kept under.
+    /// Cache key of the result.
     pub key: Key,
-    /// What its runner knows it by.
+    /// Tag of its snapshot.
     pub tag: SnapshotRef,
     /// The result that it was made from. When that is made anew, this one is never found again.
     pub parent: Option<SnapshotRef>,
-    /// The project's folder.
+    /// Folder of the project.
     pub project: PathBuf,
-    /// The pipeline's name.
+    /// Name of the pipeline.
     pub pipeline: String,
     /// The step's key in it.
     pub step: String,
-    /// Who ran it.
+    /// Runner of the step.
     pub runner: String,
     /// When it was made.
     pub made_at: DateTime<Utc>,
-    /// How old it may become, in seconds, as the step's policy was then.
+    /// Seconds for which it may be used, as the step's policy was then.
     pub longest_secs: Option<u64>,
-    /// How long the step took, in milliseconds.
+    /// Milliseconds that the step took.
     pub duration_ms: u64,
     /// The size of its log and its artifacts.
     pub bytes: u64,
-    /// What its log holds.
+    /// Digest and size of its log.
     pub log: Content,
-    /// What the step brought out.
+    /// Artifacts of the step.
     pub artifacts: Vec<Produced>,
     /// The start of the machine after which it was made.
     pub boot: String,
@@ -79,9 +79,9 @@ pub struct ResultMeta {
 /// A result, for lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedResult {
-    /// What it is kept under.
+    /// Cache key of the result.
     pub key: Key,
-    /// What is known of it; nothing if it is damaged.
+    /// Metadata; nothing if the result is damaged.
     pub entry: Option<ResultMeta>,
     /// When it was last made or used.
     pub used_at: DateTime<Utc>,
@@ -163,7 +163,7 @@ impl Store {
     }
 
     /// Keeps a result in the place of what was there: its log, and of the folder of artifacts those that the entry names.
-    /// Whether it outlives a crash of the machine is up to [`Store::make_durable`].
+    /// Outliving a crash of the machine is up to [`Store::make_durable`].
     ///
     /// # Errors
     /// Something cannot be read or written, or has changed; then what was there is there, or nothing.
@@ -282,7 +282,7 @@ impl Store {
         Ok(())
     }
 
-    /// Where the log of a result is, if it holds what was kept. Reads all of it.
+    /// Path of the log of a result, if it holds what was kept. Reads all of it.
     #[must_use]
     pub fn log(&self, key: &Key, kept: &Content) -> Option<PathBuf> {
         let path = self.folder(key).join(LOG);
@@ -292,7 +292,7 @@ impl Store {
         whole.then_some(path)
     }
 
-    /// Where the artifacts of a result are; nothing is there if it has none.
+    /// Path of the artifacts of a result; nothing is there if it has none.
     #[must_use]
     pub fn artifacts_path(&self, key: &Key) -> PathBuf {
         self.folder(key).join(ARTIFACTS)
@@ -306,7 +306,7 @@ impl Store {
         self.folder(key).join(ENTRY)
     }
 
-    /// Where a result is made; only who has the lock works there.
+    /// Folder in which a result is made; only who has the lock works there.
     fn new_folder(&self, key: &Key) -> PathBuf {
         self.root.join(format!("{NEW}{key}"))
     }
@@ -334,7 +334,7 @@ impl Store {
         if entry.format == FORMAT && entry.key == *key { Ok(Some(entry)) } else { Err(Damaged) }
     }
 
-    /// What was written since the machine was started is there, whether on the disk or on its way.
+    /// True of what was written since the machine was started: it is there, on the disk or on its way.
     fn is_of_this_boot(&self, entry: &ResultMeta) -> bool {
         !self.boot.is_empty() && entry.boot == self.boot
     }

@@ -19,7 +19,7 @@ use crate::host_functions::{Output, Role};
 use crate::orchestrator::{BuildOptions, BuildOutcome, CacheReport, exit, run};
 use crate::pipeline::Plan;
 use crate::plugin::{Live, Plugins, Start, one_line};
-use crate::record::{RunMeta, Recorder};
+use crate::record::{Recorder, RunMeta};
 use crate::sys::{System, cores};
 
 /// Runs the command and returns the exit code.

@@ -20,7 +20,7 @@ use super::prepare::reach;
 use super::print;
 use crate::backend::docker::{Cleared, KeptImages};
 use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
-use crate::cache::{ResultMeta, Key, CacheLimits, ListedResult, Store, to_evict};
+use crate::cache::{CacheLimits, Key, ListedResult, ResultMeta, Store, to_evict};
 use crate::content::Produced;
 use crate::plugin::one_line;
 use crate::sys::System;
@@ -61,7 +61,11 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
 
 /// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
 /// the trash has been emptied, which may take long.
-pub(super) async fn sweep(system: &System, limits: CacheLimits, now: DateTime<Utc>) -> Result<Swept, CliError> {
+pub(super) async fn sweep(
+    system: &System,
+    limits: CacheLimits,
+    now: DateTime<Utc>,
+) -> Result<Swept, CliError> {
     let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let layers = layers(cache)?;

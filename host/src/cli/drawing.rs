@@ -145,7 +145,10 @@ mod tests {
             let (verdict, reasons) = match step.step.key.as_str() {
                 "a" => (StepVerdict::Miss(MissReason::NoEntry), vec!["cmd changed: x".to_owned(); 7]),
                 "b" => (StepVerdict::Miss(MissReason::NoEntry), vec!["env X changed".to_owned(); 2]),
-                _ => (StepVerdict::Uncacheable(Uncacheable::NoPolicy), vec!["it has no cache policy".to_owned()]),
+                _ => (
+                    StepVerdict::Uncacheable(Uncacheable::NoPolicy),
+                    vec!["it has no cache policy".to_owned()],
+                ),
             };
             let decision = StepDecision { step: step.step.key.clone(), key: None, inputs: None, verdict };
             Outlook { decision, reasons }

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::measures::span;
-use crate::cache::{StepDecision, MissReason, StepVerdict, explain};
+use crate::cache::{MissReason, StepDecision, StepVerdict, explain};
 use crate::pipeline::{Plan, PlannedStep};
 use crate::plugin::digest;
-use crate::record::{RecordedDecision, StepStatus, Run, Runs, RunStatus, StepMeta};
+use crate::record::{RecordedDecision, Run, RunStatus, Runs, StepMeta, StepStatus};
 
 /// A step in an earlier build.
 pub(super) struct Earlier {
@@ -131,9 +131,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cache::{Uncacheable, KeyInputs};
+    use crate::cache::{KeyInputs, Uncacheable};
     use crate::pipeline::sketch;
-    use crate::record::{RunMeta, Recorder};
+    use crate::record::{Recorder, RunMeta};
 
     fn missed(cmd: &str) -> StepDecision {
         let parts: KeyInputs = serde_json::from_value(serde_json::json!({
@@ -142,7 +142,12 @@ mod tests {
         }))
         .unwrap();
         let key = Some(parts.key());
-        StepDecision { step: "a".into(), key, inputs: Some(parts), verdict: StepVerdict::Miss(MissReason::NoEntry) }
+        StepDecision {
+            step: "a".into(),
+            key,
+            inputs: Some(parts),
+            verdict: StepVerdict::Miss(MissReason::NoEntry),
+        }
     }
 
     /// Why `cmd` was missed, after builds with these commands an hour apart, the newest first.
@@ -152,7 +157,11 @@ mod tests {
         let mut at = now;
         let earlier = earlier.iter().map(|(cmd, outcome)| {
             at -= hour;
-            Earlier { decided: RecordedDecision { decision: missed(cmd), at }, outcome: *outcome, running: false }
+            Earlier {
+                decided: RecordedDecision { decision: missed(cmd), at },
+                outcome: *outcome,
+                running: false,
+            }
         });
         reasons(&missed(cmd), now, earlier)
     }
@@ -190,7 +199,8 @@ mod tests {
     #[test]
     fn a_step_that_was_not_kept_before_says_so() {
         let mut before = missed("old");
-        (before.key, before.inputs, before.verdict) = (None, None, StepVerdict::Uncacheable(Uncacheable::NoPolicy));
+        (before.key, before.inputs, before.verdict) =
+            (None, None, StepVerdict::Uncacheable(Uncacheable::NoPolicy));
         let decided = RecordedDecision { decision: before, at: Utc::now() };
         let earlier = Earlier { decided, outcome: StepStatus::Succeeded, running: false };
         let reasons = reasons(&missed("new"), Utc::now(), [earlier]);

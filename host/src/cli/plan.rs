@@ -14,11 +14,11 @@ use super::prepare::{Prepared, warn_of_paths};
 use super::signals::interrupts;
 use super::{print, print_data, warn};
 use crate::backend::docker::{DockerError, EndpointError};
-use crate::cache::{StepDecision, Uncacheable, StepVerdict};
+use crate::cache::{StepDecision, StepVerdict, Uncacheable};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
 use crate::plugin::one_line;
-use crate::record::{RecordedDecision, StepStatus, Run, Runs, RunStatus};
+use crate::record::{RecordedDecision, Run, RunStatus, Runs, StepStatus};
 use crate::sys::System;
 
 /// How many builds that came to a step are looked at for what has changed since.
@@ -68,7 +68,9 @@ fn without_cache(plan: &Plan) -> Vec<StepDecision> {
         step: key.to_owned(),
         key: None,
         inputs: None,
-        verdict: StepVerdict::Uncacheable(Uncacheable::CannotKeep { why: "the cache cannot be used".to_owned() }),
+        verdict: StepVerdict::Uncacheable(Uncacheable::CannotKeep {
+            why: "the cache cannot be used".to_owned(),
+        }),
     };
     plan.steps().iter().map(|planned| never(&planned.step.key)).collect()
 }

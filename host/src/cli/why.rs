@@ -12,7 +12,7 @@ use super::print;
 use super::subcommand::alike;
 use crate::cache::StepVerdict;
 use crate::pipeline::find_project;
-use crate::record::{RecordedDecision, StepStatus, Run, Runs, RunStatus, StepMeta};
+use crate::record::{RecordedDecision, Run, RunStatus, Runs, StepMeta, StepStatus};
 use crate::sys::System;
 
 /// How many steps a sentence names.

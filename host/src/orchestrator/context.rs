@@ -1,4 +1,4 @@
-//! What all of a build share. It is made once, before the build begins, and handed down as it is: to `hm plan`'s foresight, to the build,
+//! Context that all of a build share. It is made once, before the build begins, and handed down as it is: to `hm plan`, to the build,
 //! to each of its steps.
 
 use std::path::PathBuf;
@@ -15,23 +15,23 @@ use crate::plugin::Plugins;
 use crate::record::Recorder;
 
 /// Context of a build.
-pub struct BuildContext {
+pub(crate) struct BuildContext {
     /// Id of this run, the same everywhere.
-    pub run_id: Uuid,
+    pub(crate) run_id: Uuid,
     /// Name of the project's files, for plugins.
-    pub archive: ArchiveId,
-    /// Steps to run.
-    pub plan: Arc<Plan>,
+    pub(crate) archive: ArchiveId,
+    /// Steps to run, in their order.
+    pub(crate) plan: Arc<Plan>,
     /// Plugins, among them the runners.
-    pub plugins: Plugins,
+    pub(crate) plugins: Plugins,
     /// Places where commands run.
-    pub backends: Backends,
+    pub(crate) backends: Backends,
     /// Everything outside of the plugins.
-    pub world: Arc<World>,
+    pub(crate) world: Arc<World>,
     /// Results of former builds; none if there is no cache.
-    pub cache: Option<Arc<StepCache>>,
+    pub(crate) cache: Option<Arc<StepCache>>,
     /// Record of the build; none if there cannot be one.
-    pub record: Option<Arc<Recorder>>,
+    pub(crate) record: Option<Arc<Recorder>>,
     /// Directory for what steps produce; none where nobody wants that.
-    pub artifacts: Option<PathBuf>,
+    pub(crate) artifacts: Option<PathBuf>,
 }

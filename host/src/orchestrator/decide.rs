@@ -22,7 +22,7 @@ use crate::plugin::{Plugin, digest};
 const RUNS_HERE: &str = "hm_sandbox_";
 
 /// Prefix of the host functions that run commands on an engine, which has the snapshots.
-pub const ON_ENGINE: &str = "hm_docker_";
+pub(crate) const ON_ENGINE: &str = "hm_docker_";
 
 /// Step that is asked about.
 pub(super) struct StepQuery<'a> {

@@ -9,94 +9,59 @@ use hm_plugin_protocol::SnapshotRef;
 use super::exit;
 use crate::pipeline::Plan;
 
-/// What the dispatcher is told.
+/// Input of the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A step that it started has come to its end.
-    Ended {
-        /// The step.
-        step: usize,
-        /// How.
-        outcome: StepOutcome,
-    },
+    Ended { step: usize, outcome: StepOutcome },
     /// A step that it wanted started was not, since the build was to stop by then; it has been told of that before.
-    NotStarted {
-        /// The step.
-        step: usize,
-    },
+    NotStarted { step: usize },
     /// The user wants it to stop.
     Cancel,
     /// A hook wants it to stop.
     Abort,
 }
 
-/// How a step ended.
+/// Outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StepOutcome {
+pub(crate) enum StepOutcome {
     /// Its command succeeded; children start from the snapshot, if the runner makes any.
-    Succeeded {
-        /// What the runner saved.
-        snapshot: Option<SnapshotRef>,
-    },
+    Succeeded { snapshot: Option<SnapshotRef> },
     /// Its command exited with another code than 0, or was stopped after its time.
-    Failed {
-        /// The exit code.
-        exit_code: i32,
-        /// Why, in a sentence.
-        message: String,
-    },
+    Failed { exit_code: i32, message: String },
     /// Something that it needs is not to be had, such as its image or room on the disk.
-    Unavailable {
-        /// Why, in a sentence.
-        message: String,
-    },
+    Unavailable { message: String },
     /// The plugin that should run it failed.
-    PluginFailed {
-        /// Why, in a sentence.
-        message: String,
-    },
+    PluginFailed { message: String },
     /// It was stopped because the build was.
     Cancelled,
 }
 
-/// What the dispatcher wants done. The order matters.
+/// Action that the dispatcher wants done. The order matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Say that a step is part of the build.
-    Queue {
-        /// The step.
-        step: usize,
-    },
-    /// Start a step.
+pub(crate) enum Action {
+    /// Announce that a step is part of the build.
+    Queue { step: usize },
+    /// Start a step, or have its result taken from the cache.
     Start {
-        /// The step.
         step: usize,
-        /// What its parent saved.
+        /// Snapshot that its parent left.
         parent: Option<SnapshotRef>,
     },
-    /// Say that a step has ended.
+    /// Announce the end of a step.
     End {
-        /// The step.
         step: usize,
-        /// What its command exited with, or what stands for it.
+        /// Exit code of its command, or what stands for it.
         exit_code: i32,
-        /// What the runner saved.
         snapshot: Option<SnapshotRef>,
     },
-    /// Say that a step failed, and why.
-    Fail {
-        /// The step.
-        step: usize,
-        /// Its exit code.
-        exit_code: i32,
-        /// Why.
-        message: String,
-    },
+    /// Announce the failure of a step.
+    Fail { step: usize, exit_code: i32, message: String },
     /// Stop all running steps; each still has to be reported as ended.
     StopRunning,
     /// The build is over. The last action.
     Finish {
-        /// What `hm build` exits with.
+        /// Exit code of `hm build`.
         exit_code: i32,
     },
 }
@@ -116,22 +81,22 @@ enum StepState {
     Ended,
 }
 
-/// How a build goes about its plan.
+/// Options of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BuildOptions {
-    /// How many steps run at once.
-    pub jobs: usize,
-    /// Whether steps that need nothing of a step that failed are still started. A wait holds back what follows all the same.
-    pub keep_going: bool,
+pub(crate) struct BuildOptions {
+    /// Number of steps that run at once.
+    pub(crate) jobs: usize,
+    /// Set if steps that need nothing of a step that failed are still started. A wait holds back what follows all the same.
+    pub(crate) keep_going: bool,
 }
 
 /// The state of a build. See the module's documentation.
 #[derive(Debug)]
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     plan: Arc<Plan>,
     options: BuildOptions,
     status: Vec<StepState>,
-    /// For each step, how much of what it needs has not succeeded.
+    /// Number of needed steps that have not succeeded, for each step.
     missing: Vec<usize>,
     /// Steps that may start now, first things first.
     ready: BTreeSet<usize>,
@@ -139,7 +104,7 @@ pub struct Dispatcher {
     /// The steps of each stage (what stands between two waits).
     stages: Vec<Vec<usize>>,
     stage: usize,
-    /// How many steps of the current stage have not come to their end.
+    /// Number of steps of the current stage that have not come to their end.
     open: usize,
     /// Nothing more is started in the current stage.
     halted: bool,
@@ -152,7 +117,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A build of this plan, and its first actions.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, options: BuildOptions) -> (Self, Vec<Action>) {
+    pub(crate) fn new(plan: Arc<Plan>, options: BuildOptions) -> (Self, Vec<Action>) {
         let mut stages = vec![Vec::new(); plan.waits().len() + 1];
         for (index, step) in plan.steps().iter().enumerate() {
             stages[step.stage].push(index);
@@ -179,7 +144,7 @@ impl Dispatcher {
     }
 
     /// Takes an input and says what to do about it. Inputs that make no sense any more change nothing.
-    pub fn handle(&mut self, input: Input) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
             Input::Cancel | Input::Abort if self.finished => {}

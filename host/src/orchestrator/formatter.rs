@@ -12,8 +12,8 @@ use crate::plugin::{EVENT_CALL, Live, PluginFailure};
 
 /// Error of a formatter, after which there is no more output.
 #[derive(Debug, thiserror::Error)]
-pub enum FormatterError {
-    /// The plugin failed.
+pub(crate) enum FormatterError {
+    /// Failure of the plugin.
     #[error("the output of this build is not complete")]
     Plugin(#[from] PluginFailure),
     /// Its output cannot be written.

@@ -15,36 +15,29 @@ use super::stop::{Stop, StopReason};
 use crate::host_functions::Role;
 use crate::plugin::{Live, PluginFailure, Plugins, Start, hook_call};
 
-/// How long a hook that hears of an event may take once the build was told to stop.
+/// Time that a hook may take for an event once the build was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A hook wants the build to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("plugin {plugin} stopped the build: {reason}")]
-pub struct HookStop {
-    /// The plugin.
-    pub plugin: Arc<str>,
-    /// Why, in its words.
-    pub reason: String,
+pub(crate) struct HookStop {
+    pub(crate) plugin: Arc<str>,
+    /// Reason in its own words.
+    pub(crate) reason: String,
 }
 
 /// Error of a hook. The build is unharmed.
 #[derive(Debug, thiserror::Error)]
-pub enum HookError {
+pub(crate) enum HookError {
     /// It failed.
     #[error("the hook of plugin {plugin} is switched off for the rest of the build")]
-    Failed {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// How.
-        source: PluginFailure,
-    },
+    Failed { plugin: Arc<str>, source: PluginFailure },
     /// It would have stopped the build at something that has happened already.
     #[error("the hook of plugin {plugin} cannot stop the build after an event, only before: {reason}")]
     TooLate {
-        /// The plugin.
         plugin: Arc<str>,
-        /// Why it would have.
+        /// Reason in its own words.
         reason: String,
     },
 }
@@ -166,10 +159,7 @@ async fn tell_before(
     errors
 }
 
-async fn tell_after(
-    hooks: Vec<Arc<Mutex<Hook>>>,
-    mut events: mpsc::Receiver<BuildEvent>,
-) -> Vec<HookError> {
+async fn tell_after(hooks: Vec<Arc<Mutex<Hook>>>, mut events: mpsc::Receiver<BuildEvent>) -> Vec<HookError> {
     let mut errors = Vec::new();
     while let Some(event) = events.recv().await {
         for hook in &hooks {

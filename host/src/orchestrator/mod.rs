@@ -14,25 +14,25 @@ mod step;
 mod step_cache;
 mod stop;
 
-pub use context::BuildContext;
-pub use decide::ON_ENGINE;
-pub use dispatcher::{Action, BuildOptions, Dispatcher, Input, StepOutcome};
-pub use formatter::FormatterError;
-pub use hooks::{HookError, HookStop};
-pub use predict::predict;
-pub use run::{BuildOutcome, run};
-pub use step_cache::{CacheReport, StepCache, StepCacheConfig};
+pub(crate) use context::BuildContext;
+pub(crate) use decide::ON_ENGINE;
+pub(crate) use dispatcher::BuildOptions;
+pub(crate) use formatter::FormatterError;
+pub(crate) use hooks::HookStop;
+pub(crate) use predict::predict;
+pub(crate) use run::{BuildOutcome, run};
+pub(crate) use step_cache::{CacheReport, StepCache, StepCacheConfig};
 
 /// Exit codes of a build; the command line's contract (`docs/exit-codes.md`) holds the whole list.
-pub mod exit {
-    /// Everything succeeded.
-    pub const OK: i32 = 0;
-    /// A step failed.
-    pub const FAILED: i32 = 1;
-    /// Something outside that a step needs is not to be had.
-    pub const UNAVAILABLE: i32 = 4;
-    /// A plugin failed.
-    pub const PLUGIN: i32 = 6;
-    /// The user stopped it.
-    pub const INTERRUPTED: i32 = 130;
+pub(crate) mod exit {
+    /// Exit code when everything succeeded.
+    pub(crate) const OK: i32 = 0;
+    /// Exit code when a step failed.
+    pub(crate) const FAILED: i32 = 1;
+    /// Exit code when something outside that a step needs is not to be had.
+    pub(crate) const UNAVAILABLE: i32 = 4;
+    /// Exit code when a plugin failed.
+    pub(crate) const PLUGIN: i32 = 6;
+    /// Exit code when the user stopped the build.
+    pub(crate) const INTERRUPTED: i32 = 130;
 }

@@ -12,7 +12,7 @@ use crate::cache::StepDecision;
 const NOT_MADE: &str = "not made yet";
 
 /// Decisions as a build would make them, one for each step, in the order of the plan.
-pub async fn predict(build: &BuildContext, cache: &StepCache) -> Vec<StepDecision> {
+pub(crate) async fn predict(build: &BuildContext, cache: &StepCache) -> Vec<StepDecision> {
     let steps = build.plan.steps();
     let mut decisions: Vec<Option<StepDecision>> = steps.iter().map(|_| None).collect();
     let mut results: Vec<Option<SnapshotRef>> = vec![None; steps.len()];
@@ -20,9 +20,10 @@ pub async fn predict(build: &BuildContext, cache: &StepCache) -> Vec<StepDecisio
     while let Some(step) = open.pop() {
         let planned = &steps[step];
         open.extend(&planned.children);
-        let parent = planned
-            .parent
-            .map(|parent| ParentStep { key: steps[parent].step.key.clone(), result: results[parent].clone() });
+        let parent = planned.parent.map(|parent| ParentStep {
+            key: steps[parent].step.key.clone(),
+            result: results[parent].clone(),
+        });
         let keyed = cache.identify(StepQuery::of(build, planned), parent).await;
         let resolution = cache.decide(&keyed).await;
         results[step] = match &resolution {

@@ -29,23 +29,23 @@ const EVENTS: usize = 1024;
 
 /// End of a build.
 #[derive(Debug)]
-pub struct BuildOutcome {
+pub(crate) struct BuildOutcome {
     /// Exit code of `hm build`.
-    pub exit_code: i32,
+    pub(crate) exit_code: i32,
     /// Error of the formatter, if the output is not complete.
-    pub shown: Result<(), FormatterError>,
+    pub(crate) shown: Result<(), FormatterError>,
     /// Hook that stopped the build, if one did.
-    pub stopped: Option<HookStop>,
+    pub(crate) stopped: Option<HookStop>,
     /// Errors of hooks.
-    pub hook_errors: Vec<HookError>,
+    pub(crate) hook_errors: Vec<HookError>,
     /// Report on the cache.
-    pub cache: CacheReport,
+    pub(crate) cache: CacheReport,
     /// Reason why the record is not complete.
-    pub not_recorded: Option<String>,
+    pub(crate) not_recorded: Option<String>,
 }
 
 /// Runs a build to its end, whatever end that is. When this returns, no step is running any more.
-pub async fn run(
+pub(crate) async fn run(
     build: Arc<BuildContext>,
     options: BuildOptions,
     formatter: Live,

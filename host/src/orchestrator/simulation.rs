@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hm_plugin_protocol::SnapshotRef;
 
-use super::dispatcher::{Action, Dispatcher, Input, BuildOptions, StepOutcome};
+use super::dispatcher::{Action, BuildOptions, Dispatcher, Input, StepOutcome};
 use super::exit;
 use crate::pipeline::{Plan, sketch};
 
@@ -53,7 +53,7 @@ fn random_plan(dice: &mut Dice) -> Plan {
     sketch::plan(&words.join(" ")).expect("parents come first, so it is valid")
 }
 
-/// What the rules allow, from what was seen so far.
+/// Model of the rules: what they allow after what was seen so far.
 struct Model {
     plan: Arc<Plan>,
     options: BuildOptions,
@@ -111,13 +111,13 @@ impl Model {
         assert!(!self.is_stopped_by_a_wait(step), "a wait stops what follows a failure");
     }
 
-    /// Whether the wait right before its stage holds a step back for a failure.
+    /// True if the wait right before its stage holds a step back for a failure.
     fn is_stopped_by_a_wait(&self, step: usize) -> bool {
         let wait = self.plan.steps()[step].stage.checked_sub(1);
         wait.is_some_and(|wait| !self.plan.waits()[wait] && self.failed_in.range(..=wait).next().is_some())
     }
 
-    /// What was running ends; says how, to the dispatcher.
+    /// Ends what was running, and tells the dispatcher with which outcome.
     fn end(&mut self, step: usize, dice: &mut Dice) -> Input {
         self.running.remove(&step);
         self.ended.insert(step);
@@ -217,7 +217,10 @@ fn simulate(seed: u64) {
                 if dice.one_in(2) {
                     Input::NotStarted { step }
                 } else {
-                    Input::Ended { step, outcome: StepOutcome::Failed { exit_code: 9, message: String::new() } }
+                    Input::Ended {
+                        step,
+                        outcome: StepOutcome::Failed { exit_code: 9, message: String::new() },
+                    }
                 }
             }
             _ => {

@@ -1,5 +1,5 @@
 //! One step: resolving it (the decision, and acting on a hit), running it by its plugin, or giving again what a former build got.
-//! What is announced of it, and when it may begin, is `run`'s affair.
+//! Announcing it, and letting it begin, is `run`'s affair.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hm_abi::CallError;
-use hm_plugin_protocol::{
-    ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StdStream, StepResult,
-};
+use hm_plugin_protocol::{ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StdStream, StepResult};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -56,7 +54,7 @@ pub(super) struct ResolvedStep {
     execution: Execution,
 }
 
-/// What is to be done about a step.
+/// Execution of a resolved step.
 enum Execution {
     /// Run it, and keep nothing.
     Run,
@@ -171,7 +169,8 @@ impl StepTask {
                     Ok(log) => {
                         let meta = result.meta.clone();
                         let decision = Some(keyed.decision(&Resolution::Hit(result)));
-                        let execution = Execution::Replay { meta: Box::new(meta), log, locks: (write_lock, read_lock) };
+                        let execution =
+                            Execution::Replay { meta: Box::new(meta), log, locks: (write_lock, read_lock) };
                         return ResolvedStep { decision, task: self, execution };
                     }
                     Err(reason) => reason,
@@ -286,7 +285,8 @@ impl StepTask {
         let RunResult { mut finished, produced: artifacts, log, duration_ms } =
             self.run(CacheDecision::MissBuildAs { tag: tag.clone() }).await;
         // A runner that has saved something else, or nothing, has made no result.
-        if matches!(&finished.outcome, StepOutcome::Succeeded { snapshot: Some(snapshot) } if *snapshot == tag) {
+        if matches!(&finished.outcome, StepOutcome::Succeeded { snapshot: Some(snapshot) } if *snapshot == tag)
+        {
             let planned = self.planned();
             let (step, max_age) = (planned.step.key.clone(), planned.caching.longest());
             let result = NewResult { inputs, tag: tag.clone(), step, max_age, duration_ms, artifacts };

@@ -18,11 +18,11 @@ use crate::cache::{
 use crate::content::{Content, Produced};
 use crate::plugin::one_line;
 
-/// How long nobody is told that a build waits for another one.
+/// Time after which the user is told that a build waits for another one.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Cache of a build.
-pub struct StepCache {
+pub(crate) struct StepCache {
     config: StepCacheConfig,
     notes: Mutex<Notes>,
     /// Files that policies name, by the policies' paths, so that their digests are computed once.
@@ -30,21 +30,21 @@ pub struct StepCache {
 }
 
 /// Needs of a build's cache.
-pub struct StepCacheConfig {
+pub(crate) struct StepCacheConfig {
     /// Results of former builds.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Places that have the project's files, and the snapshots.
-    pub backends: Backends,
+    pub(crate) backends: Backends,
     /// Folder of the project.
-    pub project: PathBuf,
+    pub(crate) project: PathBuf,
     /// Name of the pipeline.
-    pub pipeline: String,
+    pub(crate) pipeline: String,
     /// Digest of what steps find on this machine apart from the project.
-    pub machine: String,
+    pub(crate) machine: String,
     /// Set if former results are not to be used.
-    pub bypass: bool,
+    pub(crate) bypass: bool,
     /// Sink for what the user is told while the build waits.
-    pub tell: fn(&str),
+    pub(crate) tell: fn(&str),
 }
 
 /// Things to tell at the end.
@@ -67,7 +67,7 @@ pub(super) enum ReadLock {
     Unlockable,
 }
 
-/// Result to keep.
+/// Result that is to be kept, before it has a place in the store.
 pub(super) struct NewResult {
     pub(super) inputs: KeyInputs,
     pub(super) tag: SnapshotRef,
@@ -79,19 +79,19 @@ pub(super) struct NewResult {
 
 /// Report on the cache at the end of a build.
 #[derive(Debug, Default)]
-pub struct CacheReport {
+pub(crate) struct CacheReport {
     /// Reason why not everything was kept that should have been.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
     /// Places where cache policies may not say what was meant.
-    pub warnings: BTreeSet<PathWarning>,
+    pub(crate) warnings: BTreeSet<PathWarning>,
     /// Number of results that were kept.
-    pub results: usize,
+    pub(crate) results: usize,
 }
 
 impl StepCache {
     /// Cache for one build.
     #[must_use]
-    pub fn new(config: StepCacheConfig) -> Self {
+    pub(crate) fn new(config: StepCacheConfig) -> Self {
         Self { config, notes: Mutex::default(), files: tokio::sync::Mutex::default() }
     }
 
@@ -203,7 +203,7 @@ impl StepCache {
 
     /// Places where cache policies may not say what was meant, as far as steps were asked about.
     #[must_use]
-    pub fn warnings(&self) -> BTreeSet<PathWarning> {
+    pub(crate) fn warnings(&self) -> BTreeSet<PathWarning> {
         self.notes().warnings.clone()
     }
 

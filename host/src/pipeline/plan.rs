@@ -19,7 +19,7 @@ const MAX_ARGUMENT: usize = 128 * 1024 - 1;
 /// The runners that plugins provide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runners {
-    /// All of them.
+    /// Names of all runners.
     pub known: BTreeSet<String>,
     /// For steps that name none.
     pub default: String,
@@ -27,7 +27,7 @@ pub struct Runners {
     pub for_images: String,
 }
 
-/// What the command line and the configuration add to a pipeline.
+/// Additions of the command line and the configuration to a pipeline.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Wins over the environment of pipeline and step.
@@ -39,9 +39,9 @@ pub struct Overrides {
 /// A runner for all steps that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultRunner {
-    /// Its name.
+    /// Name of the runner.
     pub name: String,
-    /// Who asks for it: an option, or a file.
+    /// Option or file that asks for it.
     pub by: String,
 }
 
@@ -58,22 +58,22 @@ pub struct PlannedStep {
     pub depends_on: Vec<usize>,
     /// The steps that depend on it so.
     pub dependents: Vec<usize>,
-    /// How many waits stand before it.
+    /// Number of waits that stand before it.
     pub stage: usize,
     /// Its chain: a run of steps in which each is the only child of the one before.
     pub chain: usize,
-    /// Who runs it.
+    /// Name of its runner.
     pub runner: String,
     /// The image that it runs in, if it is a root with an image.
     pub image: Option<String>,
-    /// How long it may take.
+    /// Time that it may take.
     pub timeout: Option<Duration>,
-    /// Whether its result is kept.
+    /// Policy for its result.
     pub caching: Caching,
 }
 
 impl PlannedStep {
-    /// What has to succeed before it starts; a step that is needed in two ways comes twice.
+    /// Steps that have to succeed before it starts; a step that is needed in two ways comes twice.
     pub fn needs(&self) -> impl Iterator<Item = usize> {
         self.parent.iter().chain(&self.depends_on).copied()
     }
@@ -90,7 +90,7 @@ pub struct Plan {
     steps: Vec<PlannedStep>,
     /// The environment of every step; a step's own wins.
     env: BTreeMap<String, String>,
-    /// What was typed; wins over both.
+    /// Variables that were typed; they win over both.
     typed_env: BTreeMap<String, String>,
     /// For each wait, whether what follows runs although something before failed.
     waits: Vec<bool>,
@@ -197,7 +197,7 @@ impl Plan {
         &self.waits
     }
 
-    /// What `build_start` says of this plan.
+    /// Summary of this plan for `build_start`.
     #[must_use]
     pub fn summary(&self) -> PlanSummary {
         PlanSummary {
@@ -239,7 +239,7 @@ impl Plan {
         unused.collect()
     }
 
-    /// Whether the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
+    /// Checks that the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
     ///
     /// # Errors
     /// [`PipelineError::NoImageRunner`] and [`PipelineError::RunnerChange`].

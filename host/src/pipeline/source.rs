@@ -1,5 +1,5 @@
 //! Finds and reads pipeline documents: a file, standard input (handed in), or a project's folder.
-//! What is in them is the document's affair.
+//! Their content is the document's affair.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,12 +17,12 @@ pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
 /// Names of the folder that makes a directory a project, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
-/// Where the pipelines come from.
+/// Source of pipelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// One file, or anything else that can be read to its end.
     File(PathBuf),
-    /// Standard input.
+    /// Standard input of `hm`.
     Stdin,
     /// The `.hm/` or `.harmont/` folder of this project.
     Project(PathBuf),
@@ -50,7 +50,7 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
     }
 }
 
-/// What a source holds.
+/// Contents of a source.
 #[derive(Debug, Default)]
 pub struct SourceContents {
     /// The pipelines in JSON.
@@ -66,7 +66,7 @@ pub struct Scripts {
     pub folder: PathBuf,
     /// Its name in the project.
     pub name: &'static str,
-    /// Their names, sorted.
+    /// Names of the files, sorted.
     pub files: Vec<String>,
 }
 
@@ -94,7 +94,7 @@ impl SourceContents {
 /// Reads what a source holds. `stdin` is read for [`Source::Stdin`] only.
 ///
 /// # Errors
-/// What cannot be read, and what [`parse`] refuses.
+/// The source cannot be read, or [`parse`] refuses what is in it.
 pub fn read(source: &Source, stdin: impl Read) -> Result<SourceContents, PipelineError> {
     let pipelines = match source {
         Source::Stdin => {

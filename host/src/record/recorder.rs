@@ -14,7 +14,7 @@ use hm_plugin_protocol::BuildEvent;
 use serde::Serialize;
 
 use super::run::{RecordedDecision, RunHeader, is_held, project_folder, records};
-use super::{RunMeta, FORMAT, MAX_RECORDS, RecordError, StepLog, io_error, name};
+use super::{FORMAT, MAX_RECORDS, RecordError, RunMeta, StepLog, io_error, name};
 use crate::cache;
 use crate::files::write_atomically;
 
@@ -28,8 +28,8 @@ const KEY_IN_NAME: usize = 64;
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,
-    events: Lines,
-    decisions: Lines,
+    events: JsonLines,
+    decisions: JsonLines,
     trouble: Arc<Trouble>,
     /// Given back by the system, however the process ends.
     _lock: File,
@@ -67,7 +67,7 @@ impl Recorder {
         let trouble = Arc::new(Trouble::default());
         let lines = |name| {
             let state = Mutex::new((create(name)?, false));
-            Ok(Lines { state, path: folder.join(name), trouble: trouble.clone() })
+            Ok(JsonLines { state, path: folder.join(name), trouble: trouble.clone() })
         };
         let (events, decisions) = (lines(name::EVENTS)?, lines(name::DECISIONS)?);
         let logs = folder.join(name::LOGS);
@@ -89,7 +89,7 @@ impl Recorder {
         Ok(Self { folder, events, decisions, trouble, _lock: lock })
     }
 
-    /// Where the record is.
+    /// Folder of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -140,14 +140,14 @@ impl Trouble {
 
 /// A file of JSON values, one on each line.
 #[derive(Debug)]
-struct Lines {
+struct JsonLines {
     /// The file, and whether its last line is cut short.
     state: Mutex<(File, bool)>,
     path: PathBuf,
     trouble: Arc<Trouble>,
 }
 
-impl Lines {
+impl JsonLines {
     fn add(&self, value: &impl Serialize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, torn) = &mut *state;
@@ -215,7 +215,7 @@ mod tests {
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
         let trouble = Arc::new(Trouble::default());
         let lines =
-            Lines { state: Mutex::new((full(), false)), path: path.clone(), trouble: trouble.clone() };
+            JsonLines { state: Mutex::new((full(), false)), path: path.clone(), trouble: trouble.clone() };
         lines.add(&1);
         lines.add(&2);
         let told = trouble.told().unwrap();

@@ -20,7 +20,7 @@ use crate::files::read_regular;
 /// A file larger than this is not read.
 const MAX_BYTES: usize = 1 << 30;
 
-/// What a build is, without its steps.
+/// Header of a record: the build without its steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunHeader {
     /// The form of the record.
@@ -37,46 +37,46 @@ pub struct RunHeader {
     pub started_at: DateTime<Utc>,
     /// The version of hm.
     pub version: String,
-    /// How many steps the pipeline has.
+    /// Number of steps of the pipeline.
     pub step_count: usize,
 }
 
-/// What the cache said of a step, and when.
+/// Decision about a step, with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedDecision {
-    /// What it said.
+    /// Decision itself.
     #[serde(flatten)]
     pub decision: cache::StepDecision,
-    /// Wall clock.
+    /// Wall clock of the decision.
     pub at: DateTime<Utc>,
 }
 
-/// How a build stands.
+/// Status of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
     /// It is not over.
     Running,
     /// It came to its end.
     Ended {
-        /// What `hm build` exited with.
+        /// Exit code of `hm build`.
         exit_code: i32,
-        /// In milliseconds.
+        /// Milliseconds that the build took.
         duration_ms: u64,
     },
-    /// It was killed.
+    /// It was killed before its end.
     Killed,
 }
 
-/// What became of a step.
+/// Status of a step in a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepStatus {
     /// It ran, and its command succeeded.
     Succeeded,
     /// Its result was taken from the cache.
     Cached,
-    /// It failed.
+    /// Its command, its plugin or something that it needs failed.
     Failed {
-        /// What its command exited with, or what stands for it.
+        /// Exit code of its command, or what stands for it.
         exit_code: i32,
     },
     /// It was stopped because the build was, or is running now.
@@ -88,19 +88,19 @@ pub enum StepStatus {
 }
 
 impl StepStatus {
-    /// Whether there is nothing left to do for it.
+    /// True if there is nothing left to do for the step.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Succeeded | Self::Cached | Self::SucceededBefore)
     }
 }
 
-/// A step's failure.
+/// Failure of a step, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepFailure {
-    /// The step's key.
+    /// Key of the step.
     pub step: String,
-    /// Why, in words.
+    /// Reason as a sentence.
     pub message: String,
 }
 
@@ -120,7 +120,7 @@ impl Runs {
 /// The record of one build.
 #[derive(Debug)]
 pub struct Run {
-    /// What the build is.
+    /// Header of the record.
     pub header: RunHeader,
     folder: PathBuf,
 }
@@ -132,20 +132,22 @@ impl Run {
         (header.format == FORMAT).then_some(Self { header, folder })
     }
 
-    /// Where the record is.
+    /// Folder of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// How the build stands.
+    /// Status of the build.
     #[must_use]
     pub fn state(&self) -> RunStatus {
         if is_held(&self.folder) {
             return RunStatus::Running;
         }
         match self.text(name::EVENTS).lines().rev().find_map(parse) {
-            Some(BuildEvent::BuildEnd { exit_code, duration_ms }) => RunStatus::Ended { exit_code, duration_ms },
+            Some(BuildEvent::BuildEnd { exit_code, duration_ms }) => {
+                RunStatus::Ended { exit_code, duration_ms }
+            }
             _ => RunStatus::Killed,
         }
     }
@@ -156,13 +158,13 @@ impl Run {
         parse(&self.text(name::PLAN)).unwrap_or_default()
     }
 
-    /// What happened, without what the steps printed.
+    /// Events, without what the steps printed.
     #[must_use]
     pub fn events(&self) -> Vec<BuildEvent> {
         self.text(name::EVENTS).lines().filter_map(parse).collect()
     }
 
-    /// What became of each step, by key.
+    /// Status of each step, by key.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, StepStatus> {
         let mut found = Outcomes::default();
@@ -176,7 +178,7 @@ impl Run {
         found.of
     }
 
-    /// What became of one step; none if the build does not know it. Other steps are not looked at, so that this is fast.
+    /// Status of one step; none if the build does not know it. Other steps are not looked at, so that this is fast.
     #[must_use]
     pub fn outcome(&self, key: &str) -> Option<StepStatus> {
         let text = self.text(name::EVENTS);
@@ -203,13 +205,15 @@ impl Run {
     pub fn failures(&self) -> Vec<StepFailure> {
         let text = self.text(name::EVENTS);
         let failure = |event| match event {
-            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => Some(StepFailure { step, message }),
+            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => {
+                Some(StepFailure { step, message })
+            }
             _ => None,
         };
         lines_with(&text, "\"kind\":\"chain_failed\"").filter_map(parse).filter_map(failure).collect()
     }
 
-    /// What the cache said of a step, in this build. Other steps are not looked at, so that this is fast.
+    /// Decision about a step in this build. Other steps are not looked at, so that this is fast.
     #[must_use]
     pub fn decision(&self, key: &str) -> Option<RecordedDecision> {
         let text = self.text(name::DECISIONS);
@@ -219,7 +223,7 @@ impl Run {
         of_step.filter_map(parse::<RecordedDecision>).filter(|decided| decided.decision.step == key).last()
     }
 
-    /// What the cache said of each step, by key.
+    /// Decisions about the steps, by key.
     #[must_use]
     pub fn decisions(&self) -> BTreeMap<String, RecordedDecision> {
         let decided = self.text(name::DECISIONS);
@@ -234,12 +238,12 @@ impl Run {
     }
 }
 
-/// What became of a step of which nothing was heard.
+/// Status of a step of which nothing was heard.
 fn assumed(step: &StepMeta) -> StepStatus {
     if step.succeeded_before { StepStatus::SucceededBefore } else { StepStatus::NotRun }
 }
 
-/// What became of steps, as the events tell it.
+/// Status of steps, as the events tell it.
 #[derive(Default)]
 struct Outcomes {
     keys: BTreeMap<Uuid, String>,
@@ -309,7 +313,7 @@ pub(super) fn records(project: &Path) -> Vec<(u64, PathBuf)> {
     records
 }
 
-/// Whether a build is writing there.
+/// True while a build is writing there.
 pub(super) fn is_held(folder: &Path) -> bool {
     // Shared, so that two who look do not take each other for the build.
     File::open(folder.join(name::LOCK))

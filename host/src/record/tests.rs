@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::recorder::forget_old;
 use super::run::project_folder;
 use super::*;
-use crate::cache::{StepDecision, MissReason, Uncacheable, StepVerdict};
+use crate::cache::{MissReason, StepDecision, StepVerdict, Uncacheable};
 
 fn about(keys: &[&str]) -> RunMeta {
     let step = |key: &&str| StepMeta {
@@ -342,7 +342,10 @@ fn what_earlier_versions_wrote_is_read() {
     assert_eq!(run.state(), RunStatus::Ended { exit_code: 1, duration_ms: 5 });
     let steps = run.steps();
     assert_eq!(steps.iter().map(|step| &*step.key).collect::<Vec<_>>(), ["deps", "build", "lint"]);
-    assert_eq!((&*steps[0].settings_digest, steps[1].stage, steps[2].succeeded_before), (&*"0b".repeat(32), 1, true));
+    assert_eq!(
+        (&*steps[0].settings_digest, steps[1].stage, steps[2].succeeded_before),
+        (&*"0b".repeat(32), 1, true)
+    );
     assert_eq!(run.outcome("deps"), Some(StepStatus::Cached));
     assert_eq!(run.outcome("build"), Some(StepStatus::Failed { exit_code: 2 }));
     let at: DateTime<Utc> = "2026-11-20T08:15:30.123456789Z".parse().unwrap();

@@ -1,4 +1,4 @@
-//! What patterns find, where links lead, and what counts of it.
+//! Files that patterns find, places that links lead to, and what counts of them.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -352,8 +352,9 @@ fn ten_thousand_files_are_found_and_told_apart() {
     let started = std::time::Instant::now();
     let all = tree.inputs(&["**/f*", "d1"]);
     println!("10,000 files: {:?}", started.elapsed());
-    let files =
-        |found: &InputFiles| found.files.values().filter(|text| *text != "folder").cloned().collect::<Vec<_>>();
+    let files = |found: &InputFiles| {
+        found.files.values().filter(|text| *text != "folder").cloned().collect::<Vec<_>>()
+    };
     assert_eq!(files(&all).len(), 10_000);
     assert_eq!(files(&all).into_iter().collect::<BTreeSet<_>>().len(), 10_000);
     assert_eq!(files(&tree.inputs(&["d1"])).len(), 1000);

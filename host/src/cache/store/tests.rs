@@ -1,4 +1,4 @@
-//! What the store must hold to: whole results or none, whatever is damaged, full, read-only, killed or done at the same time.
+//! Promises of the store: whole results or none, whatever is damaged, full, read-only, killed or done at the same time.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
