@@ -138,8 +138,8 @@ fn written(plan: &Plan) -> String {
             let needs: Vec<_> = step.depends_on.iter().map(|&step| key(step)).collect();
             write!(text, " | after {}", needs.join(" ")).expect("text");
         }
-        if step.segment > 0 {
-            write!(text, " | behind {}", step.segment).expect("text");
+        if step.stage > 0 {
+            write!(text, " | behind {}", step.stage).expect("text");
         }
         if let Some(timeout) = step.timeout {
             write!(text, " | {timeout:?}").expect("text");

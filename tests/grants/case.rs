@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use hm_docker::{DockerBackend, DockerConfig, EngineEnv, Limits};
@@ -16,11 +15,13 @@ use hm_host::host_functions::{
     Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext,
     StepTerms, Stream, World,
 };
+use hm_host::record::EventWriter;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, Level, PluginManifest};
 use hm_step_sandbox::{Mode, SandboxConfig};
 use hm_workspace::Workspace;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{docker, outside, project, steps, words};
@@ -56,7 +57,7 @@ pub(super) struct Happened<'a> {
 pub(super) struct Bench {
     pub(super) directory: tempfile::TempDir,
     pub(super) world: Arc<World>,
-    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) cancellation: CancellationToken,
     pub(super) backends: Backends,
     pub(super) archive: ArchiveId,
     pub(super) step_id: Uuid,
@@ -155,7 +156,7 @@ impl Bench {
         };
         Self {
             world: Arc::new(world),
-            cancelled: Arc::default(),
+            cancellation: CancellationToken::new(),
             backends: backends.clone(),
             archive: ArchiveId(Uuid::new_v4()),
             step_id: Uuid::new_v4(),
@@ -175,7 +176,8 @@ impl Bench {
             is_built_in: true,
             artifacts: None,
         };
-        (StepContext::new(terms, self.backends.clone(), sender, None, self.world.secrets.clone()), events)
+        let output = EventWriter::new(None, sender).of_step(self.step_id, 0, "k");
+        (StepContext::new(terms, self.backends.clone(), output, self.world.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.
@@ -207,7 +209,7 @@ impl Bench {
             policy: Arc::new(policy),
             role,
             world: self.world.clone(),
-            cancelled: self.cancelled.clone(),
+            cancellation: self.cancellation.clone(),
             diagnostics,
             said: Said::default(),
             handles: std::mem::take(&mut *self.handles.lock().expect("no panic")),

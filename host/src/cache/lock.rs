@@ -20,12 +20,12 @@ pub struct KeyLock {
 
 /// A lock of a key that others may have at the same time, so that nobody has it alone.
 #[derive(Debug)]
-pub struct Reading {
+pub struct SharedLock {
     _lock: FileLock,
 }
 
 impl KeyLock {
-    /// Whose lock it is.
+    /// Key that is locked.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
@@ -58,7 +58,7 @@ impl KeyLock {
     }
 }
 
-impl Reading {
+impl SharedLock {
     /// Takes the lock if that needs no waiting.
     ///
     /// # Errors

@@ -18,10 +18,13 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheError, Key, KeyLock, Reading};
+use super::{CacheError, Key, KeyLock, MissReason, SharedLock, io_error};
+use crate::content::{Content, Noting, Produced};
+use crate::files::{open_below, open_regular, read_regular};
 
 /// The form of what is written here.
 const FORMAT: u32 = 2;
-/// What is larger is not one of ours.
+/// Most bytes of an entry: what is larger is not one of ours.
 const ENTRY_MAX: usize = 64 << 20;
 
 const ENTRY: &str = "entry.json";
@@ -39,73 +42,55 @@ pub struct Store {
     boot: Boot,
 }
 
-/// What is known of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
+/// Metadata of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ResultMeta {
     /// The form of this file.
     pub format: u32,
-    /// What it is kept under.
+    /// Cache key of the result.
     pub key: Key,
-    /// What its runner knows it by.
+    /// Tag of its snapshot.
     pub tag: SnapshotRef,
     /// The result that it was made from. When that is made anew, this one is never found again.
     pub parent: Option<SnapshotRef>,
-    /// The project's folder.
+    /// Folder of the project.
     pub project: PathBuf,
-    /// The pipeline's name.
+    /// Name of the pipeline.
     pub pipeline: String,
     /// The step's key in it.
     pub step: String,
-    /// Who ran it.
+    /// Runner of the step.
     pub runner: String,
     /// When it was made.
     pub made_at: DateTime<Utc>,
-    /// How old it may become, in seconds, as the step's policy was then.
+    /// Seconds for which it may be used, as the step's policy was then.
     pub longest_secs: Option<u64>,
-    /// How long the step took, in milliseconds.
+    /// Milliseconds that the step took.
     pub duration_ms: u64,
     /// The size of its log and its artifacts.
     pub bytes: u64,
-    /// What its log holds.
+    /// Digest and size of its log.
     pub log: Content,
-    /// What the step brought out.
+    /// Artifacts of the step.
     pub artifacts: Vec<Artifact>,
     /// The start of the machine after which it was made.
     pub boot: String,
 }
 
-/// What is kept under a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// A result that may be used.
-    Kept(Box<Entry>),
-    /// Nothing.
-    Nothing,
-    /// A result that is too old.
-    Expired {
-        /// When it became so.
-        since: DateTime<Utc>,
-    },
-    /// A result that was made later than now.
-    MadeInFuture,
-    /// Something that cannot be read, or that may not have been written whole before the machine went down.
-    Damaged,
-}
-
 /// A result, for lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// What it is kept under.
+pub struct ListedResult {
+    /// Cache key of the result.
     pub key: Key,
-    /// What is known of it; nothing if it is damaged.
-    pub entry: Option<Entry>,
+    /// Metadata; nothing if the result is damaged.
+    pub entry: Option<ResultMeta>,
     /// When it was last made or used.
     pub used_at: DateTime<Utc>,
     /// The size of its log and its artifacts.
     pub bytes: u64,
 }
 
-impl Entry {
+impl ResultMeta {
     /// When it becomes too old, if it ever does, for a step that takes results up to this age.
     #[must_use]
     pub fn expires(&self, longest: Option<Duration>) -> Option<DateTime<Utc>> {
@@ -123,20 +108,27 @@ impl Store {
         Ok(Self { root: root.to_owned(), boot: Boot::current() })
     }
 
-    /// What is kept under a key, for a step that takes results up to this age. Waits for nobody.
-    #[must_use]
-    pub fn lookup(&self, key: &Key, longest: Option<Duration>, now: DateTime<Utc>) -> Found {
-        let entry = match self.read(key) {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Found::Nothing,
-            Err(Damaged) => return Found::Damaged,
+    /// Result that is kept under a key, for a step that takes results up to this age. Waits for nobody.
+    ///
+    /// # Errors
+    /// There is none that may be used, and this is why.
+    pub fn lookup(
+        &self,
+        key: &Key,
+        longest: Option<Duration>,
+        now: DateTime<Utc>,
+    ) -> Result<ResultMeta, MissReason> {
+        let meta = match self.read(key) {
+            Ok(Some(meta)) => meta,
+            Ok(None) => return Err(MissReason::NoEntry),
+            Err(Damaged) => return Err(MissReason::Damaged),
         };
-        if entry.made_at > now {
-            return Found::MadeInFuture;
+        if meta.made_at > now {
+            return Err(MissReason::MadeInFuture);
         }
-        match entry.expires(longest) {
-            Some(since) if since <= now => Found::Expired { since },
-            _ => Found::Kept(Box::new(entry)),
+        match meta.expires(longest) {
+            Some(since) if since <= now => Err(MissReason::Expired { since }),
+            _ => Ok(meta),
         }
     }
 
@@ -161,19 +153,19 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::lock`].
-    pub fn hold(&self, key: &Key) -> Result<Option<Reading>, CacheError> {
-        Reading::try_take(&self.root.join(LOCKS), key)
+    pub fn hold(&self, key: &Key) -> Result<Option<SharedLock>, CacheError> {
+        SharedLock::try_take(&self.root.join(LOCKS), key)
     }
 
     /// Keeps a result in the place of what was there: its log, and of the folder of artifacts those that the entry names.
-    /// Whether it outlives a crash of the machine is up to [`Store::settle`].
+    /// Outliving a crash of the machine is up to [`Store::make_durable`].
     ///
     /// # Errors
     /// Something cannot be read or written, or has changed; then what was there is there, or nothing.
     pub fn put(
         &self,
         lock: &KeyLock,
-        entry: Entry,
+        entry: ResultMeta,
         log: &Path,
         artifacts: Option<&Path>,
     ) -> Result<(), CacheError> {
@@ -218,9 +210,9 @@ impl Store {
     ///
     /// # Errors
     /// The system says no.
-    pub fn settle(&self, keys: &[Key]) -> Result<(), CacheError> {
+    pub fn make_durable(&self, keys: &[Key]) -> Result<(), CacheError> {
         // What somebody else puts in their place from here on is not meant.
-        let open: Vec<Entry> = keys
+        let open: Vec<ResultMeta> = keys
             .iter()
             .filter_map(|key| self.parse(key).ok().flatten())
             .filter(|entry| self.is_of_this_boot(entry) && !self.is_durable(entry))
@@ -244,8 +236,8 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn entries(&self) -> Result<Vec<Listed>, CacheError> {
-        let mut entries: Vec<Listed> = list_names(&self.root)?
+    pub fn entries(&self) -> Result<Vec<ListedResult>, CacheError> {
+        let mut entries: Vec<ListedResult> = list_names(&self.root)?
             .into_iter()
             .filter_map(|name| Key::try_from(name).ok())
             .filter_map(|key| self.listed(key))
@@ -279,7 +271,7 @@ impl Store {
         Ok(())
     }
 
-    /// Where the log of a result is, if it holds what was kept. Reads all of it.
+    /// Path of the log of a result, if it holds what was kept. Reads all of it.
     #[must_use]
     pub fn log(&self, key: &Key, kept: &Content) -> Option<PathBuf> {
         let path = self.folder(key).join(LOG);
@@ -289,7 +281,7 @@ impl Store {
         whole.then_some(path)
     }
 
-    /// Where the artifacts of a result are; nothing is there if it has none.
+    /// Path of the artifacts of a result; nothing is there if it has none.
     #[must_use]
     pub fn artifacts_path(&self, key: &Key) -> PathBuf {
         self.folder(key).join(ARTIFACTS)
@@ -303,13 +295,13 @@ impl Store {
         self.folder(key).join(ENTRY)
     }
 
-    /// Where a result is made; only who has the lock works there.
+    /// Folder in which a result is made; only who has the lock works there.
     fn new_folder(&self, key: &Key) -> PathBuf {
         self.root.join(format!("{NEW}{key}"))
     }
 
     /// An entry that may be used.
-    fn read(&self, key: &Key) -> Result<Option<Entry>, Damaged> {
+    fn read(&self, key: &Key) -> Result<Option<ResultMeta>, Damaged> {
         let entry = self.parse(key)?;
         match &entry {
             Some(entry) if !self.is_of_this_boot(entry) && !self.is_durable(entry) => Err(Damaged),
@@ -318,7 +310,7 @@ impl Store {
     }
 
     /// An entry, whether or not it may be used.
-    fn parse(&self, key: &Key) -> Result<Option<Entry>, Damaged> {
+    fn parse(&self, key: &Key) -> Result<Option<ResultMeta>, Damaged> {
         let bytes = match read_regular(&self.entry_path(key), ENTRY_MAX) {
             Ok(bytes) => bytes,
             // It may have been put there in between, which looks like damage, and is a miss either way.
@@ -327,28 +319,28 @@ impl Store {
             }
             Err(_) => return Err(Damaged),
         };
-        let entry: Entry = serde_json::from_slice(&bytes).map_err(|_| Damaged)?;
+        let entry: ResultMeta = serde_json::from_slice(&bytes).map_err(|_| Damaged)?;
         if entry.format == FORMAT && entry.key == *key { Ok(Some(entry)) } else { Err(Damaged) }
     }
 
-    /// What was written since the machine was started is there, whether on the disk or on its way.
-    fn is_of_this_boot(&self, entry: &Entry) -> bool {
+    /// True of what was written since the machine was started: it is there, on the disk or on its way.
+    fn is_of_this_boot(&self, entry: &ResultMeta) -> bool {
         self.boot.is(&entry.boot)
     }
 
-    fn is_durable(&self, entry: &Entry) -> bool {
+    fn is_durable(&self, entry: &ResultMeta) -> bool {
         let tag = read_regular(&self.folder(&entry.key).join(DURABLE), ENTRY_MAX);
         tag.is_ok_and(|tag| tag == entry.tag.0.as_bytes())
     }
 
     /// Nothing, if it has gone in the meantime.
-    fn listed(&self, key: Key) -> Option<Listed> {
+    fn listed(&self, key: Key) -> Option<ListedResult> {
         let folder = self.folder(&key);
         let about = fs::metadata(self.entry_path(&key)).or_else(|_| fs::metadata(&folder)).ok()?;
         let used_at = about.modified().map(DateTime::from).unwrap_or_default();
         let entry = self.read(&key).ok().flatten();
         let bytes = entry.as_ref().map_or_else(|| apparent_size(&folder), |entry| entry.bytes);
-        Some(Listed { key, entry, used_at, bytes })
+        Some(ListedResult { key, entry, used_at, bytes })
     }
 
     /// Fills a folder with a result. It is not made to survive a crash of the machine yet: one wait for the disk for each
@@ -356,7 +348,7 @@ impl Store {
     fn fill(
         &self,
         new: &Path,
-        entry: &Entry,
+        entry: &ResultMeta,
         log: &Path,
         artifacts: Option<&Path>,
     ) -> Result<(), CacheError> {
@@ -371,7 +363,7 @@ impl Store {
             }
         }
         let entry =
-            Entry { format: FORMAT, bytes, log, boot: self.boot.as_str().to_owned(), ..entry.clone() };
+            ResultMeta { format: FORMAT, bytes, log, boot: self.boot.as_str().to_owned(), ..entry.clone() };
         let path = new.join(ENTRY);
         let written =
             serde_json::to_vec(&entry).map_err(io::Error::from).and_then(|text| write_new(&path, &text));

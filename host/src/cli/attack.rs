@@ -16,7 +16,7 @@ const WIDTHS: [usize; 3] = [27, 15, 15];
 pub(super) async fn attack(args: AttackArgs) -> Result<u8, CliError> {
     let program = program();
     let chosen = choose(&args.names)?;
-    let mut interrupts = interrupts()?;
+    let interrupts = interrupts()?;
     if !args.json {
         print(&row(["attack", "expected", "got"], "time", "memory", ""))?;
     }
@@ -24,7 +24,7 @@ pub(super) async fn attack(args: AttackArgs) -> Result<u8, CliError> {
     for attack in &chosen {
         let outcome = tokio::select! {
             outcome = run(attack, &program, &[ATTACK_PROCESS]) => outcome,
-            _ = interrupts.recv() => return Err(CliError::Interrupted),
+            () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
         };
         let verdict = judge(attack, &outcome);
         failed += usize::from(!verdict.held);

@@ -23,19 +23,26 @@ use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
 use crate::pipeline::Plan;
 use crate::plugin::{InstanceSpec, PluginInstance, Plugins};
 use crate::record::{About, Recorder};
+use super::prepare::{Prepared, close, warn_of_paths};
+use super::{audit, heard, to_stderr, warn, warn_of_gaps};
+use crate::backend::artifacts;
+use crate::host_functions::{Output, Role};
+use crate::orchestrator::{BuildOptions, BuildOutcome, CacheReport, exit, run};
+use crate::plugin::{Live, Plugins, Start, one_line};
+use crate::record::{Recorder, RunMeta};
 use crate::sys::{System, cores};
 
 /// Runs the command and returns the exit code.
 pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let system = System::read()?;
     let audit = create_audit(args.audit.as_deref())?;
-    let mut interrupts = interrupts()?;
+    let interrupts = interrupts()?;
     let mut prepared = tokio::select! {
         prepared = Prepared::new(&args.of, &system, audit.clone(), args.verbose) => prepared?,
-        _ = interrupts.recv() => return Err(CliError::Interrupted),
+        () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
     };
     let runs = system.state.join("runs");
-    let whole = prepared.plan.clone();
+    let whole = prepared.build.plan.clone();
     if args.failed {
         let last = last_build(&runs, &prepared.project, &prepared.pipeline)?;
         let left = unfinished(&last, &whole);
@@ -43,49 +50,43 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
             to_stderr("nothing to do: every step succeeded in the last build\n");
             return prepared.close().await.map(|()| 0);
         }
-        prepared.plan = whole.only(&left);
+        prepared.build.plan = Arc::new(whole.subset(&left));
     }
     let chosen = args.artifacts.as_ref().map(|dir| system.current_dir.join(dir));
     let artifacts = artifacts::root(&prepared.project, chosen.as_deref()).map_err(CliError::Artifacts)?;
     if chosen.is_some() {
         artifacts::claim(artifacts.clone()).await.map_err(CliError::Artifacts)?;
     }
-    let formatter = formatter(&args, &prepared.plugins, &system)?;
+    let formatter = formatter(&args, &prepared.build.plugins, &system)?;
     let ready = async {
         prepared.open_sandbox().await?;
         prepared.connect().await.map_err(CliError::Docker)
     };
     tokio::select! {
         ready = ready => ready?,
-        _ = interrupts.recv() => return Err(CliError::Interrupted),
+        () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
     }
-    let record = record(&prepared, &runs, &whole);
-    let keeping = prepared.keeping(&system, !args.no_cache);
-    let Prepared { plan, plugins, world, listener, backends, config, run_id, .. } = prepared;
+    prepared.build.record = record(&prepared, &runs, &whole).map(Arc::new);
+    prepared.build.cache = prepared.cache(&system, args.no_cache).map(Arc::new);
+    prepared.build.artifacts = Some(artifacts);
+    let Prepared { build, listener, config, .. } = prepared;
     let jobs = args.jobs.map_or_else(cores, usize::from);
-    let limits = keeping.as_ref().map(|_| config.limits());
-    let build = Build {
-        plan: Arc::new(plan),
-        plugins,
-        backends: backends.clone(),
-        manner: Manner { jobs, keep_going: args.keep_going },
-        keeping,
-        record,
-        artifacts,
-        run_id,
-        world,
-        formatter,
-    };
-    let Ended { exit_code, shown, stopped, troubles, kept, not_recorded } = run(build, interrupts).await;
+    let options = BuildOptions { jobs, keep_going: args.keep_going };
+    let limits = build.cache.as_ref().map(|_| config.limits());
+    let backends = build.backends.clone();
+    let outcome = run(Arc::new(build), options, formatter, interrupts.token()).await;
+    // What is left to do does not stop: from here on, a signal ends the process.
+    drop(interrupts);
+    let BuildOutcome { exit_code, shown, stopped, hook_errors, cache, not_recorded } = outcome;
     drain_diagnostics(listener).await;
-    for trouble in &troubles {
-        warn(&one_line(trouble));
+    for error in &hook_errors {
+        warn(&one_line(error));
     }
     if let Some(stop) = stopped {
         to_stderr(&CliError::Stopped(stop).report());
     }
-    let limits = limits.filter(|_| kept.results > 0 && kept.trouble.is_none());
-    warn_of_what_was_not_kept(kept, not_recorded);
+    let limits = limits.filter(|_| cache.results > 0 && cache.trouble.is_none());
+    warn_of_what_was_not_kept(cache, not_recorded);
     let closed = close(backends).await;
     if let Some(limits) = limits
         && let Err(error) = prune(&system, limits, Utc::now()).await
@@ -103,9 +104,9 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     Ok(to_u8(exit_code))
 }
 
-fn warn_of_what_was_not_kept(kept: Kept, not_recorded: Option<String>) {
-    warn_of_doubts(&kept.doubts);
-    if let Some(trouble) = kept.trouble {
+fn warn_of_what_was_not_kept(cache: CacheReport, not_recorded: Option<String>) {
+    warn_of_paths(&cache.warnings);
+    if let Some(trouble) = cache.trouble {
         warn(&format!("not everything was kept in the cache: {trouble}"));
     }
     if let Some(trouble) = not_recorded {
@@ -115,13 +116,13 @@ fn warn_of_what_was_not_kept(kept: Kept, not_recorded: Option<String>) {
 
 /// The record of a build that runs a part of a plan, or all of it. Without one, the build goes on.
 fn record(prepared: &Prepared, runs: &Path, whole: &Plan) -> Option<Recorder> {
-    let about = About {
-        run_id: prepared.run_id,
+    let about = RunMeta {
+        run_id: prepared.build.run_id,
         project: prepared.project.clone(),
         pipeline: prepared.pipeline.clone(),
         started_at: Utc::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        steps: steps_on_record(whole, &prepared.plan),
+        steps: steps_on_record(whole, &prepared.build.plan),
     };
     match Recorder::create(runs, about) {
         Ok(recorder) => Some(recorder),

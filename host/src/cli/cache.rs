@@ -22,6 +22,16 @@ use super::wrap::COLUMNS;
 use super::prepare::engine_env;
 use crate::backend::artifact_ref;
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
+use super::measures::{size, span};
+use super::paragraph::COLUMNS;
+use super::plugins::print_json;
+use super::prepare::reach;
+use super::print;
+use crate::backend::docker::{Cleared, KeptImages};
+use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
+use crate::cache::{CacheLimits, Key, ListedResult, ResultMeta, Store, to_evict};
+use crate::content::Produced;
+use crate::plugin::one_line;
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.
@@ -50,7 +60,7 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
             let limits = Config::of_user(&system.config)?.limits();
             let max_age = older_than.map_or(limits.max_age, |span| span.0);
             let max_bytes = max_size.map_or(limits.max_bytes, |size| size.0);
-            let pruned = prune(&system, Limits { max_bytes, max_age }, Utc::now()).await?;
+            let pruned = prune(&system, CacheLimits { max_bytes, max_age }, Utc::now()).await?;
             empty_trash(&system.cache).map_err(CliError::Layers)?;
             print(&pruned.to_string())
         }
@@ -60,7 +70,7 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
 
 /// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
 /// the trash has been emptied, which may take long.
-pub(super) async fn prune(system: &System, limits: Limits, now: DateTime<Utc>) -> Result<Pruned, CliError> {
+pub(super) async fn prune(system: &System, limits: CacheLimits, now: DateTime<Utc>) -> Result<Pruned, CliError> {
     let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let layers = layers(cache)?;
@@ -69,7 +79,7 @@ pub(super) async fn prune(system: &System, limits: Limits, now: DateTime<Utc>) -
         !fs::symlink_metadata(project).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     let entries = store.entries()?;
-    let keys = worthless(&entries, &layers, limits, is_there, now);
+    let keys = to_evict(&entries, &layers, limits, is_there, now);
     let mut pruned = remove(system, &store, &entries, &keys.into_iter().collect()).await?;
     let vanished = forget_vanished(cache).map_err(CliError::Layers)?;
     pruned.folders = vanished.layers;
@@ -91,7 +101,7 @@ async fn clear(system: &System) -> Result<Pruned, CliError> {
 async fn remove(
     system: &System,
     store: &Store,
-    entries: &[Listed],
+    entries: &[ListedResult],
     keys: &BTreeSet<Key>,
 ) -> Result<Pruned, CliError> {
     let mut pruned = Pruned::default();
@@ -164,7 +174,7 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
     let mut layers = layers(cache)?;
     let mut damaged = (0_usize, 0_u64);
     let mut results: Vec<Shown> = Vec::new();
-    for Listed { entry, used_at, bytes, .. } in store.entries()? {
+    for ListedResult { entry, used_at, bytes, .. } in store.entries()? {
         match entry {
             Some(entry) => {
                 let bytes = bytes.saturating_add(layers.remove(&entry.tag).unwrap_or_default());
@@ -214,7 +224,7 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
 
 /// A result in a list.
 struct Shown {
-    entry: Entry,
+    entry: ResultMeta,
     used_at: DateTime<Utc>,
     /// Size, the layer included.
     bytes: u64,
@@ -223,7 +233,7 @@ struct Shown {
 impl Shown {
     fn row(&self, now: DateTime<Utc>) -> String {
         let since = |then: DateTime<Utc>| span(u64::try_from((now - then).num_seconds()).unwrap_or_default());
-        let Entry { step, pipeline, runner, made_at, .. } = &self.entry;
+        let ResultMeta { step, pipeline, runner, made_at, .. } = &self.entry;
         let numbers = [size(self.bytes), since(*made_at), since(self.used_at)];
         row(numbers.each_ref().map(String::as_str), [step, pipeline], runner)
     }

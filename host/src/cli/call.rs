@@ -31,12 +31,12 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let links = pairs("--link NAME=FILE", &args.link)?;
     let policy = policy(&args)?;
     let compiler = compiler(&system)?;
-    let mut interrupts = interrupts()?;
+    let interrupts = interrupts()?;
 
     let limits = InstanceLimits { memory_pages: args.max_pages.into(), ..InstanceLimits::standard() };
     let loaded = tokio::select! {
         loaded = load(&compiler, &args, &links) => loaded,
-        _ = interrupts.recv() => return Err(CliError::Interrupted),
+        () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
     };
     let (module, plugin) = match loaded {
         Ok(loaded) => loaded,
@@ -61,15 +61,15 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let mut instance = module.instance(state, options);
     let budget = CallLimits { fuel: args.fuel, deadline: Duration::from_millis(args.timeout) };
     let cancel = instance.cancel_handle();
-    let result = {
+    let (result, interrupted) = {
         let mut call = std::pin::pin!(instance.call(&args.export, &input, &budget));
         tokio::select! {
             // First, so that there is a call to cancel.
             biased;
-            result = &mut call => result,
-            _ = interrupts.recv() => {
+            result = &mut call => (result, false),
+            () = interrupts.token().cancelled() => {
                 cancel.cancel();
-                call.await
+                (call.await, true)
             }
         }
     };
@@ -86,7 +86,8 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     };
     let told = tokio::select! {
         told = told => told,
-        _ = interrupts.recv() => Ok(()),
+        // Whoever has ended the call still wants to see what it said.
+        () = interrupts.token().cancelled(), if !interrupted => Ok(()),
     };
     show(&args, &module, result, &report, sink).and_then(|code| told.map(|()| code))
 }

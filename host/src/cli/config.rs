@@ -13,6 +13,11 @@ use super::error::CliError;
 use super::units::Size;
 use crate::cache::Limits;
 use crate::pipeline::ForAll;
+use super::measures::Size;
+use crate::backend::docker;
+use crate::cache::CacheLimits;
+use crate::files::read_regular;
+use crate::pipeline::DefaultRunner;
 
 /// A configuration larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
@@ -133,16 +138,16 @@ impl Config {
     }
 
     /// The runner for all steps that name none.
-    pub(super) fn runner(&self) -> Option<ForAll> {
+    pub(super) fn runner(&self) -> Option<DefaultRunner> {
         let name = self.runner.clone()?;
-        Some(ForAll { name, by: self.runner_from.display().to_string() })
+        Some(DefaultRunner { name, by: self.runner_from.display().to_string() })
     }
 
     /// Limits of the cache.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> CacheLimits {
         let CacheConfig { max_size, max_age_days } = self.cache.unwrap_or_default();
         let days = max_age_days.unwrap_or(MAX_AGE_DAYS);
-        Limits {
+        CacheLimits {
             max_bytes: max_size.map_or(MAX_CACHE_BYTES, |size| size.0),
             max_age: Duration::from_secs(u64::from(days) * 86_400),
         }
@@ -206,12 +211,12 @@ mod tests {
         let read = || Config::read(&user, &project).map(|config| config.limits());
         let error =
             || std::error::Error::source(&read().expect_err("refused")).expect("a source").to_string();
-        let expected = Limits { max_bytes: 20_000_000_000, max_age: days(30) };
+        let expected = CacheLimits { max_bytes: 20_000_000_000, max_age: days(30) };
         assert_eq!(read().expect("nothing is set"), expected);
         std::fs::write(user.join("config.toml"), "[cache]\nmax_size = \"500MB\"\n").expect("file");
-        assert_eq!(read().expect("fine"), Limits { max_bytes: 500_000_000, ..expected });
+        assert_eq!(read().expect("fine"), CacheLimits { max_bytes: 500_000_000, ..expected });
         std::fs::write(user.join("config.toml"), "cache = { max_age_days = 7 }").expect("file");
-        assert_eq!(read().expect("fine"), Limits { max_age: days(7), ..expected });
+        assert_eq!(read().expect("fine"), CacheLimits { max_age: days(7), ..expected });
         for (text, reason) in [
             ("[cache]\nmax_size = \"5 GB\"\n", "500MB or 5GB"),
             ("[cache]\nmax_size = 5\n", "a string"),

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::text::quoted_list;
 use super::wrap::wrap;
 use crate::cache::{Decision, Verdict};
+use super::paragraph::paragraph;
+use super::why::names;
+use crate::cache::{StepDecision, StepVerdict};
 use crate::pipeline::{Plan, PlannedStep};
 
 /// Steps that are further down are not moved further to the right, but say what they build in.
@@ -16,16 +19,16 @@ const REASONS: usize = 5;
 
 /// Prediction of the cache's decision about a step.
 pub(super) struct Outlook {
-    pub(super) decision: Decision,
+    pub(super) decision: StepDecision,
     pub(super) reasons: Vec<String>,
 }
 
 impl Outlook {
     fn word(&self) -> &'static str {
         match self.decision.verdict {
-            Verdict::Hit { .. } => "hit",
-            Verdict::Miss(_) => "miss",
-            Verdict::Never(_) => "not cached",
+            StepVerdict::Hit { .. } => "hit",
+            StepVerdict::Miss(_) => "miss",
+            StepVerdict::Uncacheable(_) => "not cached",
         }
     }
 }
@@ -33,15 +36,15 @@ impl Outlook {
 /// The plan for a person. There is an outlook for each step.
 pub(super) fn as_text(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> String {
     let mut text = wrap("", &title(pipeline, plan, outlooks));
-    // For each segment, the steps that nothing in it leads to.
+    // For each stage, the steps that nothing in it leads to.
     let mut heads = vec![Vec::new(); plan.waits().len() + 1];
     for (number, planned) in plan.steps().iter().enumerate() {
         if parent_here(plan, planned).is_none() {
-            heads[planned.segment].push(number);
+            heads[planned.stage].push(number);
         }
     }
-    for (segment, heads) in heads.into_iter().enumerate() {
-        if let Some(before) = segment.checked_sub(1) {
+    for (stage, heads) in heads.into_iter().enumerate() {
+        if let Some(before) = stage.checked_sub(1) {
             let on = if plan.waits()[before] { ", also after a failure" } else { "" };
             text.push_str(&format!("-- wait{on} --\n"));
         }
@@ -50,7 +53,7 @@ pub(super) fn as_text(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> Stri
         while let Some((number, depth, mark)) = open.pop() {
             let planned = &plan.steps()[number];
             text.push_str(&step(plan, planned, &outlooks[number], depth, mark));
-            let children = planned.children.iter().filter(|&&child| plan.steps()[child].segment == segment);
+            let children = planned.children.iter().filter(|&&child| plan.steps()[child].stage == stage);
             match planned.children[..] {
                 [_] => open.extend(children.map(|&only| (only, depth, '|'))),
                 _ => open.extend(children.rev().map(|&child| (child, depth + 1, '-'))),
@@ -71,7 +74,7 @@ fn title(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> String {
 
 /// The step that this one builds in, if no wait is between them.
 fn parent_here<'a>(plan: &'a Plan, planned: &PlannedStep) -> Option<&'a PlannedStep> {
-    planned.parent.map(|parent| &plan.steps()[parent]).filter(|parent| parent.segment == planned.segment)
+    planned.parent.map(|parent| &plan.steps()[parent]).filter(|parent| parent.stage == planned.stage)
 }
 
 fn step(plan: &Plan, planned: &PlannedStep, outlook: &Outlook, depth: usize, mark: char) -> String {
@@ -120,7 +123,7 @@ pub(super) fn as_json(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> Valu
             "image": planned.image,
             "builds_in": planned.parent.as_ref().map(key),
             "depends_on": planned.depends_on.iter().map(key).collect::<Vec<_>>(),
-            "segment": planned.segment,
+            "segment": planned.stage,
             "chain": planned.chain,
             "cache": outlook.word(),
             "reasons": outlook.reasons,
@@ -136,18 +139,21 @@ pub(super) fn as_json(pipeline: &str, plan: &Plan, outlooks: &[Outlook]) -> Valu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Missing, Never};
+    use crate::cache::{MissReason, Uncacheable};
     use crate::cli::wrap::COLUMNS;
     use crate::pipeline::sketch;
 
     fn outlooks(plan: &Plan) -> Vec<Outlook> {
         let outlook = |step: &PlannedStep| {
             let (verdict, reasons) = match step.step.key.as_str() {
-                "a" => (Verdict::Miss(Missing::NoEntry), vec!["cmd changed: x".to_owned(); 7]),
-                "b" => (Verdict::Miss(Missing::NoEntry), vec!["env X changed".to_owned(); 2]),
-                _ => (Verdict::Never(Never::NoPolicy), vec!["it has no cache policy".to_owned()]),
+                "a" => (StepVerdict::Miss(MissReason::NoEntry), vec!["cmd changed: x".to_owned(); 7]),
+                "b" => (StepVerdict::Miss(MissReason::NoEntry), vec!["env X changed".to_owned(); 2]),
+                _ => (
+                    StepVerdict::Uncacheable(Uncacheable::NoPolicy),
+                    vec!["it has no cache policy".to_owned()],
+                ),
             };
-            let decision = Decision { step: step.step.key.clone(), key: None, parts: None, verdict };
+            let decision = StepDecision { step: step.step.key.clone(), key: None, inputs: None, verdict };
             Outlook { decision, reasons }
         };
         plan.steps().iter().map(outlook).collect()

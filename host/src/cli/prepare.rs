@@ -9,6 +9,7 @@ use hm_docker::{DockerBackend, DockerConfig, DockerError, EngineEnv, check_image
 use hm_step_sandbox::{Mode, SandboxConfig};
 use hm_workspace::Workspace;
 use hm_disk::{one_line, sha256_hex};
+use hm_plugin_protocol::ArchiveId;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -24,6 +25,15 @@ use crate::host_functions::{Audit, World};
 use crate::orchestrator::{Keeping, ON_ENGINE, RUNS_HERE, Terms};
 use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::Plugins;
+use super::pipelines::{environment, pipelines, places};
+use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
+use crate::backend::Backends;
+use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
+use crate::backend::local::{LocalBackend, LocalConfig, Mode};
+use crate::cache::{PathWarning, Store};
+use crate::orchestrator::{BuildContext, ON_ENGINE, StepCache, StepCacheConfig};
+use crate::pipeline::{DefaultRunner, Overrides, PipelineError, Plan, PlannedStep, choose};
+use crate::plugin::{Plugins, digest, one_line};
 use crate::sys::{System, machine};
 
 /// Warnings of the same kind that are shown, at the most.
@@ -33,14 +43,11 @@ const WARNINGS: usize = 10;
 pub(super) struct Prepared {
     pub(super) project: PathBuf,
     pub(super) pipeline: String,
-    pub(super) plan: Plan,
-    pub(super) plugins: Plugins,
-    pub(super) world: Arc<World>,
+    /// What the build and `hm plan` share; without cache, record and artifacts yet.
+    pub(super) build: BuildContext,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,
-    pub(super) backends: Backends,
     pub(super) config: Config,
-    pub(super) run_id: Uuid,
 }
 
 impl Prepared {
@@ -63,7 +70,7 @@ impl Prepared {
         let world = World { audit, ..host_context(system, Some(&project)) };
         let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
         let runners = plugins.runners();
-        let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
+        let typed = args.runner.clone().map(|name| DefaultRunner { name, by: "--runner".to_owned() });
         let runner = typed.or_else(|| config.runner());
         let overrides = Overrides { env: environment(&args.env, system)?, runner };
         let plan = Plan::new(definition, &overrides, &runners)?;
@@ -81,7 +88,18 @@ impl Prepared {
         };
         let docker = Arc::new(DockerBackend::new(docker, workspace.clone()));
         let backends = Backends { workspace, local: Arc::new(local), docker };
-        Ok(Self { project, pipeline, plan, plugins, world, listener, backends, config, run_id })
+        let build = BuildContext {
+            run_id,
+            archive: ArchiveId(Uuid::new_v4()),
+            plan: Arc::new(plan),
+            plugins,
+            backends,
+            world,
+            cache: None,
+            record: None,
+            artifacts: None,
+        };
+        Ok(Self { project, pipeline, build, listener, config })
     }
 
     /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step runs.
@@ -94,22 +112,23 @@ impl Prepared {
 
     /// Finds the engine that steps run on, if there are any that do.
     pub(super) async fn connect(&self) -> Result<(), DockerError> {
-        if with_runners_for(ON_ENGINE, &self.plan, &self.plugins).next().is_some() {
-            self.backends.docker.connect().await?;
+        if with_runners_for(ON_ENGINE, &self.build.plan, &self.build.plugins).next().is_some() {
+            self.build.backends.docker.connect().await?;
         }
         Ok(())
     }
 
     /// Ends all of it, without a build.
     pub(super) async fn close(self) -> Result<(), CliError> {
-        let Self { plugins, world, listener, backends, .. } = self;
-        drop((plugins, world));
+        let Self { build, listener, .. } = self;
+        let backends = build.backends.clone();
+        drop(build);
         drain_diagnostics(listener).await;
         close(backends).await
     }
 
-    /// The cache, as far as it can be used. `ask`: whether former results count.
-    pub(super) fn keeping(&self, system: &System, ask: bool) -> Option<Keeping> {
+    /// The cache, as far as it can be used; `bypass` if former results do not count.
+    pub(super) fn cache(&self, system: &System, bypass: bool) -> Option<StepCache> {
         let store = match Store::open(&system.cache.join("results")) {
             Ok(store) => store,
             Err(error) => {
@@ -117,14 +136,14 @@ impl Prepared {
                 return None;
             }
         };
-        Some(Keeping::new(Terms {
+        Some(StepCache::new(StepCacheConfig {
             store,
-            backends: self.backends.clone(),
+            backends: self.build.backends.clone(),
             // However it was spelled.
             project: self.project.canonicalize().unwrap_or_else(|_| self.project.clone()),
             pipeline: self.pipeline.clone(),
             machine: sha256_hex(machine(&system.env).as_bytes()),
-            ask,
+            bypass,
             tell: |what| to_stderr(&format!("note: {what}\n")),
         }))
     }
@@ -189,8 +208,8 @@ fn warn_of_what_is_not_used(plan: &Plan) {
 }
 
 /// Such policies are allowed: a file that is not there may come. But it may also be a typo.
-pub(super) fn warn_of_doubts(doubts: &BTreeSet<Doubt>) {
-    for doubt in doubts.iter().take(WARNINGS) {
-        warn(&doubt.to_string());
+pub(super) fn warn_of_paths(warnings: &BTreeSet<PathWarning>) {
+    for warning in warnings.iter().take(WARNINGS) {
+        warn(&warning.to_string());
     }
 }

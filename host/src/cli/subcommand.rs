@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::CommandFactory;
@@ -19,7 +18,6 @@ use super::signals::interrupts;
 use super::suggest::similar;
 use super::terminal_output::to_stderr;
 use crate::host_functions::{Output, Role, World};
-use crate::orchestrator::Interrupt;
 use crate::pipeline::find_project;
 use crate::plugin::{
     CommandParser, InstanceSpec, LoadError, ParsedCommand, Plugin, PluginFailure, SUBCOMMAND_CALL,
@@ -147,19 +145,16 @@ async fn call(plugin: &Plugin, typed: ParsedCommand, system: &System) -> Result<
     let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let streams =
         Output::new((Box::pin(tokio::io::stdout()), stdout), (Box::pin(tokio::io::stderr()), stderr));
-    let spec = InstanceSpec::of(Role::Subcommand(streams));
-    let cancelled = spec.cancelled.clone();
     // Before the plugin runs: an interrupt that comes first would end us, with the plugin in the middle of its work.
-    let mut interrupts = interrupts()?;
-    let mut instance = plugin.instance(spec);
+    let interrupts = interrupts()?;
+    let cancellation = interrupts.token().clone();
+    let mut instance = plugin.instance(InstanceSpec { cancellation, ..InstanceSpec::of(Role::Subcommand(streams)) });
     let (answer, interrupted) = {
         let mut call = std::pin::pin!(instance.call_json("hm_subcommand_run", &input, &SUBCOMMAND_CALL));
         tokio::select! {
-            answer = &mut call => (Some(answer), false),
-            Some(Interrupt) = interrupts.recv() => {
-                cancelled.store(true, Ordering::Relaxed);
-                (tokio::time::timeout(GRACE, call).await.ok(), true)
-            }
+            // It may have ended because it was told to, before we have heard of that.
+            answer = &mut call => (Some(answer), interrupts.token().is_cancelled()),
+            () = interrupts.token().cancelled() => (tokio::time::timeout(GRACE, call).await.ok(), true),
         }
     };
     let written = match instance.role().output() {

@@ -25,8 +25,8 @@ mod terminal;
 mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use audit::{Audit, AuditLine};
@@ -38,7 +38,7 @@ pub use output::{Output, Stream};
 pub use policy::{Decision, Grants, Policy, Reach};
 pub use reach::{Authorities, Outside};
 pub use secrets::{Masker, Secrets, TooManySecrets};
-pub use step::{EventSender, StepContext, StepTerms};
+pub use step::{StepContext, StepTerms};
 pub use table::{Grant, HostFn, TABLE};
 pub use world::World;
 
@@ -57,8 +57,8 @@ pub struct PluginState {
     pub role: Role,
     /// What there is outside of the instance.
     pub world: Arc<World>,
-    /// Set once what the instance does is to stop.
-    pub cancelled: Arc<AtomicBool>,
+    /// Cancelled once what the instance does is to stop.
+    pub cancellation: CancellationToken,
     /// Where `hm_log` goes.
     pub diagnostics: Diagnostics,
     /// How much of it went there.
@@ -79,9 +79,9 @@ impl PluginState {
         world: Arc<World>,
         diagnostics: Diagnostics,
     ) -> Self {
-        let (cancelled, said, handles) = (Arc::default(), Said::default(), Handles::default());
+        let (cancellation, said, handles) = (CancellationToken::new(), Said::default(), Handles::default());
         let values = Values::default();
-        Self { plugin, policy, role, world, cancelled, diagnostics, said, handles, values }
+        Self { plugin, policy, role, world, cancellation, diagnostics, said, handles, values }
     }
 }
 

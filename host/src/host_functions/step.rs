@@ -9,14 +9,12 @@ use hm_docker::Container;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
 use hm_workspace::content::Artifact;
 use tokio::sync::mpsc;
+use hm_plugin_protocol::{ArchiveId, CacheDecision, SnapshotRef, StdStream};
 use uuid::Uuid;
 
 use super::{LineSplitter, Masker, Secrets};
 use crate::backend::Backends;
-use crate::record::StepLog;
-
-/// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
-pub type EventSender = mpsc::Sender<BuildEvent>;
+use crate::record::StepWriter;
 
 /// What the host has decided about a step, before its plugin hears of it.
 #[derive(Debug, Clone)]
@@ -49,8 +47,7 @@ pub struct StepContext {
     pub saved: BTreeSet<String>,
     /// What was brought out of them.
     pub produced: Vec<Artifact>,
-    events: EventSender,
-    log: Option<StepLog>,
+    output: StepWriter,
     secrets: Arc<Secrets>,
     stdout: Lines,
     stderr: Lines,
@@ -64,19 +61,13 @@ struct Lines {
 }
 
 impl StepContext {
-    /// A step whose output goes to `events`, and into a log if there is one.
+    /// A step whose lines go to this writer.
     #[must_use]
-    pub fn new(
-        terms: StepTerms,
-        backends: Backends,
-        events: EventSender,
-        log: Option<StepLog>,
-        secrets: Arc<Secrets>,
-    ) -> Self {
+    pub fn new(terms: StepTerms, backends: Backends, output: StepWriter, secrets: Arc<Secrets>) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
         let (sandboxes, saved, containers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let produced = Vec::new();
-        Self { terms, backends, sandboxes, containers, saved, produced, events, log, secrets, stdout, stderr }
+        Self { terms, backends, sandboxes, containers, saved, produced, output, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
@@ -103,7 +94,7 @@ impl StepContext {
             let _ = container.end().await;
         }
         self.end_of_output().await;
-        (self.log.take().and_then(StepLog::finish), std::mem::take(&mut self.produced))
+        (self.output.finish(), std::mem::take(&mut self.produced))
     }
 
     /// Lines that are complete as they are, cut and bounded like all others.
@@ -120,16 +111,7 @@ impl StepContext {
     }
 
     async fn send(&mut self, stream: StdStream, lines: Vec<String>) {
-        let ts = Utc::now();
-        if let Some(log) = &mut self.log {
-            lines.iter().for_each(|line| log.line(stream, ts, line));
-            log.flush();
-        }
-        for line in lines {
-            let event = BuildEvent::StepLog { step_id: self.terms.step_id, stream, line, ts };
-            // A closed channel means that the build is over and nobody listens: there is no one to tell.
-            let _ = self.events.send(event).await;
-        }
+        self.output.lines(stream, lines).await;
     }
 }
 

@@ -1,7 +1,5 @@
 //! Host functions of step executors: the primitives of the local sandbox, on sandboxes that this step has started.
 
-use std::sync::atomic::Ordering;
-
 use hm_abi::{HostError, HostFuture};
 use hm_disk::one_line;
 use hm_plugin_protocol::{
@@ -162,7 +160,7 @@ pub(super) async fn brought_out(
 
 /// `hm_should_cancel`: 1 once the step is to stop.
 pub(super) fn should_cancel(state: &mut PluginState, _: Args) -> HostFuture<'_> {
-    Box::pin(async move { Ok(truth(state.cancelled.load(Ordering::Relaxed))) })
+    Box::pin(async move { Ok(truth(state.cancellation.is_cancelled())) })
 }
 
 /// `hm_sandbox_start`: a sandbox on the source tree or on a parent's snapshot.

@@ -1,11 +1,11 @@
 //! Host functions that ask the person at the terminal. The host draws the question, so that nobody can take it for one of `hm` or of
 //! another plugin.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hm_abi::HostFuture;
 use hm_plugin_protocol::{TtyConfirmArgs, TtyPromptArgs};
+use tokio_util::sync::CancellationToken;
 
 use super::steps::{failed, json, truth};
 use super::{Args, PluginState};
@@ -18,15 +18,12 @@ const MAX_QUESTION: usize = 500;
 /// How long whoever handles a signal may take to cancel what asks.
 const AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
-/// How often a question looks whether it is cancelled.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// `hm_tty_prompt`: a line that the person types.
 pub(super) fn prompt(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let TtyPromptArgs { msg, mask } = json("hm_tty_prompt", &args[0])?;
         let question = question(&state.plugin, &msg);
-        let answer = unless(&state.cancelled, state.world.terminal.ask(&question, mask)).await;
+        let answer = unless(&state.cancellation, state.world.terminal.ask(&question, mask)).await;
         let answer = answer.map_err(failed)?;
         if mask {
             state.world.secrets.add(&answer).map_err(failed)?;
@@ -40,7 +37,7 @@ pub(super) fn confirm(state: &mut PluginState, args: Args) -> HostFuture<'_> {
     Box::pin(async move {
         let TtyConfirmArgs { msg, default } = json("hm_tty_confirm", &args[0])?;
         let question = question(&state.plugin, &msg);
-        match unless(&state.cancelled, state.world.terminal.confirm(&question, default)).await {
+        match unless(&state.cancellation, state.world.terminal.confirm(&question, default)).await {
             Err(TerminalError::None) => Ok(truth(default)),
             answer => Ok(truth(answer.map_err(failed)?)),
         }
@@ -49,14 +46,9 @@ pub(super) fn confirm(state: &mut PluginState, args: Args) -> HostFuture<'_> {
 
 /// The answer to a question, which fails at once when what asks is cancelled.
 async fn unless<T>(
-    cancelled: &AtomicBool,
+    cancellation: &CancellationToken,
     asked: impl Future<Output = Result<T, TerminalError>>,
 ) -> Result<T, TerminalError> {
-    let is_cancelled = async {
-        while !cancelled.load(Ordering::Relaxed) {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
     let answered = async {
         let answer = asked.await;
         if matches!(answer, Err(TerminalError::Interrupted)) {
@@ -67,7 +59,7 @@ async fn unless<T>(
     };
     tokio::select! {
         biased;
-        () = is_cancelled => Err(TerminalError::Interrupted),
+        () = cancellation.cancelled() => Err(TerminalError::Interrupted),
         answer = answered => answer,
     }
 }
@@ -96,21 +88,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_ends_when_what_asks_is_cancelled_and_none_is_asked_after_that() {
-        let cancelled = AtomicBool::new(false);
+        let cancelled = CancellationToken::new();
         let person = std::future::pending::<Result<bool, TerminalError>>();
         let (answer, ()) = tokio::join!(unless(&cancelled, person), async {
             tokio::task::yield_now().await;
-            cancelled.store(true, Ordering::Relaxed);
+            cancelled.cancel();
         });
         assert!(matches!(answer, Err(TerminalError::Interrupted)));
-        let asked = AtomicBool::new(false);
+        let asked = std::cell::Cell::new(false);
         let answer = unless(&cancelled, async {
-            asked.store(true, Ordering::Relaxed);
+            asked.set(true);
             Ok(true)
         });
         assert!(matches!(answer.await, Err(TerminalError::Interrupted)));
         assert!(!asked.into_inner());
-        assert!(matches!(unless(&AtomicBool::new(false), async { Ok(true) }).await, Ok(true)));
+        assert!(matches!(unless(&CancellationToken::new(), async { Ok(true) }).await, Ok(true)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Finds and reads pipeline documents: a file, standard input (handed in), or a project's folder.
-//! What is in them is the document's affair.
+//! Their content is the document's affair.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,12 +18,12 @@ pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
 /// Names of the folder that makes a directory a project, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
-/// Where the pipelines come from.
+/// Source of pipelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// One file, or anything else that can be read to its end.
     File(PathBuf),
-    /// Standard input.
+    /// Standard input of `hm`.
     Stdin,
     /// The `.hm/` or `.harmont/` folder of this project.
     Project(PathBuf),
@@ -51,9 +51,9 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
     }
 }
 
-/// What a source holds.
+/// Contents of a source.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SourceContents {
     /// The pipelines in JSON.
     pub pipelines: Vec<NamedPipeline>,
     /// Those in Python, if there are any, which have to be rendered.
@@ -67,11 +67,11 @@ pub struct Scripts {
     pub folder: PathBuf,
     /// Its name in the project.
     pub name: &'static str,
-    /// Their names, sorted.
+    /// Names of the files, sorted.
     pub files: Vec<String>,
 }
 
-impl Found {
+impl SourceContents {
     /// All pipelines, with those that were rendered.
     ///
     /// # Errors
@@ -95,8 +95,8 @@ impl Found {
 /// Reads what a source holds. `stdin` is read for [`Source::Stdin`] only.
 ///
 /// # Errors
-/// What cannot be read, and what [`parse`] refuses.
-pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
+/// The source cannot be read, or [`parse`] refuses what is in it.
+pub fn read(source: &Source, stdin: impl Read) -> Result<SourceContents, PipelineError> {
     let pipelines = match source {
         Source::Stdin => {
             document(Path::new("standard input"), "pipeline", read_bounded(stdin, DOCUMENT_MAX))?
@@ -106,14 +106,14 @@ pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
         }
         Source::Project(dir) => return read_project(dir),
     };
-    Ok(Found { pipelines, scripts: None })
+    Ok(SourceContents { pipelines, scripts: None })
 }
 
 /// Reads the first of the folders in which there are any pipelines.
-fn read_project(dir: &Path) -> Result<Found, PipelineError> {
+fn read_project(dir: &Path) -> Result<SourceContents, PipelineError> {
     for name in FOLDERS {
         let folder = dir.join(name);
-        let mut found = Found::default();
+        let mut found = SourceContents::default();
         let mut files = list(&folder)?;
         files.sort();
         let mut scripts = Vec::new();

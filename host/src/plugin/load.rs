@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use hm_abi::{CallLimits, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
 use hm_disk::sha256_hex;
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, PluginSettings, manifest, settings};
 use crate::backend::kv::Values;
@@ -192,15 +192,15 @@ pub(crate) struct InstanceSpec {
     pub role: Role,
     /// Extism configuration of its own, before that of `plugins.toml`.
     pub config: BTreeMap<String, String>,
-    /// Set once it is to stop.
-    pub cancelled: Arc<AtomicBool>,
+    /// Cancelled once it is to stop.
+    pub cancellation: CancellationToken,
 }
 
 impl InstanceSpec {
     /// In this role, without configuration and not to be stopped.
     #[must_use]
     pub(crate) fn of(role: Role) -> Self {
-        Self { role, config: BTreeMap::new(), cancelled: Arc::default() }
+        Self { role, config: BTreeMap::new(), cancellation: CancellationToken::new() }
     }
 }
 
@@ -213,13 +213,13 @@ impl LoaderContext {
         limits: &Limits,
         start: InstanceSpec,
     ) -> Instance<PluginState> {
-        let InstanceSpec { role, config, cancelled } = start;
+        let InstanceSpec { role, config, cancellation } = start;
         let state = PluginState {
             plugin: plugin.clone(),
             policy: policy.clone(),
             role,
             world: self.world.clone(),
-            cancelled,
+            cancellation,
             diagnostics: self.diagnostics.clone(),
             said: Said::default(),
             handles: Handles::default(),

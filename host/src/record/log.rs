@@ -1,4 +1,4 @@
-//! What one step printed, a line of the file for each of its lines: when it was read, `o` or `e` for the stream, the text as it was.
+//! Log of one step, a line of the file for each line that it printed: the time at which it was read, `o` or `e` for the stream, the text.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};

@@ -17,6 +17,8 @@ use serde::Serialize;
 use super::{About, CACHE_TAG_PREFIX, FORMAT, RecordError, StepLog, name};
 use super::run::{Decided, Header, is_held, project_folder, records};
 use parking_lot::Mutex;
+use super::run::{RecordedDecision, RunHeader, is_held, project_folder, records};
+use super::{FORMAT, MAX_RECORDS, RecordError, RunMeta, StepLog, io_error, name};
 use crate::cache;
 
 /// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
@@ -29,8 +31,8 @@ const KEY_IN_NAME: usize = 64;
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,
-    events: Lines,
-    decisions: Lines,
+    events: JsonLines,
+    decisions: JsonLines,
     trouble: Arc<Trouble>,
     /// Given back by the system, however the process ends.
     _lock: FileLock,
@@ -42,7 +44,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The system says no.
-    pub fn create(runs: &Path, about: About) -> Result<Self, RecordError> {
+    pub fn create(runs: &Path, about: RunMeta) -> Result<Self, RecordError> {
         let project = project_folder(runs, &about.project);
         let number = records(&project).last().map_or(0, |(number, _)| *number).saturating_add(1);
         let id = about.run_id.simple().to_string();
@@ -54,11 +56,11 @@ impl Recorder {
             let _ = fs::remove_dir_all(&folder);
         }
         // A record of many steps has many files. If this does not come to its end, the next build does it.
-        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, CACHE_TAG_PREFIX));
+        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, MAX_RECORDS));
         begun
     }
 
-    fn begin(folder: PathBuf, number: u64, about: About) -> Result<Self, RecordError> {
+    fn begin(folder: PathBuf, number: u64, about: RunMeta) -> Result<Self, RecordError> {
         let create = |name| {
             let path = folder.join(name);
             create_file(&path).map_err(cannot("create", path))
@@ -67,14 +69,14 @@ impl Recorder {
         let trouble = Arc::new(Trouble::default());
         let lines = |name| -> Result<_, PathError> {
             let state = Mutex::new((create(name)?, false));
-            Ok(Lines { state, path: folder.join(name), trouble: trouble.clone() })
+            Ok(JsonLines { state, path: folder.join(name), trouble: trouble.clone() })
         };
         let (events, decisions) = (lines(name::EVENTS)?, lines(name::DECISIONS)?);
         let logs = folder.join(name::LOGS);
         DirBuilder::new().mode(0o700).create(&logs).map_err(cannot("create", logs))?;
         let written = create(name::PLAN)?.write_all(&bytes(&about.steps));
         written.map_err(cannot("write", folder.join(name::PLAN)))?;
-        let header = Header {
+        let header = RunHeader {
             format: FORMAT,
             number,
             run_id: about.run_id,
@@ -89,7 +91,7 @@ impl Recorder {
         Ok(Self { folder, events, decisions, trouble, _lock: lock })
     }
 
-    /// Where the record is.
+    /// Folder of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -103,8 +105,8 @@ impl Recorder {
     }
 
     /// Adds what the cache said of a step.
-    pub fn decision(&self, decision: &cache::Decision) {
-        self.decisions.add(&Decided { decision: decision.clone(), at: Utc::now() });
+    pub fn decision(&self, decision: &cache::StepDecision) {
+        self.decisions.add(&RecordedDecision { decision: decision.clone(), at: Utc::now() });
     }
 
     /// A log for a step, which has this position in the plan and this key. None if it cannot be made.
@@ -139,14 +141,14 @@ impl Trouble {
 
 /// A file of JSON values, one on each line.
 #[derive(Debug)]
-struct Lines {
+struct JsonLines {
     /// The file, and whether its last line is cut short.
     state: Mutex<(File, bool)>,
     path: PathBuf,
     trouble: Arc<Trouble>,
 }
 
-impl Lines {
+impl JsonLines {
     fn add(&self, value: &impl Serialize) {
         let mut state = self.state.lock();
         let (file, torn) = &mut *state;
@@ -205,7 +207,7 @@ mod tests {
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
         let trouble = Arc::new(Trouble::default());
         let lines =
-            Lines { state: Mutex::new((full(), false)), path: path.clone(), trouble: trouble.clone() };
+            JsonLines { state: Mutex::new((full(), false)), path: path.clone(), trouble: trouble.clone() };
         lines.add(&1);
         lines.add(&2);
         let told = trouble.told().unwrap();

@@ -1,4 +1,4 @@
-//! Which results are not worth their place: those that are never found again, and when there is too much, those that were not used
+//! Eviction of results: of those that are never found again, and when there is too much, of those that were not used
 //! for the longest time. Removing them is for others to do.
 
 use std::cmp::Reverse;
@@ -9,59 +9,59 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use hm_plugin_protocol::SnapshotRef;
 
-use super::{Key, Listed};
+use super::{Key, ListedResult};
 
-/// How much may be kept.
+/// Limits of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct CacheLimits {
     /// Bytes of all results, with their layers.
     pub max_bytes: u64,
-    /// How long a result may go without being used.
+    /// Time that a result may go without being used.
     pub max_age: Duration,
 }
 
 /// The results to remove, of all that there are, those first that were not used for the longest time. `layers` has the bytes
 /// that results take outside of the store.
 #[must_use]
-pub fn worthless(
-    entries: &[Listed],
+pub fn to_evict(
+    entries: &[ListedResult],
     layers: &BTreeMap<SnapshotRef, u64>,
-    limits: Limits,
+    limits: CacheLimits,
     is_there: impl Fn(&Path) -> bool,
     now: DateTime<Utc>,
 ) -> Vec<Key> {
-    let mut pile = Pile::new(entries, layers);
+    let mut set = EvictionSet::new(entries, layers);
     let mut projects: HashMap<&Path, bool> = HashMap::new();
     for (number, listed) in entries.iter().enumerate() {
         let unusable = listed.entry.as_ref().is_none_or(|entry| {
             let longest = entry.longest_secs.map(Duration::from_secs);
             let is_of_something = *projects.entry(&entry.project).or_insert_with(|| is_there(&entry.project));
-            let is_lost = entry.parent.as_ref().is_some_and(|parent| !pile.by_tag.contains_key(parent));
+            let is_lost = entry.parent.as_ref().is_some_and(|parent| !set.by_tag.contains_key(parent));
             entry.expires(longest).is_some_and(|end| end <= now) || !is_of_something || is_lost
         });
         if unusable {
-            pile.remove(number);
+            set.remove(number);
         }
     }
     let oldest = TimeDelta::from_std(limits.max_age).ok().and_then(|age| now.checked_sub_signed(age));
     // A result is of use as long as one that was made from it.
-    let used = pile.used();
+    let used = set.used();
     let mut order: Vec<usize> = (0..entries.len()).collect();
     // Of those that are of the same use the last made, since the others may have led to it.
     let made_at = |number: usize| entries[number].entry.as_ref().map(|entry| entry.made_at);
     order.sort_by_key(|number| (used[*number], Reverse(made_at(*number))));
     for number in order {
-        if oldest.is_some_and(|oldest| used[number] < oldest) || pile.bytes > limits.max_bytes {
-            pile.remove(number);
+        if oldest.is_some_and(|oldest| used[number] < oldest) || set.bytes > limits.max_bytes {
+            set.remove(number);
         }
     }
-    let removed = entries.iter().zip(&pile.removed).filter(|(_, removed)| **removed);
+    let removed = entries.iter().zip(&set.removed).filter(|(_, removed)| **removed);
     removed.map(|(listed, _)| listed.key.clone()).collect()
 }
 
 /// Results, by their position in the list.
-struct Pile<'a> {
-    entries: &'a [Listed],
+struct EvictionSet<'a> {
+    entries: &'a [ListedResult],
     by_tag: HashMap<&'a SnapshotRef, usize>,
     made_from: Vec<Vec<usize>>,
     sizes: Vec<u64>,
@@ -70,8 +70,8 @@ struct Pile<'a> {
     bytes: u64,
 }
 
-impl<'a> Pile<'a> {
-    fn new(entries: &'a [Listed], layers: &BTreeMap<SnapshotRef, u64>) -> Self {
+impl<'a> EvictionSet<'a> {
+    fn new(entries: &'a [ListedResult], layers: &BTreeMap<SnapshotRef, u64>) -> Self {
         let known =
             || entries.iter().enumerate().filter_map(|(at, listed)| Some((at, listed.entry.as_ref()?)));
         let by_tag: HashMap<_, _> = known().map(|(at, entry)| (&entry.tag, at)).collect();
@@ -81,7 +81,7 @@ impl<'a> Pile<'a> {
                 made_from[*parent].push(at);
             }
         }
-        let size = |listed: &Listed| {
+        let size = |listed: &ListedResult| {
             let layer = listed.entry.as_ref().and_then(|entry| layers.get(&entry.tag)).copied();
             listed.bytes.saturating_add(layer.unwrap_or_default())
         };
@@ -125,7 +125,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::cache::Entry;
+    use crate::cache::ResultMeta;
     use hm_workspace::content::Content;
 
     const HOUR: i64 = 3600;
@@ -135,11 +135,11 @@ mod tests {
     }
 
     /// A result of ten bytes, `used` seconds ago.
-    fn result(name: u8, parent: Option<u8>, used: i64) -> Listed {
+    fn result(name: u8, parent: Option<u8>, used: i64) -> ListedResult {
         let tag = |name: u8| SnapshotRef(format!("tag {name}"));
         let key = Key::try_from(format!("{name:064x}")).unwrap();
         let used_at = now() - TimeDelta::seconds(used);
-        let entry = Entry {
+        let entry = ResultMeta {
             format: 2,
             key: key.clone(),
             tag: tag(name),
@@ -156,16 +156,16 @@ mod tests {
             artifacts: vec![],
             boot: String::new(),
         };
-        Listed { key, entry: Some(entry), used_at, bytes: 10 }
+        ListedResult { key, entry: Some(entry), used_at, bytes: 10 }
     }
 
     /// The numbers of those to remove, with layers of 90 bytes.
-    fn removed(mut entries: Vec<Listed>, max_bytes: u64, max_age: Duration) -> Vec<u8> {
+    fn removed(mut entries: Vec<ListedResult>, max_bytes: u64, max_age: Duration) -> Vec<u8> {
         entries.sort_by_key(|listed| listed.used_at);
         let tags = entries.iter().filter_map(|listed| Some(listed.entry.as_ref()?.tag.clone()));
         let layers = tags.map(|tag| (tag, 90)).collect();
-        let limits = Limits { max_bytes, max_age };
-        let keys = worthless(&entries, &layers, limits, |project| project == Path::new("/here"), now());
+        let limits = CacheLimits { max_bytes, max_age };
+        let keys = to_evict(&entries, &layers, limits, |project| project == Path::new("/here"), now());
         let mut numbers: Vec<u8> =
             keys.iter().map(|key| u8::from_str_radix(&key.as_str()[56..], 16).unwrap()).collect();
         numbers.sort_unstable();
@@ -184,7 +184,7 @@ mod tests {
         lasts.entry.as_mut().unwrap().longest_secs = Some(359_998);
         let mut vanished = result(4, None, HOUR);
         vanished.entry.as_mut().unwrap().project = "/gone".into();
-        let damaged = Listed { entry: None, ..result(5, None, HOUR) };
+        let damaged = ListedResult { entry: None, ..result(5, None, HOUR) };
         let entries = vec![
             expired,
             result(2, Some(1), 1),
@@ -244,7 +244,7 @@ mod tests {
     fn chains_may_be_long_and_circles_end() {
         let number = |at: u32| Key::try_from(format!("{at:064x}")).unwrap();
         let tag = |at: u32| SnapshotRef(at.to_string());
-        let chain = |of: u32| -> Vec<Listed> {
+        let chain = |of: u32| -> Vec<ListedResult> {
             let link = |at: u32| {
                 let mut listed = result(0, None, i64::from(of - at));
                 listed.key = number(at);
@@ -254,10 +254,10 @@ mod tests {
             };
             (0..of).map(link).collect()
         };
-        let limits = Limits { max_bytes: u64::MAX, max_age: Duration::MAX };
+        let limits = CacheLimits { max_bytes: u64::MAX, max_age: Duration::MAX };
         let mut long = chain(100_000);
-        assert_eq!(worthless(&long, &BTreeMap::new(), limits, |_| true, now()).len(), 0, "a circle");
+        assert_eq!(to_evict(&long, &BTreeMap::new(), limits, |_| true, now()).len(), 0, "a circle");
         long[0].entry = None;
-        assert_eq!(worthless(&long, &BTreeMap::new(), limits, |_| true, now()).len(), 100_000);
+        assert_eq!(to_evict(&long, &BTreeMap::new(), limits, |_| true, now()).len(), 100_000);
     }
 }

@@ -8,7 +8,7 @@ impl Plan {
     /// A plan of these steps and those that they build in, in the same order and with the same waits. What a step needs of the others
     /// counts as met. The steps are numbered anew.
     #[must_use]
-    pub fn only(&self, keep: &BTreeSet<usize>) -> Self {
+    pub fn subset(&self, keep: &BTreeSet<usize>) -> Self {
         let mut kept = vec![false; self.steps.len()];
         for &step in keep {
             let lineage =
@@ -44,8 +44,8 @@ impl Plan {
 mod tests {
     use crate::pipeline::{Plan, sketch};
 
-    fn only(text: &str, keep: &[usize]) -> Plan {
-        sketch::plan(text).expect("a plan").only(&keep.iter().copied().collect())
+    fn subset_of(text: &str, keep: &[usize]) -> Plan {
+        sketch::plan(text).expect("a plan").subset(&keep.iter().copied().collect())
     }
 
     fn keys(plan: &Plan, steps: &[usize]) -> Vec<String> {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn what_a_step_builds_in_stays_and_what_it_waits_for_may_go() {
-        let part = only("a b<a c<b d<b | x | e<c+d", &[4, 5]);
+        let part = subset_of("a b<a c<b d<b | x | e<c+d", &[4, 5]);
         assert_eq!(part.steps().len(), 5, "{part:?}");
         let names: Vec<String> = keys(&part, &[0, 1, 2, 3, 4]);
         assert_eq!(names, ["a", "b", "c", "x", "e"]);
@@ -65,14 +65,14 @@ mod tests {
         );
         assert_eq!(keys(&part, &b.children), ["c"]);
         assert!(e.depends_on.is_empty() && x.dependents.is_empty());
-        assert_eq!((c.segment, x.segment, e.segment, part.waits().len()), (0, 1, 2, 2));
+        assert_eq!((c.stage, x.stage, e.stage, part.waits().len()), (0, 1, 2, 2));
         assert_eq!((a.chain, b.chain, c.chain, e.chain, x.chain), (0, 0, 0, 0, 1));
         assert_eq!((part.summary().step_count, part.summary().chain_count), (5, 2));
     }
 
     #[test]
     fn dependencies_among_the_kept_stay() {
-        let part = only("a b c+a+b d+c", &[0, 2, 3, 99]);
+        let part = subset_of("a b c+a+b d+c", &[0, 2, 3, 99]);
         assert_eq!(keys(&part, &[0, 1, 2]), ["a", "c", "d"]);
         assert_eq!(part.steps()[1].depends_on, [0]);
         assert_eq!(part.steps()[2].depends_on, [1]);
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn all_of_a_plan_is_the_plan() {
         let plan = sketch::plan("a b<a c<a d+c |! e<b").expect("a plan");
-        assert_eq!(plan.only(&(0..plan.steps().len()).collect()), plan);
+        assert_eq!(plan.subset(&(0..plan.steps().len()).collect()), plan);
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
             text.push_str(&format!(" s{step}<s{}", step - 1));
         }
         let plan = sketch::plan(&text).expect("a plan");
-        assert_eq!(plan.only(&[99_999].into()), plan);
-        assert_eq!(plan.only(&[50, 9].into()).steps().len(), 51);
+        assert_eq!(plan.subset(&[99_999].into()), plan);
+        assert_eq!(plan.subset(&[50, 9].into()).steps().len(), 51);
     }
 }

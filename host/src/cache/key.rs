@@ -1,5 +1,5 @@
-//! What the result of a step depends on, part by part, and the key that stands for all of them. Where the parts come from, and
-//! what follows from a key, is not known here.
+//! Inputs of a step's result, one by one, and the cache key that stands for all of them. Finding the inputs, and
+//! what follows from a key, are not known here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,32 +13,33 @@ use sha2::{Digest, Sha256};
 /// Changes whenever old results mean something else; then all of them are missed.
 const FORMAT: &str = "hm result 1";
 
-/// All that the result of a step depends on. Two steps with the same parts may have the same result.
+/// Inputs of a cache key: all that the result of a step depends on. Two steps with the same inputs may have the same result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Parts {
+pub struct KeyInputs {
     /// The project's folder: what a step does may depend on files that its policy does not name, so projects share nothing.
     pub project: String,
-    /// The command.
+    /// Command of the step.
     pub cmd: String,
     /// The SHA-256 of each variable's value, of the whole environment that the pipeline gives the step. Never the value.
     pub env: BTreeMap<String, String>,
-    /// The image.
+    /// Image that the step names.
     pub image: Option<String>,
-    /// Who runs it.
+    /// Runner of the step.
     pub runner: String,
     /// The plugin that provides the runner: name and version.
     pub plugin: String,
-    /// What the step says to its runner.
+    /// Arguments of the step for its runner.
     pub runner_args: Option<Value>,
     /// The step's fields that this version does not know: its runner may.
     pub fields: BTreeMap<String, Value>,
-    /// What the emitter of the pipeline computed as the key.
+    /// Key that the emitter of the pipeline has computed.
     pub emitter_key: Option<String>,
-    /// What it builds in.
-    pub parent: Option<Parent>,
+    /// Step that it builds in.
+    pub parent: Option<ParentResult>,
     /// The digests of the files that its policy names, by path.
-    pub inputs: BTreeMap<String, String>,
-    /// How its policy names them, for people: it is not a part of the key, since only the files count.
+    #[serde(rename = "inputs")]
+    pub files: BTreeMap<String, String>,
+    /// Patterns of its policy, for people: they are not a part of the key, since only the files count.
     #[serde(default)]
     pub paths: BTreeSet<String>,
     /// Stands for what the step sees of the machine, if it runs on it.
@@ -47,25 +48,25 @@ pub struct Parts {
 
 /// The result that a step starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parent {
+pub struct ParentResult {
     /// The step's key, for people: it is not a part of the key, so that a step can be renamed.
     pub step: String,
     /// The tag of its result, which is another one each time that the result is made.
     pub result: SnapshotRef,
 }
 
-/// Stands for all parts: 64 digits of lower-case hexadecimal, so that it can be a file name.
+/// Cache key: 64 digits of lower-case hexadecimal, so that it can be a file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(String);
 
-/// A text is not of the form of a key.
+/// Error for a text that has not the form of a key.
 #[derive(Debug, thiserror::Error)]
 #[error("it is not 64 digits of lower-case hexadecimal")]
 pub struct NotAKey;
 
-impl Parts {
-    /// The key: the same for the same parts, and another one for others.
+impl KeyInputs {
+    /// The key: the same for the same inputs, and another one for others.
     #[must_use]
     pub fn key(&self) -> Key {
         // Named one by one, so that a new part cannot be forgotten here.
@@ -80,32 +81,32 @@ impl Parts {
             fields,
             emitter_key,
             parent,
-            inputs,
+            files,
             paths: _,
             machine,
         } = self;
-        let mut hash = Hash(Sha256::new());
+        let mut hash = KeyHasher(Sha256::new());
         hash.text(FORMAT);
         hash.text(project);
         hash.text(cmd);
-        hash.map(env, Hash::text);
-        hash.option(image.as_ref(), Hash::text);
+        hash.map(env, KeyHasher::text);
+        hash.option(image.as_ref(), KeyHasher::text);
         hash.text(runner);
         hash.text(plugin);
-        hash.option(runner_args.as_ref(), Hash::json);
-        hash.map(fields, Hash::json);
-        hash.option(emitter_key.as_ref(), Hash::text);
-        hash.option(parent.as_ref().map(|parent| &parent.result.0), Hash::text);
-        hash.map(inputs, Hash::text);
-        hash.option(machine.as_ref(), Hash::text);
+        hash.option(runner_args.as_ref(), KeyHasher::json);
+        hash.map(fields, KeyHasher::json);
+        hash.option(emitter_key.as_ref(), KeyHasher::text);
+        hash.option(parent.as_ref().map(|parent| &parent.result.0), KeyHasher::text);
+        hash.map(files, KeyHasher::text);
+        hash.option(machine.as_ref(), KeyHasher::text);
         Key(hex(hash.0.finalize()))
     }
 }
 
-/// Takes parts in so that no two sequences of parts look the same: with their length or number before them.
-struct Hash(Sha256);
+/// Takes inputs in so that no two sequences of inputs look the same: with their length or number before them.
+struct KeyHasher(Sha256);
 
-impl Hash {
+impl KeyHasher {
     fn length(&mut self, length: usize) {
         self.0.update((length as u64).to_le_bytes());
     }
@@ -138,7 +139,7 @@ impl Hash {
 }
 
 impl Key {
-    /// As text.
+    /// Digits of the key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -205,29 +206,31 @@ mod tests {
             }
         }
 
-        fn part(&mut self, parts: &mut Parts, which: usize) {
+        fn part(&mut self, inputs: &mut KeyInputs, which: usize) {
             match which {
-                0 => parts.project = self.text(),
-                1 => parts.cmd = self.text(),
-                2 => parts.env = self.map(Self::text),
-                3 => parts.image = self.option(Self::text),
-                4 => parts.runner = self.text(),
-                5 => parts.plugin = self.text(),
-                6 => parts.runner_args = self.option(Self::json),
-                7 => parts.fields = self.map(Self::json),
-                8 => parts.emitter_key = self.option(Self::text),
+                0 => inputs.project = self.text(),
+                1 => inputs.cmd = self.text(),
+                2 => inputs.env = self.map(Self::text),
+                3 => inputs.image = self.option(Self::text),
+                4 => inputs.runner = self.text(),
+                5 => inputs.plugin = self.text(),
+                6 => inputs.runner_args = self.option(Self::json),
+                7 => inputs.fields = self.map(Self::json),
+                8 => inputs.emitter_key = self.option(Self::text),
                 9 => {
-                    parts.parent =
-                        self.option(|random| Parent { step: "p".into(), result: SnapshotRef(random.text()) });
+                    inputs.parent = self.option(|random| ParentResult {
+                        step: "p".into(),
+                        result: SnapshotRef(random.text()),
+                    });
                 }
-                10 => parts.inputs = self.map(Self::text),
-                _ => parts.machine = self.option(Self::text),
+                10 => inputs.files = self.map(Self::text),
+                _ => inputs.machine = self.option(Self::text),
             }
         }
     }
 
-    fn nothing() -> Parts {
-        Parts {
+    fn nothing() -> KeyInputs {
+        KeyInputs {
             project: String::new(),
             cmd: String::new(),
             env: BTreeMap::new(),
@@ -238,7 +241,7 @@ mod tests {
             fields: BTreeMap::new(),
             emitter_key: None,
             parent: None,
-            inputs: BTreeMap::new(),
+            files: BTreeMap::new(),
             paths: BTreeSet::new(),
             machine: None,
         }
@@ -247,21 +250,21 @@ mod tests {
     #[test]
     fn keys_are_equal_if_and_only_if_all_parts_are() {
         let mut random = Random(1);
-        let mut known: BTreeMap<Key, Parts> = BTreeMap::new();
+        let mut known: BTreeMap<Key, KeyInputs> = BTreeMap::new();
         let (mut same, mut other) = (0, 0);
         for _ in 0..3000 {
-            let mut parts = nothing();
-            (0..12).for_each(|which| random.part(&mut parts, which));
+            let mut inputs = nothing();
+            (0..12).for_each(|which| random.part(&mut inputs, which));
             // One part of it again, which may come out as it was.
-            let mut twin = parts.clone();
+            let mut twin = inputs.clone();
             let which = random.below(12);
             random.part(&mut twin, which);
-            let equal = parts == twin;
-            assert_eq!(parts.key() == twin.key(), equal, "{parts:?}\n{twin:?}");
+            let equal = inputs == twin;
+            assert_eq!(inputs.key() == twin.key(), equal, "{inputs:?}\n{twin:?}");
             (same, other) = (same + usize::from(equal), other + usize::from(!equal));
-            for parts in [parts, twin] {
-                let before = known.entry(parts.key()).or_insert_with(|| parts.clone());
-                assert_eq!(*before, parts);
+            for inputs in [inputs, twin] {
+                let before = known.entry(inputs.key()).or_insert_with(|| inputs.clone());
+                assert_eq!(*before, inputs);
             }
         }
         assert!(same > 300 && other > 1000, "{same} {other}");
@@ -271,28 +274,28 @@ mod tests {
     fn written_and_read_again_parts_have_the_same_key() {
         let mut random = Random(2);
         for _ in 0..300 {
-            let mut parts = nothing();
-            (0..12).for_each(|which| random.part(&mut parts, which));
-            let again: Parts = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
+            let mut inputs = nothing();
+            (0..12).for_each(|which| random.part(&mut inputs, which));
+            let again: KeyInputs = serde_json::from_str(&serde_json::to_string(&inputs).unwrap()).unwrap();
             // JSON cannot tell a null from nothing.
-            if parts.runner_args != Some(Value::Null) {
-                assert_eq!((again.key(), &again), (parts.key(), &parts));
+            if inputs.runner_args != Some(Value::Null) {
+                assert_eq!((again.key(), &again), (inputs.key(), &inputs));
             }
         }
     }
 
     #[test]
     fn the_order_in_an_object_and_what_is_there_for_people_do_not_count() {
-        let with = |args: &str, step: &str| Parts {
+        let with = |args: &str, step: &str| KeyInputs {
             runner_args: Some(serde_json::from_str(args).unwrap()),
-            parent: Some(Parent { step: step.into(), result: SnapshotRef("t".into()) }),
+            parent: Some(ParentResult { step: step.into(), result: SnapshotRef("t".into()) }),
             ..nothing()
         };
-        let parts = with(r#"{"a":1,"b":{"c":2,"d":3}}"#, "x");
-        assert_eq!(parts.key(), with(r#"{"b":{"d":3,"c":2},"a":1}"#, "y").key());
-        assert_eq!(parts.key(), Parts { paths: ["x".to_owned()].into(), ..parts.clone() }.key());
-        assert_ne!(parts.key(), with(r#"{"a":1.0,"b":{"c":2,"d":3}}"#, "x").key());
-        assert_ne!(nothing().key(), Parts { runner_args: Some(json!(null)), ..nothing() }.key());
+        let inputs = with(r#"{"a":1,"b":{"c":2,"d":3}}"#, "x");
+        assert_eq!(inputs.key(), with(r#"{"b":{"d":3,"c":2},"a":1}"#, "y").key());
+        assert_eq!(inputs.key(), KeyInputs { paths: ["x".to_owned()].into(), ..inputs.clone() }.key());
+        assert_ne!(inputs.key(), with(r#"{"a":1.0,"b":{"c":2,"d":3}}"#, "x").key());
+        assert_ne!(nothing().key(), KeyInputs { runner_args: Some(json!(null)), ..nothing() }.key());
     }
 
     #[test]
