@@ -32,7 +32,7 @@ pub fn emit_event(event: BuildEvent) {
     sys::hm_emit_event(Json(event));
 }
 
-/// Whether the step, build or command that this call belongs to was cancelled and should come to an end.
+/// True if the step, build or command that this call belongs to was cancelled and should come to an end.
 #[must_use]
 pub fn should_cancel() -> bool {
     sys::hm_should_cancel() != 0
@@ -90,7 +90,7 @@ pub fn socket_read(h: SocketHandle, max: u64) -> Vec<u8> {
     sys::hm_socket_read(Json(SocketReadArgs { h, max }))
 }
 
-/// Closes a socket.
+/// Closes a socket. Its handle stands for nothing afterwards.
 pub fn socket_close(h: SocketHandle) {
     sys::hm_socket_close(Json(h));
 }
@@ -151,19 +151,19 @@ pub fn write_stderr(bytes: &[u8]) {
     sys::hm_write_stderr(bytes.to_owned());
 }
 
-/// Whether a Docker Engine answers.
+/// True if a Docker Engine answers.
 #[must_use]
 pub fn docker_ping() -> bool {
     sys::hm_docker_ping() != 0
 }
 
-/// Whether the engine has this image.
+/// True if the engine has this image.
 #[must_use]
 pub fn docker_image_exists(tag: &str) -> bool {
     sys::hm_docker_image_exists(tag.to_owned()) != 0
 }
 
-/// Pulls an image.
+/// Pulls an image into the engine.
 pub fn docker_pull(tag: &str) {
     sys::hm_docker_pull(tag.to_owned());
 }
@@ -185,8 +185,9 @@ pub fn docker_exec(args: DockerExecArgs) -> i32 {
     sys::hm_docker_exec(Json(args))
 }
 
-/// Brings files out of a container, those that the patterns name, to where the user wants what steps produce, in place of what was
-/// brought out before. None if that does not work: then the step has failed, and its output says why.
+/// Brings files out of a container, those that the patterns name, to where the user wants what steps produce, in
+/// place of what was brought out before. None if that does not work: then the step has failed, and its output says
+/// why.
 #[must_use]
 pub fn docker_artifacts(args: DockerArtifactsArgs) -> Option<Vec<ArtifactRef>> {
     sys::hm_docker_artifacts(Json(args)).0
@@ -219,8 +220,8 @@ pub fn sandbox_exec(args: SandboxExecArgs) -> i32 {
     sys::hm_sandbox_exec(Json(args))
 }
 
-/// Brings files out of a sandbox, those that the patterns name, to where the user wants what steps produce, in place of what was
-/// brought out before. None if that does not work: then the step has failed, and its output says why.
+/// Brings files out of a sandbox, those that the patterns name, to where the user wants what steps produce, in place
+/// of what was brought out before. None if that does not work: then the step has failed, and its output says why.
 #[must_use]
 pub fn sandbox_artifacts(args: SandboxArtifactsArgs) -> Option<Vec<ArtifactRef>> {
     sys::hm_sandbox_artifacts(Json(args)).0
@@ -238,7 +239,7 @@ pub fn sandbox_discard(sandbox_id: &str) {
     sys::hm_sandbox_discard(sandbox_id.to_owned());
 }
 
-/// Whether a committed state is still there.
+/// True if a committed state is still there.
 #[must_use]
 pub fn sandbox_exists(snapshot: &SnapshotRef) -> bool {
     sys::hm_sandbox_exists(Json(snapshot.clone())) != 0
