@@ -3,8 +3,8 @@
 use hm_host::plugin::CommandParser;
 use hm_plugin_protocol::{SubcommandSpec, serde_json};
 
-/// Any bytes as a command, or as the arguments of one, and what follows the first line as words for it. In builds with debug assertions
-/// clap panics if it is given what contradicts itself.
+/// Any bytes as a command, or as the arguments of one, and what follows the first line as words for it. In builds
+/// with debug assertions clap panics if it is given what contradicts itself.
 pub fn args_schema(data: &[u8]) {
     let (json, words) = data.split_at(data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len()));
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(json) else { return };

@@ -1,4 +1,4 @@
-//! What engines hand out of containers, which steps have filled.
+//! Archives that engines make of containers, which steps have filled.
 
 use std::io::{copy, sink};
 

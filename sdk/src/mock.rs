@@ -22,7 +22,7 @@ use hm_plugin_protocol::*;
 
 use crate::forms::value;
 
-/// What a plugin under test finds and leaves behind.
+/// A host for plugins under test: what they find, and what they leave behind.
 #[derive(Debug, Default)]
 pub struct Host {
     /// Recorded: lines of `log`.
@@ -42,25 +42,25 @@ pub struct Host {
 
     /// The answer of `should_cancel`.
     pub should_cancel: bool,
-    /// What `config` finds.
+    /// Values that `config` finds, by key.
     pub config: BTreeMap<String, String>,
-    /// What `kv_get` finds and `kv_set` stores.
+    /// Values that `kv_get` finds and `kv_set` stores.
     pub kv: Vec<((KvScope, String), Vec<u8>)>,
     /// The source archive, whatever its id.
     pub archive: Vec<u8>,
-    /// What `fs_read_config` finds, by relative path.
+    /// Files that `fs_read_config` finds, by relative path.
     pub config_files: BTreeMap<String, Vec<u8>>,
-    /// What the keyring functions find, keep and remove, by service and account.
+    /// Secrets that the keyring functions find, keep and remove, by service and account.
     pub keyring: BTreeMap<(String, String), String>,
-    /// What the person types at prompts, in order.
+    /// Texts that the person types at prompts, in order.
     pub prompt_answers: VecDeque<String>,
-    /// What the person says at yes-or-no questions, in order; then the default holds.
+    /// Answers of the person to yes-or-no questions, in order; then the default holds.
     pub confirm_answers: VecDeque<bool>,
     /// The answer of `browser_open`.
     pub browser_opens: bool,
     /// The answers of `loopback_recv`, in order; then nothing arrives.
     pub callbacks: VecDeque<CallbackData>,
-    /// What sockets deliver, in order: one entry for each read, then the end of the stream.
+    /// Bytes that sockets deliver, in order: one entry for each read, then the end of the stream.
     pub socket_reads: VecDeque<Vec<u8>>,
     /// Recorded: all that was written to sockets.
     pub socket_written: Vec<u8>,
@@ -73,17 +73,17 @@ pub struct Host {
     pub sandbox_execs: Vec<SandboxExecArgs>,
     /// Recorded: arguments of `sandbox_artifacts`.
     pub artifact_calls: Vec<SandboxArtifactsArgs>,
-    /// What `sandbox_artifacts` and `docker_artifacts` bring out.
+    /// Artifacts that `sandbox_artifacts` and `docker_artifacts` bring out.
     pub artifacts: Vec<ArtifactRef>,
-    /// Whether `sandbox_artifacts` and `docker_artifacts` do not work.
+    /// True if `sandbox_artifacts` and `docker_artifacts` do not work.
     pub artifacts_fail: bool,
     /// Recorded: sandboxes that were discarded.
     pub discarded: Vec<String>,
-    /// What `sandbox_exists` finds; `sandbox_commit` adds the name it was given, or else `layer-of-ID`.
+    /// Snapshots that `sandbox_exists` finds; `sandbox_commit` adds the name it was given, or else `layer-of-ID`.
     pub snapshots: Vec<SnapshotRef>,
     /// The answer of `docker_ping`.
     pub docker_answers: bool,
-    /// What `docker_image_exists` finds; pulling and committing add to it.
+    /// Images that `docker_image_exists` finds; pulling and committing add to them.
     pub images: Vec<String>,
     /// Recorded: images that were pulled.
     pub pulled: Vec<String>,
@@ -157,7 +157,7 @@ macro_rules! functions {
 
 hm_plugin_protocol::host_functions!(functions);
 
-/// What the test put into [`Host::config`]; an empty value counts as none, as it does on wasm32.
+/// Value that the test put into [`Host::config`]; an empty one counts as none, as it does on wasm32.
 pub(crate) fn config_get(key: &str) -> Option<String> {
     called("config_get", |host| host.config.get(key).filter(|value| !value.is_empty()).cloned())
 }

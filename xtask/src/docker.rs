@@ -1,5 +1,5 @@
-//! `cargo xtask bench docker`: what a step in a container costs, beside the bare calls to the same engine, `docker run` and `docker exec`,
-//! all in one run. The calls are plain HTTP here, so that nothing but the engine is measured.
+//! `cargo xtask bench docker`: what a step in a container costs, beside the bare calls to the same engine, `docker
+//! run` and `docker exec`, all in one run. The calls are plain HTTP here, so that nothing but the engine is measured.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::bench::{median, millis, time};
+use crate::measure::{median, millis, time};
 use crate::scale::pipeline;
 
 /// Measured rounds; the median is what is shown.
@@ -24,7 +24,7 @@ const STEPS: u32 = 10;
 
 const IMAGE: &str = "hm-bench/busybox:1";
 
-/// What is at the other end where `DOCKER_HOST` is not set.
+/// Address of the engine where `DOCKER_HOST` is not set.
 const DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// Runs steps by this `hm`, by hand and by Docker's client in turn, and prints a table.

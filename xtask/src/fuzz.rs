@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: runs the fuzz targets one after the other. What they check is in `fuzz/`; their corpora also run as
-//! ordinary tests.
+//! `cargo xtask fuzz`: runs the fuzz targets one after the other. What they check is in `fuzz/`; their corpora also
+//! run as ordinary tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, run};
 
-/// How long one target runs unless told otherwise.
+/// Seconds that one target runs unless told otherwise.
 const SECONDS: u64 = 60;
 
 /// An input that takes longer is a finding. Compiling a guest takes its time, and a machine may be busy.
@@ -17,7 +17,7 @@ const HANG_SECONDS: u64 = 60;
 
 const MEMORY_MIB: u64 = 4096;
 
-/// What was asked for.
+/// The command line, parsed.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
     seconds: u64,

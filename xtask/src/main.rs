@@ -7,6 +7,7 @@ mod differential;
 mod docker;
 mod fuzz;
 mod guests;
+mod measure;
 mod plugins;
 mod run;
 mod scale;

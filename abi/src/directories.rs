@@ -1,5 +1,6 @@
-//! The directories that a plug-in sees through WASI: handles that the embedder has opened, under names of its choice. What a path
-//! below them leads to is the library's and the kernel's affair; what must not be done with one, that of `paths`.
+//! The directories that a plug-in sees through WASI: handles that the embedder has opened, under names of its choice.
+//! What a path below them leads to is the library's and the kernel's affair; what must not be done with one, that of
+//! `paths`.
 
 use std::fmt;
 use std::io;
@@ -15,8 +16,8 @@ const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
 
 /// Directories that a plug-in sees through WASI. The default is none. Clones are cheap.
 ///
-/// Nothing outside of them can be reached: not by `..`, by absolute paths, nor by symbolic links, whoever changes them meanwhile.
-/// Of what is in them, files and directories can be opened, and nothing else.
+/// Nothing outside of them can be reached: not by `..`, by absolute paths, nor by symbolic links, whoever changes
+/// them meanwhile. Of what is in them, files and directories can be opened, and nothing else.
 ///
 /// ```
 /// use cap_std::{ambient_authority, fs::Dir};
@@ -34,14 +35,14 @@ pub struct Directories {
     handles: WasiFilesystemCtx,
 }
 
-/// One of [`Directories`].
+/// One directory that a plug-in sees.
 #[derive(Debug)]
 pub struct Directory {
-    /// What the plug-in calls it: an absolute path.
+    /// Name of it that the plug-in uses: an absolute path.
     pub path: String,
-    /// What it is.
+    /// Handle of the directory itself.
     pub dir: Dir,
-    /// Whether the plug-in may change what is in it, by any way there is.
+    /// True if the plug-in may change its content, by any way there is.
     pub writable: bool,
 }
 
@@ -49,11 +50,12 @@ impl Directories {
     /// These, in the order of their descriptors: the first is 3.
     ///
     /// # Errors
-    /// What the system says, for instance that there are too many open files, or that `/proc` is not there.
+    /// Those of the system, for instance that there are too many open files, or that `/proc` is not there.
     pub fn new(directories: impl IntoIterator<Item = Directory>) -> io::Result<Self> {
         let (mut names, mut builder) = (Vec::new(), WasiCtxBuilder::new());
         for Directory { path, dir, writable } in directories {
-            // The library takes paths only. This one leads to the directory that is open here, wherever it has gone since.
+            // The library takes paths only. This one leads to the directory that is open here, wherever it has gone
+            // since.
             let handle = format!("/proc/self/fd/{}", dir.as_raw_fd());
             let perms = if writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             builder
@@ -65,20 +67,20 @@ impl Directories {
         Ok(Self { names, handles })
     }
 
-    /// WASI for a fresh wasm instance: these directories, no arguments, no environment, an input at its end, outputs that swallow.
-    /// Clocks and random numbers are real.
+    /// WASI for a fresh wasm instance: these directories, no arguments, no environment, an input at its end, outputs
+    /// that swallow. Clocks and random numbers are real.
     pub(crate) fn wasi(&self) -> WasiP1Ctx {
         let mut wasi = WasiCtxBuilder::new().max_random_size(MAX_RANDOM_BYTES).build_p1();
         *wasi.filesystem().ctx = self.handles.clone();
         wasi
     }
 
-    /// How many descriptors are open in a fresh [`Directories::wasi`]: these, and the streams.
+    /// Number of descriptors that are open in a fresh [`Directories::wasi`]: these, and the streams.
     pub(crate) fn descriptors(&self) -> usize {
         3 + self.names.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }

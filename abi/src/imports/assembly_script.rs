@@ -3,19 +3,19 @@
 use wasmtime::{Caller, Linker};
 
 use crate::fault::Fault;
-use crate::state::State;
+use crate::state::InstanceState;
 
 /// Most bytes of a text that are read from the guest.
 const MAX_TEXT_BYTES: usize = 8 * 1024;
 
-/// Links `env.abort`.
-pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<State<T>>) -> wasmtime::Result<()> {
+/// Links `abort` of the module `env`.
+pub(super) fn link<T: Send + 'static>(linker: &mut Linker<InstanceState<T>>) -> wasmtime::Result<()> {
     linker.func_wrap("env", "abort", abort::<T>)?;
     Ok(())
 }
 
 fn abort<T: Send + 'static>(
-    mut caller: Caller<'_, State<T>>,
+    mut caller: Caller<'_, InstanceState<T>>,
     message: u32,
     file: u32,
     line: u32,

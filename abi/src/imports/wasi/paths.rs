@@ -1,5 +1,5 @@
-//! What a plug-in must not do with paths although the library would: waiting for what is no file, and leaving links behind that
-//! lead somebody else out of a directory.
+//! Uses of paths that are refused although the library would allow them: waiting for what is no file, and leaving
+//! links behind that lead somebody else out of a directory.
 
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::{Errno, Fd, Filetype, Lookupflags};
@@ -20,7 +20,7 @@ impl GuestPath {
         Self { directory, at, length }
     }
 
-    /// What it leads to; none if it leads nowhere, which the function that was called will say.
+    /// Type of the file that it leads to; none if it leads nowhere, which the function that was called will say.
     async fn kind(
         &self,
         wasi: &mut WasiP1Ctx,
@@ -50,7 +50,7 @@ pub(super) async fn open(
     is_special(kind).then_some(Errno::Notsup)
 }
 
-/// Whether it is neither file, directory nor link.
+/// True if it is neither file, directory nor link.
 fn is_special(kind: Filetype) -> bool {
     matches!(kind, Filetype::Unknown | Filetype::BlockDevice | Filetype::CharacterDevice)
 }
@@ -62,7 +62,8 @@ pub(super) fn symlink(memory: &GuestMemory<'_>, target: GuestPath) -> Option<Err
     (leads_up || target.starts_with(b"/")).then_some(Errno::Perm)
 }
 
-/// A second name for a link would be a link in another place; and for what cannot be opened, it could take the place of a file that is.
+/// A second name for a link would be a link in another place; and for what cannot be opened, it could take the place
+/// of a file that is.
 pub(super) async fn link(
     wasi: &mut WasiP1Ctx,
     memory: &mut GuestMemory<'_>,
@@ -72,8 +73,8 @@ pub(super) async fn link(
     (kind == Filetype::SymbolicLink || is_special(kind)).then_some(Errno::Notsup)
 }
 
-/// A link that leads upwards, in another place, leads elsewhere: links, and directories in which some may be, stay in the
-/// directory that they are in. Programs copy what is answered so.
+/// A link that leads upwards, in another place, leads elsewhere: links, and directories in which some may be, stay in
+/// the directory that they are in. Programs copy what is answered so.
 pub(super) async fn rename(
     wasi: &mut WasiP1Ctx,
     memory: &mut GuestMemory<'_>,
@@ -91,7 +92,7 @@ pub(super) async fn rename(
     (!stays).then_some(Errno::Xdev)
 }
 
-/// What stands before the last part of a path.
+/// The path without its last part.
 fn parent(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
     let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);

@@ -1,7 +1,6 @@
-//! WASI preview 1 as the plug-in sees it: all functions are there, and reach the [`Directories`] of the instance and nothing else.
-//! Each call is counted, paid and given a chance to be interrupted here; what it does is the library's.
+//! WASI preview 1 as the plug-in sees it: all functions are there, and reach the [`Directories`] of the instance and
+//! nothing else. Each call is counted, paid and given a chance to be interrupted here; what it does is the library's.
 
-mod directories;
 mod paths;
 
 use wasmtime::{Caller, Extern, Linker, Memory};
@@ -11,10 +10,8 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use crate::fault::Fault;
 use crate::fuel;
-use crate::state::State;
+use crate::state::InstanceState;
 use paths::GuestPath;
-
-pub use directories::{Directories, Directory};
 
 /// The import module of WASI preview 1.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -25,8 +22,9 @@ const MAX_DESCRIPTORS: usize = 64;
 /// Most bytes that one call makes the host hold.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Links functions, each with its wasm type, its price, which argument says how many bytes it makes, or how large a file gets, whether it waits, and behind
-/// which pointer it says how many bytes it has moved, and when it gives a descriptor back. The ones that `unless` names are looked at before.
+/// Links functions, each with its wasm type, its price, which argument says how many bytes it makes, or how large a
+/// file gets, whether it waits, and behind which pointer it says how many bytes it has moved, and when it gives a
+/// descriptor back. The ones that `unless` names are looked at before.
 macro_rules! link {
     ($linker:ident $price:ident $($name:ident($($arg:ident: $ty:ty),*)
         $(makes $bytes:ident)? $(grows $size:ident)? $(-> .$wait:ident)? $(moves $moved:ident)? $(writes $written:ident)?
@@ -34,13 +32,16 @@ macro_rules! link {
         $linker.func_wrap_async(
             MODULE,
             stringify!($name),
-            |mut caller: Caller<'_, State<T>>, ($($arg,)*): ($($ty,)*)| {
+            |mut caller: Caller<'_, InstanceState<T>>, ($($arg,)*): ($($ty,)*)| {
                 Box::new(async move {
                     let bytes = 0_u64 $(+ u64::from($bytes.cast_unsigned()))?;
                     begin(&mut caller, stringify!($name), fuel::$price.saturating_add(bytes)).await?;
-                    $(caller.data_mut().book_written($size.cast_unsigned())?;)?
+                    // Charged before: the size is the guest's word, and files can be made that long without a byte
+                    // moved.
+                    $(caller.data_mut().charge_written($size.cast_unsigned())?;)?
                     let memory = memory(&mut caller)?;
                     let (bytes, state) = memory.data_and_store_mut(&mut caller);
+                    // The library counts down from here what it copies for one call, and never tops up itself.
                     state.wasi.set_hostcall_fuel(MAX_BYTES);
                     let mut memory = GuestMemory::Unshared(bytes);
                     $(
@@ -48,6 +49,7 @@ macro_rules! link {
                         if let Some(refused) = $refusal {
                             return Ok(refused as i32);
                         }
+                        // The look has used some of it.
                         state.wasi.set_hostcall_fuel(MAX_BYTES);
                     )?
                     let answer = preview1::$name(&mut state.wasi, &mut memory, $($arg),*)$(.$wait)??;
@@ -55,9 +57,10 @@ macro_rules! link {
                         let moved = moved(&memory, answer, $moved);
                         fuel::charge(&mut caller, 0, moved)?;
                     )?
+                    // Charged after: only the answer says how much of it was written.
                     $(
                         let moved = moved(&memory, answer, $written);
-                        state.book_written(moved)?;
+                        state.charge_written(moved)?;
                         fuel::charge(&mut caller, 0, moved)?;
                     )?
                     $(
@@ -72,8 +75,8 @@ macro_rules! link {
     )*};
 }
 
-/// Links it.
-pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<State<T>>) -> wasmtime::Result<()> {
+/// Links all functions of preview 1.
+pub(super) fn link<T: Send + 'static>(linker: &mut Linker<InstanceState<T>>) -> wasmtime::Result<()> {
     link! { linker WASI
         args_get(a: i32, b: i32);
         args_sizes_get(a: i32, b: i32);
@@ -129,19 +132,19 @@ pub(crate) fn link<T: Send + 'static>(linker: &mut Linker<State<T>>) -> wasmtime
     }
     linker.func_wrap_async(MODULE, "path_open", |caller, arguments| Box::new(open(caller, arguments)))?;
     // The library's own refuses codes above 125; here every code is an answer.
-    linker.func_wrap(MODULE, "proc_exit", |mut caller: Caller<'_, State<T>>, code: i32| {
-        caller.data_mut().count("proc_exit");
+    linker.func_wrap(MODULE, "proc_exit", |mut caller: Caller<'_, InstanceState<T>>, code: i32| {
+        caller.data_mut().count_host_call("proc_exit");
         wasmtime::Result::<()>::Err(Fault::Exit(code).into())
     })?;
     Ok(())
 }
 
-/// What `path_open` takes.
+/// Arguments of `path_open`, in order.
 type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
 /// `path_open`, which is looked at before, and takes a descriptor.
 async fn open<T: Send + 'static>(
-    mut caller: Caller<'_, State<T>>,
+    mut caller: Caller<'_, InstanceState<T>>,
     (directory, follow, at, length, how, rights, inherited, flags, opened): Open,
 ) -> wasmtime::Result<i32> {
     begin(&mut caller, "path_open", fuel::WASI_FILES).await?;
@@ -156,6 +159,7 @@ async fn open<T: Send + 'static>(
     if let Some(refused) = paths::open(wasi, &mut memory, path, follow).await {
         return Ok(refused as i32);
     }
+    // The look has used some of it.
     wasi.set_hostcall_fuel(MAX_BYTES);
     let answer = preview1::path_open(
         wasi,
@@ -178,27 +182,28 @@ async fn open<T: Send + 'static>(
 }
 
 /// The memory that pointers are into.
-fn memory<T: 'static>(caller: &mut Caller<'_, State<T>>) -> wasmtime::Result<Memory> {
+fn memory<T: 'static>(caller: &mut Caller<'_, InstanceState<T>>) -> wasmtime::Result<Memory> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => Err(Fault::Misuse("WASI needs an exported `memory`".to_owned()).into()),
     }
 }
 
-/// How many bytes a function says that it has moved, if it has.
+/// Number of bytes that a function says it has moved, if it has.
 fn moved(memory: &GuestMemory<'_>, answer: i32, at: i32) -> u64 {
     let moved = memory.read(GuestPtr::<u32>::new(at.cast_unsigned())).unwrap_or(0);
     if answer == Errno::Success as i32 { moved.into() } else { 0 }
 }
 
-/// Counts a call, takes its price, and lets others run if it is time.
+/// Counts a call, takes its price, and lets others run if it is time: before the call, since the library's
+/// own part of it cannot be interrupted.
 async fn begin<T: Send + 'static>(
-    caller: &mut Caller<'_, State<T>>,
+    caller: &mut Caller<'_, InstanceState<T>>,
     name: &'static str,
     price: u64,
 ) -> wasmtime::Result<()> {
-    caller.data_mut().count(name);
-    fuel::take(&mut *caller, price)?;
-    caller.data_mut().pause().await;
+    caller.data_mut().count_host_call(name);
+    fuel::consume(&mut *caller, price)?;
+    caller.data_mut().yield_if_due().await;
     Ok(())
 }
