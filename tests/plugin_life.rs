@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, ran, skipped};
+use crate::support::{Project, Ran, installed, ran, run_by};
 use made::{CANARY, digest, greet, noisy, wasm, without};
 
 impl Project {
@@ -340,8 +340,9 @@ fn a_kill_at_any_moment_leaves_the_old_plugin_or_the_new_one() {
         let wasm = wasm(json!({"version": version, "required_host_fns": ["hm_sandbox_exists"]}));
         project.file(&format!("{version}.wasm"), &wasm)
     });
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skipped("strace, which kills a program at a given system call, is not installed");
+    // It kills a program at a given system call.
+    if !installed(&["strace"]) {
+        return;
     }
     // Each of these calls is a step of what is done; those of one kind are counted.
     for call in ["fsync", "/^rename"] {
@@ -351,13 +352,7 @@ fn a_kill_at_any_moment_leaves_the_old_plugin_or_the_new_one() {
             let mut killed = Command::new("strace");
             killed.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}")).arg("-e");
             killed.arg(format!("inject={call}:signal=SIGKILL:when={step}"));
-            killed
-                .arg(install.get_program())
-                .args(install.get_args())
-                .current_dir(project.path())
-                .env_clear();
-            killed.envs(install.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            let whole = killed.output().expect("strace").status.success();
+            let whole = run_by(killed, &install).output().expect("strace").status.success();
             let plugin = info(&project, "greet");
             assert_eq!(plugin["state"], "ready", "{call} {step}: {plugin}");
             assert_eq!(plugin["functions"][0]["allowed"], json!(true), "{call} {step}: {plugin}");

@@ -10,6 +10,7 @@ use std::{
 use crate::support::skipped;
 use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
+pub(super) use hm_test_lab::processes_with as processes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -78,7 +79,7 @@ impl Lab {
     }
 }
 
-pub(super) async fn open(config: LocalConfig) -> Option<LocalBackend> {
+pub(crate) async fn open(config: LocalConfig) -> Option<LocalBackend> {
     match LocalBackend::open(config).await {
         Ok(backend) => Some(backend),
         Err(SandboxError::Setup(reason)) => {
@@ -130,19 +131,6 @@ pub(super) async fn step(
     let outcome = run(backend, &id, script).await;
     assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
     (backend.commit(&id, None).await.unwrap(), outcome.text())
-}
-
-/// Processes whose command line contains the marker.
-pub(super) fn processes(marker: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(marker) && entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
-            found.push(line);
-        }
-    }
-    found
 }
 
 /// An argument for `sleep` that no other process has.
