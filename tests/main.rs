@@ -31,4 +31,5 @@ mod runs;
 mod subcommands;
 mod support;
 mod surface;
+mod transcript;
 mod tree;
