@@ -33,7 +33,7 @@ impl Transcript {
     /// Takes down what a run has said.
     pub(crate) fn add(&mut self, about: &str, project: &Project, args: &[&str], ran: &Ran) {
         let text = &mut self.0;
-        let _ = writeln!(text, "# {about}\n$ hm {}", args.join(" "));
+        let _ = writeln!(text, "# {about}\n$ hm {}", args.join(" ").replace('\n', "\\n"));
         text.push_str(&ran.stdout);
         if !ran.stderr.is_empty() {
             let _ = write!(text, "[stderr]\n{}", ran.stderr);
@@ -64,8 +64,9 @@ impl Transcript {
         settings.set_omit_expression(true);
         settings.set_filters(FILTERS.to_vec());
         // Of `hm` and of the plugins that are built in; with the blanks after it, which fill a column.
-        let version = format!("{} *", env!("CARGO_PKG_VERSION").replace('.', r"\."));
-        settings.add_filter(&version, "[version] ");
+        let version = env!("CARGO_PKG_VERSION").replace('.', r"\.");
+        settings.add_filter(&format!("{version} +"), "[version] ");
+        settings.add_filter(&version, "[version]");
         settings.bind(|| insta::assert_snapshot!(name, self.0));
     }
 }
