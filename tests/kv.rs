@@ -10,7 +10,7 @@ use std::time::Duration;
 use hm_disk::PathError;
 use hm_host::backend::kv::{KeptValues, KvError};
 
-use crate::support::skipped;
+use crate::support::on_a_small_disk;
 
 /// The variable that tells [`worker`] what to do.
 const WORK: &str = "HM_TEST_KV_WORKER";
@@ -22,7 +22,11 @@ const HANG: Duration = Duration::from_secs(60);
 fn this_binary(work: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["kv::worker", "--exact", "--ignored", "--nocapture"]);
-    command.env(WORK, work).env("HM_TEST_KV_DIRECTORY", directory).stdout(Stdio::piped());
+    command
+        .env(WORK, work)
+        .env("HM_TEST_KV_DIRECTORY", directory)
+        .stdout(Stdio::piped())
+        .current_dir(directory);
     command
 }
 
@@ -154,20 +158,7 @@ fn who_is_killed_loses_nothing_that_was_acknowledged() {
 fn a_full_disk_is_an_error_and_what_was_kept_stays() {
     let scratch = tempfile::tempdir().expect("a directory");
     let worker = this_binary("full", scratch.path());
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    command.args(["mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; exec \"$@\""]);
-    command.arg(scratch.path()).arg(worker.get_program()).args(worker.get_args());
-    command.envs(worker.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    match command.output() {
-        Ok(ran) if ran.status.code() == Some(77) => skipped("nothing can be mounted here"),
-        Ok(ran) if ran.status.success() => {
-            assert!(String::from_utf8_lossy(&ran.stdout).contains("full is fine"), "{ran:?}");
-        }
-        Ok(ran) if String::from_utf8_lossy(&ran.stderr).starts_with("unshare: ") => {
-            skipped("there are no user namespaces here");
-        }
-        Ok(ran) => panic!("{ran:?}"),
-        Err(error) => skipped(&format!("unshare: {error}")),
-    }
+    let Some(ran) = on_a_small_disk(scratch.path(), "exec \"$@\"", &worker) else { return };
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("full is fine"), "{ran:?}");
 }

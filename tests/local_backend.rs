@@ -7,7 +7,7 @@ mod artifacts;
 mod attacks;
 mod covered;
 mod kept;
-mod lab;
+pub(crate) mod lab;
 mod processes;
 
 use std::{

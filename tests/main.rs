@@ -33,4 +33,5 @@ mod runs;
 mod subcommands;
 mod support;
 mod surface;
+mod transcript;
 mod tree;

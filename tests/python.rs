@@ -2,7 +2,7 @@
 
 mod errors;
 mod interpreters;
-mod lab;
+pub(crate) mod lab;
 mod strangers;
 mod walls;
 

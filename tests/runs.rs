@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{Project, Running, child, exits, process_with, step, wait_until};
+use crate::transcript::Transcript;
 
 /// The records of all projects, as tests share them.
 fn all_runs(project: &Project) -> PathBuf {
@@ -94,6 +95,42 @@ fn why_tells_what_has_changed_since_the_result_was_kept() {
     assert!(said.contains(&format!("\n  {changed}\n")), "{said}");
     let said = why(&project, &["b"]);
     assert!(said.contains("\n  parent `a` was made anew\n"), "{said}");
+}
+
+#[test]
+fn plans_and_their_reasons_read_well() {
+    let mut timed = step("old", "true");
+    timed["cache"] = json!({"policy": "ttl", "duration_seconds": 1});
+    let steps = |cmd: &str| {
+        json!([
+            cached(step("deps", cmd)),
+            cached(child("lint", "deps", "true")),
+            child("test", "lint", "true"),
+            timed,
+            {"type": "wait"},
+            step("never", "true"),
+        ])
+    };
+    let mut said = Transcript::default();
+    let project = Project::with_steps(&steps("echo one")).alone();
+    said.run("no build is on record", &project, &["why", "deps"]).expect_code(2);
+    said.run("nothing was built yet", &project, &["plan"]).expect_code(0);
+    project.run(&["build", "-j1"]).expect_code(0);
+    // So long that the result of `old` is too old.
+    std::thread::sleep(Duration::from_millis(1100));
+    said.run("all is built", &project, &["plan"]).expect_code(0);
+    said.run("a step that ran", &project, &["why", "deps"]).expect_code(0);
+    said.run("a step that keeps nothing", &project, &["why", "test"]).expect_code(0);
+    project.run(&["build", "-j1"]).expect_code(0);
+    said.run("a step that was taken from the cache", &project, &["why", "lint"]).expect_code(0);
+    write_steps(&project, &steps("echo two; false"));
+    std::thread::sleep(Duration::from_millis(1100));
+    said.run("a command was edited", &project, &["plan"]).expect_code(0);
+    project.run(&["build", "-j1"]).expect_code(1);
+    said.run("a step that failed", &project, &["why", "deps"]).expect_code(0);
+    said.run("a step that its turn did not come to", &project, &["why", "never"]).expect_code(0);
+    said.run("a step that there is not", &project, &["why", "nevver"]).expect_code(2);
+    said.expect("plan-and-why");
 }
 
 #[test]

@@ -182,7 +182,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    for _ in 0..1000 {
+                    for _ in 0..50 {
                         let run = RunDirectory::create(layers, Uuid::new_v4(), Path::new("x")).unwrap();
                         fs::write(run.path().join("file"), "").unwrap();
                         run.remove().unwrap();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::lab::{BUSYBOX, Engine, in_image, root};
 use crate::caching::hits::calls_of_runners;
+use super::lab::{BUSYBOX, Engine, chain, in_image, root};
 use crate::caching::{Built, forever, on_change};
 use crate::support::{Project, child, logs};
 
@@ -208,11 +209,7 @@ fn another_image_under_the_same_name_makes_a_miss() {
 #[test]
 fn what_is_gone_from_the_engine_is_made_anew() {
     let Some(engine) = Engine::get() else { return };
-    let project = engine.project(&json!([
-        forever(root("root", "echo x > x")),
-        forever(child("child", "root", "cat x; echo y > y")),
-        child("look", "child", "cat x y"),
-    ]));
+    let project = engine.project(&chain());
     Built::of(&project, &[]).expect("", "child look root");
     for tag in kept(&project) {
         engine.docker(&["rmi", "-f", &tag]);

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use super::{docker, outside, project, steps, words};
 use crate::docker::lab::Engine;
+use crate::support::installed;
 
 /// What the names of functions on an engine begin with.
 const DOCKER: &str = "hm_docker_";
@@ -65,9 +66,12 @@ pub(super) struct Bench {
     pub(super) handles: Mutex<Handles>,
 }
 
-/// Whether there is on this machine what the function of this name is for.
+/// True if there is on this machine what the function of this name is for. What there is not is said.
 pub(super) fn is_possible(name: &str) -> bool {
-    !name.starts_with(DOCKER) || Engine::get().is_some()
+    match name {
+        "hm_docker_pull" => Engine::get().is_some() && installed(&["docker-registry"]),
+        _ => !name.starts_with(DOCKER) || Engine::get().is_some(),
+    }
 }
 
 /// The case of the function of this name.

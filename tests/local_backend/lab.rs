@@ -13,6 +13,7 @@ use hm_workspace::Workspace;
 
 use crate::support::skipped;
 use hm_plugin_protocol::{SnapshotRef, StdStream};
+pub(super) use hm_test_lab::processes_with as processes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -83,7 +84,7 @@ impl Lab {
     }
 }
 
-pub(super) async fn open(config: SandboxConfig, workspace: Arc<Workspace>) -> Option<SandboxRun> {
+pub(crate) async fn open(config: SandboxConfig, workspace: Arc<Workspace>) -> Option<SandboxRun> {
     match SandboxRun::open(config, workspace).await {
         Ok(backend) => Some(backend),
         Err(SandboxError::Setup(reason)) => {
@@ -131,19 +132,6 @@ pub(super) async fn step(
     let outcome = run(backend, &id, script).await;
     assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
     (backend.commit(&id, None).await.unwrap(), outcome.text())
-}
-
-/// Processes whose command line contains the marker.
-pub(super) fn processes(marker: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(marker) && entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
-            found.push(line);
-        }
-    }
-    found
 }
 
 /// An argument for `sleep` that no other process has.

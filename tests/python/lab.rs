@@ -6,27 +6,31 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use hm_host::backend::local::{LocalConfig, Mode};
 use hm_host::pipeline::{Source, read};
 use hm_host::render::{Interpreter, Rendered, render as render_scripts};
 use hm_step_sandbox::{Mode, SandboxConfig, SandboxError, SandboxRun};
 use hm_workspace::Workspace;
 use uuid::Uuid;
 
-use crate::support::{Project, skipped};
+use crate::local_backend::lab::open;
+use crate::support::{Project, installed, or_skipped};
 
 /// The versions that are tested.
 pub(super) const OLD: &str = "0.0.1";
 pub(super) const NEW: &str = "0.0.9";
 
-/// Where a version of harmont is installed, with what it needs; nothing, with a word, if it is not.
-pub(super) fn packages(version: &str) -> Option<PathBuf> {
+/// Where a version of harmont is installed, with what it needs; nothing, with a word, if it is not or there is no Python.
+pub(crate) fn packages(version: &str) -> Option<PathBuf> {
+    if !installed(&["python3"]) {
+        return None;
+    }
     let folder =
         std::env::var_os("HM_TEST_HARMONT").map(|f| PathBuf::from(f).join(format!("harmont=={version}")));
     let found = folder.filter(|f| f.join("harmont").is_dir());
-    if found.is_none() {
-        skipped(&format!("HM_TEST_HARMONT has no harmont {version} (cargo xtask test installs it with pip)"));
-    }
-    found
+    or_skipped(found.ok_or_else(|| {
+        format!("HM_TEST_HARMONT has no harmont {version} (cargo xtask test installs it with pip)")
+    }))
 }
 
 /// The Python on `PATH`: its program, without shims before it, and its version as in names of directories.
@@ -51,6 +55,9 @@ fn asked(python: &str) -> (PathBuf, String) {
 
 /// Makes a virtual environment, with that version of harmont; answers with its interpreter.
 pub(super) fn environment(at: &Path, version: Option<&str>) -> Option<PathBuf> {
+    if !installed(&["python3"]) {
+        return None;
+    }
     environment_of(&python().0, at, version)
 }
 
@@ -88,14 +95,7 @@ pub(super) async fn render(project: &Project, mode: Mode) -> Option<Rendered> {
         network: true,
         mode,
     };
-    let backend = match SandboxRun::open(config, workspace).await {
-        Ok(backend) => backend,
-        Err(SandboxError::Setup(reason)) => {
-            skipped(&format!("no sandbox on this machine: {reason}"));
-            return None;
-        }
-        Err(error) => panic!("{error:?}"),
-    };
+    let backend = open(config, workspace).await?;
     let found = read(&Source::Project(project.path()), std::io::empty()).expect("readable");
     let home = project.home();
     let python = Interpreter::find(&env, Some(&home), &home, &project.path()).expect("an interpreter");

@@ -290,10 +290,10 @@ mod tests {
         );
         let expected = [".gitignore", ".hmignore", "sub", "sub/.hmignore", "sub/public.key"];
         assert_eq!(listing(scratch.path()), expected);
-        if !git(scratch.path(), &["init", "--quiet"]) {
-            println!("SKIPPED: no git");
+        if !hm_test_lab::installed(&["git"]) {
             return;
         }
+        assert!(git(scratch.path(), &["init", "--quiet"]));
         assert!(git(scratch.path(), &["add", "--force", "."]));
         let with_tracked = [".gitignore", ".hmignore", "a.log", "sub", "sub/.hmignore", "sub/public.key"];
         assert_eq!(listing(scratch.path()), with_tracked);
@@ -310,10 +310,10 @@ mod tests {
             ("sub/out/d", ""),
         ];
         fill(scratch.path(), &files);
-        if !git(scratch.path(), &["init", "--quiet"]) {
-            println!("SKIPPED: no git");
+        if !hm_test_lab::installed(&["git"]) {
             return;
         }
+        assert!(git(scratch.path(), &["init", "--quiet"]));
         assert!(git(scratch.path(), &["add", "--force", "a.log", "sub/out/c"]));
         let without_git = |project: &Path| -> Vec<String> {
             listing(project).into_iter().filter(|path| !path.starts_with(".git/") && path != ".git").collect()

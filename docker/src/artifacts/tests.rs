@@ -2,23 +2,22 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, WaitContainerOptions};
 
-use super::super::lab;
+use crate::lab;
 use super::super::transport::{Connector, Transport};
 use super::*;
-
-const IMAGE: &str = "lab:1";
 
 /// A container in which this was done.
 async fn container(docker: &Docker, name: &str, script: &str) {
     let body = ContainerCreateBody {
-        image: Some(IMAGE.to_owned()),
+        image: Some(lab::IMAGE.to_owned()),
         cmd: Some(["sh", "-euc", script].map(ToOwned::to_owned).into()),
         host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
         ..ContainerCreateBody::default()
@@ -46,9 +45,8 @@ fn keys(collected: &Collected) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_patterns_name_comes_out_and_no_more() {
-    let Some(engine) = lab::Engine::start() else { return };
-    let docker = engine.client().await;
-    lab::image(&docker, IMAGE).await;
+    let Some(engine) = lab::engine() else { return };
+    let docker = lab::client(engine).await;
     let long = "l".repeat(200);
     let script = format!(
         r#"mkdir -p /secret /w/dist/sub /w/a/b /w/{long}/{long} /w/odd /w/empty "/w/[x"; cd /w
@@ -127,23 +125,78 @@ async fn what_patterns_name_comes_out_and_no_more() {
     assert!(collect(&docker, "/w", &["../x"], out).await.unwrap_err().to_string().contains("artifacts"));
 }
 
+/// An engine that serves one connection after the other: it gets the first line of a request, and where the answer goes. Once it
+/// breaks off, it is gone.
+fn engine(serve: impl Fn(&str, &mut TcpStream) -> ControlFlow<()> + Send + 'static) -> Docker {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut request = [0; 4096];
+            let length = connection.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            if serve(request.lines().next().unwrap_or_default(), &mut connection).is_break() {
+                break;
+            }
+        }
+    });
+    let connector = Connector::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
+    Transport::new(connector).client(bollard::ClientVersion { major_version: 1, minor_version: 41 }).unwrap()
+}
+
+/// Sends the beginning of an answer that is so long.
+fn send(connection: &mut TcpStream, length: usize, beginning: &[u8]) {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    // Who has had enough does not read all of it.
+    let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(beginning));
+}
+
+/// Answers with these bytes, as an engine would with a tar; asked about a container, it says nothing of it.
+fn pretender(answer: Vec<u8>) -> Docker {
+    engine(move |asked, connection| {
+        let answer = if asked.contains("/json") { b"{}" } else { answer.as_slice() };
+        send(connection, answer.len(), answer);
+        ControlFlow::Continue(())
+    })
+}
+
 #[tokio::test]
-async fn there_is_an_end_to_it() {
-    let Some(engine) = lab::Engine::start_with(&["--shutdown-timeout=1".to_owned()]) else { return };
-    let docker = engine.client().await;
-    lab::image(&docker, IMAGE).await;
-    let script = "mkdir -p /w/many /w/large; cd /w/many; seq 10001 | xargs touch
-        truncate -s 5G /w/large/file; truncate -s 3G /w/three";
-    container(&docker, "step", script).await;
+async fn more_files_or_bytes_than_a_step_may_produce_are_an_error() {
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path();
-    for (pattern, expected) in [("many", "more than 10000 files match"), ("large", "more than")] {
-        let error = collect(&docker, "/w", &["three/x", pattern], out).await.unwrap_err();
+    let mut directory = Vec::new();
+    entry(&mut directory, EntryType::Directory, b"d/", b"", 0, b"");
+    let (mut many, mut large) = (directory.clone(), directory);
+    for number in 0..=MAX_FILES {
+        entry(&mut many, EntryType::Regular, format!("d/{number}").as_bytes(), b"", 0, b"");
+    }
+    entry(&mut large, EntryType::Regular, b"d/file", b"", 5 << 30, b"");
+    for (tar, expected) in [(many, "more than 10000 files match"), (large, "more than")] {
+        let error = collect(&pretender(tar), "/w", &["d"], out).await.unwrap_err();
         let DockerError::Artifacts(error) = error else { panic!("{error}") };
         assert!(error.to_string().contains(expected), "{error}");
         assert!(fs::read_dir(out.join("step")).unwrap().next().is_none(), "half of it is of no use");
     }
-    // Somebody who does not wait any more.
+}
+
+/// The beginning of a file of 3 GiB, which takes its time.
+fn beginning() -> Vec<u8> {
+    let mut tar = Vec::new();
+    entry(&mut tar, EntryType::Regular, b"three", b"", 3 << 30, &[0; 1 << 20]);
+    tar
+}
+
+#[tokio::test]
+async fn who_waits_no_more_has_nothing_collected() {
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path();
+    let docker = engine(|_, connection| {
+        send(connection, 4 << 30, &beginning());
+        // Until nobody reads any more.
+        let _ = connection.read(&mut [0]);
+        ControlFlow::Continue(())
+    });
     let waiting =
         tokio::time::timeout(Duration::from_millis(300), collect(&docker, "/w", &["three"], out)).await;
     assert!(waiting.is_err(), "that was quick");
@@ -152,46 +205,31 @@ async fn there_is_an_end_to_it() {
         assert!(Instant::now() < end, "it goes on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // And an engine that dies.
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_is_named() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("step");
+    let (die, dead) = std::sync::mpsc::channel::<()>();
+    let docker = engine(move |_, connection| {
+        send(connection, 4 << 30, &beginning());
+        let _ = dead.recv();
+        ControlFlow::Break(())
+    });
     let patterns = ["three".to_owned()];
-    let path = out.join("step");
     let collecting = super::collect(&docker, "the lab", "step", "/w", &patterns, &path);
     let dying = async {
-        while fs::read_dir(&path).unwrap().next().is_none() {
+        while fs::read_dir(&path).ok().is_none_or(|mut entries| entries.next().is_none()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::task::spawn_blocking(move || drop(engine)).await.unwrap();
+        drop(die);
     };
     let (collected, ()) = tokio::join!(collecting, dying);
     let error = collected.unwrap_err();
     assert!(matches!(error, DockerError::Lost { .. }), "{error:?}");
     assert_eq!(error.to_string(), "the Docker Engine at the lab is gone: cannot hand out files of `step`");
     assert!(fs::read_dir(&path).unwrap().next().is_none());
-}
-
-/// Answers with these bytes, as an engine would with a tar; asked about a container, it says nothing of it.
-fn pretender(answer: Vec<u8>) -> Docker {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            let mut connection = connection.unwrap();
-            let mut request = [0; 4096];
-            let length = connection.read(&mut request).unwrap();
-            let asked = String::from_utf8_lossy(&request[..length]).into_owned();
-            let answer = if asked.lines().next().is_some_and(|line| line.contains("/json")) {
-                b"{}"
-            } else {
-                answer.as_slice()
-            };
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-            // Who has had enough does not read all of it.
-            let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(answer));
-        }
-    });
-    let connector = Connector::Tcp { host: address.ip().to_string(), port: address.port(), tls: None };
-    Transport::new(connector).client(bollard::ClientVersion { major_version: 1, minor_version: 41 }).unwrap()
 }
 
 fn entry(tar: &mut Vec<u8>, kind: EntryType, name: &[u8], link: &[u8], size: u64, content: &[u8]) {

@@ -173,7 +173,7 @@ fn updated(workspace: &Tree, now: &Tree, difference: &Difference) -> Tree {
 fn what_is_not_covered_comes_out_the_same_in_either_order() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let (mut free, mut covered, mut wrong_if_not_seen) = (0, 0, 0);
-    for case in 0..20_000 {
+    for case in 0..5_000 {
         let mut before = Tree::new();
         for _ in 0..2 + dice.roll(6) {
             dice.change(&mut before);
@@ -202,8 +202,8 @@ fn what_is_not_covered_comes_out_the_same_in_either_order() {
             *(if is_covered { &mut covered } else { &mut free }) += 1;
         }
     }
-    assert!(wrong_if_not_seen > 1000, "{wrong_if_not_seen}: nothing is shown by this");
-    assert!(free > 4000 && covered > 1000, "{free} free, {covered} covered");
+    assert!(wrong_if_not_seen > 250, "{wrong_if_not_seen}: nothing is shown by this");
+    assert!(free > 1000 && covered > 250, "{free} free, {covered} covered");
 }
 
 fn changes(told: &[(&str, ChangeType)]) -> Changes {
@@ -346,9 +346,8 @@ async fn an_engine_tells_what_was_changed() {
 
     use super::super::{artifacts, lab, tar};
 
-    let Some(engine) = lab::Engine::start() else { return };
-    let docker = engine.client().await;
-    lab::image(&docker, "lab:1").await;
+    let Some(engine) = lab::engine() else { return };
+    let docker = lab::client(engine).await;
     let tree = tempfile::tempdir().unwrap();
     for directory in ["src", "touched", "mode", "gone", "to-file", "to-link", "again", "emptied"] {
         std::fs::create_dir(tree.path().join(directory)).unwrap();
@@ -368,7 +367,7 @@ async fn an_engine_tells_what_was_changed() {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         docker.create_container(Some(options), body).await.unwrap();
     };
-    create("ground", "lab:1", "").await;
+    create("ground", lab::IMAGE, "").await;
     let upload = UploadToContainerOptionsBuilder::default().path("/srv/w").build();
     let stream = bollard::body_try_stream(tar::stream(
         tree.path().to_owned(),
@@ -383,17 +382,17 @@ async fn an_engine_tells_what_was_changed() {
         printf 1 > same; rm -r to-file; echo > to-file; rm -r to-link; ln -s src to-link; rm -r again; mkdir again
         printf 1 > again/file; rm emptied/file; rm to-directory; mkdir to-directory; echo > to-directory/x
         mkdir -p target/debug; echo > target/debug/hm; echo > "$(printf '\377\376')"; echo > /etc/x"#;
-    create("step", "ground:1", script).await;
-    docker.start_container("step", None).await.unwrap();
-    let ended = docker.wait_container("step", None::<WaitContainerOptions>).next().await.unwrap();
+    create("changed", "ground:1", script).await;
+    docker.start_container("changed", None).await.unwrap();
+    let ended = docker.wait_container("changed", None::<WaitContainerOptions>).next().await.unwrap();
     assert_eq!(ended.unwrap().status_code, 0);
-    let told = docker.container_changes("step").await.unwrap().unwrap();
+    let told = docker.container_changes("changed").await.unwrap().unwrap();
     let mut changes = Changes::of(&told, "/srv/w");
     let then = Manifest::of(tree.path()).unwrap();
     let unclear = changes.unclear(&told, "/srv/w", &then);
     assert_eq!(unclear, ["mode", "to-file", "to-link"]);
     for path in &unclear {
-        if artifacts::is_directory(&docker, "step", &format!("/srv/w/{path}")).await.unwrap() {
+        if artifacts::is_directory(&docker, "changed", &format!("/srv/w/{path}")).await.unwrap() {
             changes.forget(path);
         }
     }

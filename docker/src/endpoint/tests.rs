@@ -9,6 +9,7 @@ use bollard::exec::StartExecResults;
 use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use futures_util::StreamExt;
+use hm_test_lab::{Running, Service, free_port, installed, or_skipped, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -125,7 +126,7 @@ async fn what_stands_in_the_way_is_said_in_words() {
         assert!(error.starts_with(&format!("no engine answers at {url} (DOCKER_HOST): ")), "{error}");
         assert!(error.contains(reason), "{name}: {error}");
     }
-    let port = lab::free_port();
+    let port = free_port();
     let error = refused(&[("DOCKER_HOST", &format!("tcp://127.0.0.1:{port}"))], home.path()).await;
     assert!(error.contains("connection refused; nothing listens there"), "{error}");
 }
@@ -210,8 +211,8 @@ async fn of_the_usual_places_the_first_that_answers_is_taken() {
 
 /// Docker's own client writes a context.
 fn docker(home: &Path, arguments: &[&str]) -> bool {
-    if !lab::on_path("docker") {
-        return lab::skip::<()>("there is no `docker`").is_some();
+    if !installed(&["docker"]) {
+        return false;
     }
     let done = Command::new("docker").args(arguments).env("DOCKER_CONFIG", home.join(".docker")).output();
     let done = done.expect("docker");
@@ -298,17 +299,17 @@ async fn an_engine_answers_in_the_clear_and_with_tls_only_to_whom_it_knows() {
     let home = home();
     let certs = home.path().join("certs");
     certificates(&certs);
-    let port = lab::free_port();
+    let port = free_port();
     let mut more = vec!["-H".into(), format!("tcp://127.0.0.1:{port}"), "--tlsverify".into()];
     for (option, name) in [("tlscacert", "ca"), ("tlscert", "cert"), ("tlskey", "key")] {
         more.push(format!("--{option}={}", certs.join(format!("engine/{name}.pem")).display()));
     }
-    let Some(engine) = Engine::start_with(&more) else { return };
-    lab::image(&engine.client().await, "bb:1").await;
+    let service = more.into_iter().fold(Service::docker().on_our_network(), Service::option);
+    let Some(engine) = or_skipped(lab::start(&service)) else { return };
 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let plain = format!("tcp://{}", listener.local_addr().expect("its address"));
-    tokio::spawn(forward(listener, engine.socket()));
+    tokio::spawn(forward(listener, engine.socket().to_owned()));
     let (_, docker) =
         connect(&lab::engine_env(&[("DOCKER_HOST", &plain)], home.path())).await.expect("in the clear");
     echoes(&docker).await;
@@ -358,7 +359,7 @@ fn docker_context(home: &Path, about: &str) -> bool {
 /// A container gets what is sent to it and its end, and what it says comes back: a request that becomes a connection.
 async fn echoes(docker: &Docker) {
     let body = ContainerCreateBody {
-        image: Some("bb:1".into()),
+        image: Some(lab::IMAGE.into()),
         cmd: Some(vec!["sleep".into(), "600".into()]),
         host_config: Some(HostConfig { network_mode: Some("none".into()), ..HostConfig::default() }),
         ..ContainerCreateBody::default()
@@ -399,15 +400,11 @@ async fn echoes(docker: &Docker) {
 async fn an_engine_answers_over_ssh_as_the_users_own_settings_say() {
     let home = home();
     let at = |name: &str| home.path().join(name).display().to_string();
-    for program in ["sshd", "ssh", "ssh-keygen", "docker"] {
-        if !lab::on_path(program) && !Path::new("/usr/sbin").join(program).is_file() {
-            lab::skip::<()>(&format!("there is no `{program}`"));
-            return;
-        }
+    if !installed(&["sshd", "ssh", "ssh-keygen", "docker"]) {
+        return;
     }
-    let Some(engine) = Engine::start() else { return };
-    lab::image(&engine.client().await, "bb:1").await;
-    let port = lab::free_port();
+    let Some(engine) = lab::engine() else { return };
+    let port = free_port();
     for key in ["host_key", "user_key"] {
         let made =
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(key)]).status();
@@ -424,11 +421,8 @@ async fn an_engine_answers_over_ssh_as_the_users_own_settings_say() {
         engine.socket().display()
     );
     std::fs::write(at("sshd_config"), settings).expect("written");
-    let Some(_server) = lab::run(Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f", &at("sshd_config")]))
-    else {
-        return;
-    };
-    lab::wait_until("sshd", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let _server = Running::start(Command::new("sshd").args(["-D", "-e", "-f", &at("sshd_config")]));
+    wait_until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     // `ssh` finds its settings by the user's entry, and not by HOME.
     let host_key = std::fs::read_to_string(at("host_key.pub")).expect("a key");
     std::fs::write(at("known"), format!("box {host_key}[127.0.0.1]:{port} {host_key}")).expect("written");
@@ -480,8 +474,8 @@ async fn an_engine_answers_over_ssh_as_the_users_own_settings_say() {
 #[tokio::test]
 async fn podman_answers_as_an_engine() {
     let home = home();
-    let Some(podman) = Podman::start(home.path(), &[]) else { return };
-    let url = podman.url();
+    let Some(podman) = or_skipped(Service::podman().start()) else { return };
+    let url = podman.host.clone();
     let (found, docker) =
         connect(&lab::engine_env(&[("DOCKER_HOST", &url)], home.path())).await.expect("an engine");
     assert_eq!(found.url, url);

@@ -1,17 +1,17 @@
 //! Pulls from a registry of the test's own, by Docker's engine and by Podman's.
 
 use std::path::Path;
-use std::process::Command;
 
 use base64::Engine as _;
 use bollard::auth::DockerCredentials;
 use bollard::models::ProgressDetail;
 use bollard::query_parameters::{PushImageOptionsBuilder, RemoveImageOptions};
 use futures_util::TryStreamExt;
+use hm_test_lab::{Engine, Registry, Service, import_busybox, or_skipped};
 
 use super::*;
 use crate::endpoint::connect;
-use crate::lab::{self, Engine, Podman, Running};
+use crate::lab;
 
 /// In base64 it has what the usual alphabet and the one for URLs write differently.
 const PASSWORD: &str = "p~?>~?>~?>";
@@ -19,27 +19,10 @@ const PASSWORD: &str = "p~?>~?>~?>";
 /// The same, as the registry keeps it.
 const ENTRY: &str = "robot:$2y$05$GOEp9aUSl6oVGqfrbu3GSu7Roejr4VI7zQVvCPICmkkS1E3AvcyAK\n";
 
-/// A registry for those who know the password, and where it is.
-fn registry(folder: &Path) -> Option<(Running, String)> {
-    let host = format!("127.0.0.1:{}", lab::free_port());
-    let (users, settings) = (folder.join("users"), folder.join("registry.yml"));
-    std::fs::write(&users, ENTRY).expect("written");
-    let text = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{host}\"}}\n\
-         auth: {{htpasswd: {{realm: lab, path: {}}}}}\n",
-        folder.join("blobs").display(),
-        users.display()
-    );
-    std::fs::write(&settings, text).expect("written");
-    let running = lab::run(Command::new("docker-registry").arg("serve").arg(settings))?;
-    lab::wait_until("docker-registry", || std::net::TcpStream::connect(&host).is_ok());
-    Some((running, host))
-}
-
 /// Puts an image there.
-async fn fill(docker: &Docker, host: &str) {
+async fn fill(engine: &Engine, docker: &Docker, host: &str) {
     let name = format!("{host}/lab/bb");
-    lab::image(docker, &format!("{name}:1")).await;
+    import_busybox(&engine.host, &format!("{name}:1")).expect("an image");
     let credentials = DockerCredentials {
         username: Some("robot".into()),
         password: Some(PASSWORD.into()),
@@ -117,10 +100,11 @@ async fn check(docker: &Docker, env: &EngineEnv, home: &Path, host: &str) {
 #[tokio::test]
 async fn images_are_pulled_by_those_who_know_the_password() {
     let home = tempfile::tempdir().expect("a folder");
-    let Some((_registry, host)) = registry(home.path()) else { return };
-    let Some(engine) = Engine::start() else { return };
-    let docker = engine.client().await;
-    fill(&docker, &host).await;
+    let Some(engine) = lab::engine() else { return };
+    let Some(registry) = or_skipped(Registry::start(engine, Some(ENTRY))) else { return };
+    let host = registry.host.clone();
+    let docker = lab::client(engine).await;
+    fill(engine, &docker, &host).await;
     let env = lab::engine_env(&[], home.path());
     check(&docker, &env, home.path(), &host).await;
 
@@ -145,10 +129,9 @@ async fn images_are_pulled_by_those_who_know_the_password() {
     let trust = home.path().join("registries.conf");
     std::fs::write(&trust, format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"))
         .expect("written");
-    let Some(service) = Podman::start(home.path(), &[("CONTAINERS_REGISTRIES_CONF", &trust)]) else { return };
-    let (_, podman) =
-        connect(&lab::engine_env(&[("DOCKER_HOST", &service.url())], home.path())).await.expect("an engine");
-    check(&podman, &env, home.path(), &host).await;
+    let podman = Service::podman().on_our_network().variable("CONTAINERS_REGISTRIES_CONF", &trust).start();
+    let Some(podman) = or_skipped(podman) else { return };
+    check(&lab::client(&podman).await, &env, home.path(), &host).await;
 }
 
 #[test]

@@ -28,9 +28,16 @@ const LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Connections that are served at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Time in which a connection has to bring its request, and time that it has in all.
-const REQUEST: Duration = Duration::from_secs(5);
-const CONNECTION: Duration = Duration::from_secs(10);
+/// Time that a connection gets.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// To bring the head of its request.
+    request: Duration,
+    /// In all.
+    connection: Duration,
+}
+
+const PATIENCE: Patience = Patience { request: Duration::from_secs(5), connection: Duration::from_secs(10) };
 
 /// Most bytes of a request's head, and most headers in it.
 const MAX_HEAD: usize = 16 * 1024;
@@ -57,6 +64,10 @@ impl CallbackServer {
     /// # Errors
     /// What the system says, for instance that the port is taken.
     pub async fn start(port: Option<u16>) -> io::Result<Self> {
+        Self::with_patience(port, PATIENCE).await
+    }
+
+    async fn with_patience(port: Option<u16>, patience: Patience) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await?;
         let port = listener.local_addr()?.port();
         let (sender, receiver) = oneshot::channel();
@@ -64,7 +75,7 @@ impl CallbackServer {
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             // When the time is over, what waits for the callback sees that the sender is gone.
-            let _ = timeout(LIFETIME, serve(listener, port, first)).await;
+            let _ = timeout(LIFETIME, serve(listener, port, first, patience)).await;
         });
         Ok(Self { port, callback: Some(receiver), _serving: serving })
     }
@@ -83,7 +94,7 @@ impl CallbackServer {
     }
 }
 
-async fn serve(listener: TcpListener, port: u16, first: First) {
+async fn serve(listener: TcpListener, port: u16, first: First, patience: Patience) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -93,21 +104,22 @@ async fn serve(listener: TcpListener, port: u16, first: First) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let first = first.clone();
-                connections.spawn(timeout(CONNECTION, connection(stream, port, first)));
+                connections
+                    .spawn(timeout(patience.connection, connection(stream, port, first, patience.request)));
             }
             Err(_) => sleep(RETRY).await,
         }
     }
 }
 
-async fn connection(stream: TcpStream, port: u16, first: First) {
+async fn connection(stream: TcpStream, port: u16, first: First, request: Duration) {
     let service = service_fn(move |request: Request<Incoming>| {
         let status = status(&request, port, &first);
         async move { Ok::<_, Infallible>(response(status)) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(REQUEST)
+        .header_read_timeout(request)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .keep_alive(false);
@@ -255,7 +267,9 @@ mod tests {
 
     #[tokio::test]
     async fn slow_clients_keep_nobody_else_waiting_for_long() {
-        let mut server = CallbackServer::start(None).await.expect("a server");
+        let patience =
+            Patience { request: Duration::from_millis(200), connection: Duration::from_millis(400) };
+        let mut server = CallbackServer::with_patience(None, patience).await.expect("a server");
         let port = server.port();
         let mut slow = Vec::new();
         for _ in 0..2 * MAX_CONNECTIONS {

@@ -408,9 +408,7 @@ fn a_full_disk_and_a_disk_that_cannot_be_written_to_lose_nothing() {
     let disk = scratch.path("disk");
     fs::create_dir(&disk).unwrap();
     if mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=256k")).is_err() {
-        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped here");
-        println!("SKIPPED: mounting a file system needs root");
-        return;
+        return hm_test_lab::skipped("mounting a file system needs root");
     }
     let disk = Disk(disk);
     let store = Store::open(&disk.0.join("results")).unwrap();
