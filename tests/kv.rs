@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use hm_disk::PathError;
 use hm_host::backend::kv::{KeptValues, KvError};
 
 use crate::support::skipped;
@@ -64,7 +65,7 @@ fn worker() {
 async fn full(kept: &KeptValues) {
     kept.set("p", "small", vec![1; 1000]).await.expect("room for it");
     let error = kept.set("p", "large", vec![1; 1_000_000]).await.expect_err("no room for it");
-    let KvError::Io { what: "write", path, source } = &error else { panic!("{error}") };
+    let KvError::Io(PathError { what: "write", path, source }) = &error else { panic!("{error}") };
     assert!(path.ends_with("p.kv") && source.kind() == std::io::ErrorKind::StorageFull, "{error}: {source}");
     let directory = path.parent().expect("a directory");
     assert_eq!(std::fs::read_dir(directory).expect("a directory").count(), 2, "the file and its lock");

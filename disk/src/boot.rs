@@ -20,6 +20,12 @@ impl Boot {
         Self(fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned())
     }
 
+    /// One that was noted down; an empty text is an unknown boot.
+    #[must_use]
+    pub fn noted(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// The text to note down; empty if the boot is unknown.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -49,7 +55,7 @@ mod tests {
         assert!(boot.is_known() && !boot.as_str().contains(char::is_whitespace));
         assert!(boot.is(Boot::current().as_str()));
         assert!(!boot.is("") && !boot.is("another"));
-        let unknown = Boot(String::new());
+        let unknown = Boot::noted("");
         assert!(!unknown.is_known() && !unknown.is("") && !unknown.is(boot.as_str()));
     }
 }

@@ -36,10 +36,7 @@ pub fn make_directory_synced(path: &Path) -> Result<(), PathError> {
 pub fn list(directory: &Path) -> Result<Vec<DirEntry>, PathError> {
     let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     match entries {
-        // A part of the path that is a file holds no directory either.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(Vec::new())
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         entries => entries.map_err(cannot("list", directory)),
     }
 }
@@ -85,6 +82,7 @@ mod tests {
         assert_eq!(list(scratch.path()).unwrap().len(), 2);
         assert_eq!(list_names(scratch.path()).unwrap(), ["file"]);
         assert!(list(&scratch.path().join("none")).unwrap().is_empty());
-        assert!(list(&scratch.path().join("file/none")).unwrap().is_empty());
+        let error = list(&scratch.path().join("file")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 }

@@ -6,7 +6,7 @@
 //!   state or the new one, and never a part of either.
 //! - *Locks* ([`LockFile`]): files that processes lock, alone or together. The kernel gives a lock back when its
 //!   holder dies.
-//! - *Trash* ([`discard`], [`remove_later`], [`empty_trash`]): a rename hides something at once, and deleting it may
+//! - *Trash* ([`discard`], [`remove_whole`], [`remove_later`], [`empty_trash`]): a rename hides something at once, and deleting it may
 //!   take its time.
 //! - *Trees* ([`remove_tree`], [`disk_usage`], [`apparent_size`], [`age`]) and *directories* ([`make_directory`],
 //!   [`list`]).
@@ -51,7 +51,7 @@ pub use regular::{
     open_below, open_regular, read_bounded, read_if_regular, read_regular, read_regular_below,
 };
 pub use task::{TaskError, blocking};
-pub use trash::{TRASH_PREFIX, discard, empty_trash, remove_later, trash_in};
+pub use trash::{TRASH_PREFIX, discard, empty_trash, remove_later, remove_whole, trash_in};
 pub use tree::{ModeGuard, age, apparent_size, disk_usage, remove_tree};
 
 /// The example of the README, which has to compile.

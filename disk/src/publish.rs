@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
-use crate::{PathError, cannot, discard, remove_later};
+use crate::{PathError, cannot, discard, remove_tree};
 
 /// Makes a file of these bytes, or replaces it, with mode 0600: a reader sees the old file or the new one, also after
 /// a crash. It is on the disk when this returns.
@@ -85,10 +85,11 @@ pub fn create_once(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
 pub fn replace_directory(new: &Path, place: &Path) -> Result<(), PathError> {
     // A rename replaces empty directories only.
     let old = discard(place)?;
-    let published = fs::rename(new, place).map_err(cannot("create", place));
-    // Deleting what was there may take long, and nobody waits for it.
-    remove_later(old.into_iter().collect());
-    published
+    fs::rename(new, place).map_err(cannot("create", place))?;
+    // After the rename: deleting may take long, and until then nothing is there. What of it cannot be deleted stays
+    // trash, and the new directory is in place all the same.
+    old.iter().for_each(|trash| drop(remove_tree(trash)));
+    Ok(())
 }
 
 /// Renames something to where nothing is. The ordinary call would replace a file or an empty directory.

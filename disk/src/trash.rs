@@ -27,6 +27,16 @@ pub fn discard(path: &Path) -> Result<Option<PathBuf>, PathError> {
     }
 }
 
+/// Removes something whole: at once for all others, by [`discard`], and then piece by piece. False if nothing was there.
+///
+/// # Errors
+/// The system says no. What could not be deleted is trash then.
+pub fn remove_whole(path: &Path) -> Result<bool, PathError> {
+    let Some(trash) = discard(path)? else { return Ok(false) };
+    remove_tree(&trash)?;
+    Ok(true)
+}
+
 /// Trash in a directory, as far as it can be read.
 #[must_use]
 pub fn trash_in(directory: &Path) -> Vec<PathBuf> {
@@ -70,6 +80,9 @@ mod tests {
             assert!(!path.exists());
         }
         assert_eq!(discard(&path).unwrap(), None);
+        assert!(!remove_whole(&path).unwrap());
+        fs::create_dir_all(path.join("below")).unwrap();
+        assert!(remove_whole(&path).unwrap() && !path.exists());
         let mut trash = trash_in(scratch.path());
         assert_eq!(trash.len(), 2);
         remove_later(trash.split_off(1));

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hm_abi::{
@@ -13,10 +13,12 @@ use hm_abi::{
     HostFunctions, Instance, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
     TlsError, TlsRoots,
 };
+use hm_disk::one_line;
+use parking_lot::Mutex;
 
 use super::guests::{Guest, file};
 use super::{Attack, End, Seen};
-use crate::plugin::{CompileError, Compiler, one_line};
+use crate::plugin::{CompileError, Compiler};
 
 /// In inputs, the port of the listener that nobody may reach.
 const PORT: &[u8] = b"{port}";
@@ -74,7 +76,7 @@ pub async fn act(attack: &Attack, program: PathBuf) -> Result<Seen, Failure> {
     };
     let (ends, neighbour) = tokio::join!(attacker, live(&neighbour, &over));
     let connections = std::iter::from_fn(|| canary.accept().ok()).count();
-    let log = log.lock().unwrap_or_else(PoisonError::into_inner).trouble.take();
+    let log = log.lock().trouble.take();
     Ok(Seen { ends, neighbour: neighbour.err(), log, connections, memory: peak()? })
 }
 
@@ -177,7 +179,7 @@ fn watching(log: &Arc<Mutex<Watched>>) -> LogSink {
     let log = Arc::clone(log);
     let limits = InstanceLimits::standard();
     LogSink::new(LogLevel::Debug, move |_, line| {
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = log.lock();
         log.lines += 1;
         log.bytes += line.len();
         let dangerous = |c: char| {

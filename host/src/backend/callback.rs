@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hm_plugin_protocol::CallbackData;
@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -129,7 +130,7 @@ fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     if path == "/favicon.ico" {
         return StatusCode::NOT_FOUND;
     }
-    let Some(sender) = first.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    let Some(sender) = first.lock().take() else {
         return StatusCode::GONE;
     };
     let query = request.uri().query().unwrap_or_default();

@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use hm_disk::{PathError, cannot, open_below, read_if_regular};
 use rustix::fs::OFlags;
-
-use hm_disk::{open_below, read_if_regular};
 
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
@@ -23,13 +22,8 @@ pub enum ConfigFileError {
     #[error("{0:?} is not below the project's .hm or .harmont")]
     Outside(String),
     /// It is too large, no regular file, or the system says no.
-    #[error("cannot read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] PathError),
 }
 
 /// Reads a regular file below `.hm` or else `.harmont` of a project, by its path below there. None if neither has it. Links are
@@ -50,9 +44,7 @@ pub fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileErr
             Err(error) if error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
                 return Err(ConfigFileError::Outside(path.to_owned()));
             }
-            Err(source) => {
-                return Err(ConfigFileError::Read { path: project.join(folder).join(path), source });
-            }
+            Err(error) => return Err(cannot("read", project.join(folder).join(path))(error).into()),
         }
     }
     Ok(None)
@@ -73,6 +65,7 @@ fn read_below(project: &Path, folder: &str, path: &str) -> io::Result<Vec<u8>> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -163,7 +156,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(project.join(".hm/socket")).unwrap();
         for path in ["larger", "loop", "pipe", "socket", "sub", ".", "both\0"] {
             let result = read(&project, path);
-            assert!(matches!(result, Err(ConfigFileError::Read { .. })), "{path}: {result:?}");
+            assert!(matches!(result, Err(ConfigFileError::Read(_))), "{path}: {result:?}");
         }
     }
 

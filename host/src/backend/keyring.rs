@@ -2,7 +2,9 @@
 //! sandbox's business, which lies above.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::secret_files::{SecretFileError, SecretFiles};
 
@@ -121,7 +123,7 @@ impl Keyring {
 
     /// Where secrets are kept in files because there is no keyring; only once, so that it can be said once.
     pub fn notice(&self) -> Option<PathBuf> {
-        self.notice.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.notice.lock().take()
     }
 
     /// Does what may block, on a thread where it may. If the system's keyring hangs, it keeps that one thread and no more.
@@ -135,7 +137,7 @@ impl Keyring {
                 *store = if keyring::Entry::store_status().is_ok() {
                     Store::System
                 } else {
-                    *notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.clone());
+                    *notice.lock() = Some(directory.clone());
                     Store::Files(SecretFiles::new(directory.clone()))
                 };
             }

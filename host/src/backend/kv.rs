@@ -5,10 +5,12 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use hm_disk::{LockFile, PathError, TaskError, blocking};
+use parking_lot::Mutex;
 
 /// Keys of one plugin, in each place where it keeps values.
 const KEYS_MAX: usize = 1024;
@@ -53,18 +55,11 @@ pub enum KvError {
         source: serde_json::Error,
     },
     /// The system says no.
-    #[error("cannot {what} {}", .path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// What it was about.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// A thread of ours ended in a panic, or the program is ending.
     #[error("the work on stored values was given up")]
-    Task(#[source] tokio::task::JoinError),
+    Task(#[from] TaskError),
 }
 
 /// Values in memory.
@@ -114,7 +109,7 @@ impl SharedValues {
     /// A value of a plugin.
     #[must_use]
     pub fn get(&self, plugin: &str, key: &str) -> Option<Vec<u8>> {
-        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.0.lock();
         values.get(plugin)?.get(key).map(<[u8]>::to_vec)
     }
 
@@ -123,7 +118,7 @@ impl SharedValues {
     /// # Errors
     /// [`KvError::Limit`]; then nothing has changed.
     pub fn set(&self, plugin: &Arc<str>, key: &str, value: Vec<u8>) -> Result<(), KvError> {
-        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.0.lock();
         values.entry(plugin.clone()).or_default().set(key, value)
     }
 }
@@ -148,7 +143,7 @@ impl KeptValues {
     pub async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, KvError> {
         let path = self.path(plugin)?;
         let key = key.to_owned();
-        blocking(move || Ok(file::read(&path)?.0.remove(&key))).await
+        blocking(move || Ok(file::read(&path)?.0.remove(&key))).await?
     }
 
     /// Keeps a value of a plugin instead of what was there. It is on the disk when this returns. Waits for others who are
@@ -160,16 +155,9 @@ impl KeptValues {
         check_size(key, &value)?;
         let path = self.path(plugin)?;
         let directory = self.directory.clone();
-        let lock = path.with_extension("lock");
-        let mut lock = blocking(move || {
-            file::make_directory(&directory)?;
-            file::Lock::open(lock)
-        })
-        .await?;
-        // Asking is no waiting: a thread that waits for a lock could not be called off.
-        while !lock.is_taken()? {
-            tokio::time::sleep(LOCKED).await;
-        }
+        blocking(move || file::make_directory(&directory)).await??;
+        // The one that hm 0.0.1 takes too.
+        let lock = LockFile::new(path.with_extension("lock")).exclusive_polled(LOCKED).await?;
         let key = key.to_owned();
         blocking(move || {
             let mut values = file::read(&path)?;
@@ -178,7 +166,7 @@ impl KeptValues {
             drop(lock);
             Ok(())
         })
-        .await
+        .await?
     }
 
     fn path(&self, plugin: &str) -> Result<PathBuf, KvError> {
@@ -201,19 +189,6 @@ fn check_size(key: &str, value: &[u8]) -> Result<(), KvError> {
 
 fn within(which: &'static str, asked: usize, allowed: usize) -> Result<(), KvError> {
     if asked <= allowed { Ok(()) } else { Err(KvError::Limit { which, asked, allowed }) }
-}
-
-/// For `map_err`: what was done to which path.
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KvError {
-    let path = path.to_owned();
-    move |source| KvError::Io { what, path, source }
-}
-
-/// For work that waits for the disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KvError> + Send + 'static,
-) -> Result<T, KvError> {
-    tokio::task::spawn_blocking(work).await.map_err(KvError::Task)?
 }
 
 #[cfg(test)]

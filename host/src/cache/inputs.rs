@@ -14,11 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{cannot, hex, sha256_hex};
 use hm_workspace::globs::Pattern;
 use sha2::{Digest, Sha256};
 
 use self::walk::{End, Tree, Walk};
-use super::{CacheError, hex, io_error};
+use super::CacheError;
 
 /// Holds what changes without the project's files changing, so it has to be named to count.
 const GIT: &str = ".git";
@@ -115,9 +116,8 @@ impl Search<'_> {
     fn take(&mut self, path: &Path, walk: Walk) -> Result<bool, CacheError> {
         let linked = !walk.links.is_empty();
         for (link, text) in walk.links {
-            let mut hash = Sha256::new();
-            hash.update(text.as_os_str().as_bytes());
-            self.found.files.insert(name(&link), format!("link {}", hex(hash)));
+            let text = sha256_hex(text.as_os_str().as_bytes());
+            self.found.files.insert(name(&link), format!("link {text}"));
         }
         match walk.end {
             End::There(folder, about) if about.is_dir() => self.folder(folder)?,
@@ -205,7 +205,7 @@ impl Search<'_> {
         let digest = if about.is_file() {
             let full = self.tree.root.join(path);
             let kind = if about.mode() & 0o111 == 0 { "file" } else { "program" };
-            format!("{kind} {}", digest(&full).map_err(io_error("read", &full))?)
+            format!("{kind} {}", digest(&full).map_err(cannot("read", &full))?)
         } else {
             "neither a file nor a folder".to_owned()
         };
@@ -220,7 +220,7 @@ impl Search<'_> {
     /// What is in a folder.
     fn list(&self, folder: &Path) -> Result<Vec<(OsString, Metadata)>, CacheError> {
         let full = self.tree.root.join(folder);
-        let failed = || io_error("list", &full);
+        let failed = || cannot("list", &full);
         let mut list = Vec::new();
         for entry in fs::read_dir(&full).map_err(failed())? {
             let entry = entry.map_err(failed())?;
@@ -250,7 +250,7 @@ fn digest(path: &Path) -> io::Result<String> {
     let mut buffer = [0; 16 * 1024];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(hash)),
+            0 => return Ok(hex(hash.finalize())),
             length => hash.update(&buffer[..length]),
         }
     }

@@ -18,24 +18,16 @@ pub use parts::{Key, NotAKey, Parent, Parts};
 pub use store::{Entry, Found, Listed, Store};
 pub use worth::{Limits, worthless};
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
+use hm_disk::PathError;
 
 /// Why something cannot be had from the cache or kept in it. A build can go on without.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The system says no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// What it was about.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// A file that was to be kept is not what it was said to be.
     #[error("{} has changed since the step made it", path.display())]
     Changed {
@@ -50,15 +42,4 @@ pub enum CacheError {
         /// What is locked.
         locked: Key,
     },
-}
-
-/// For `map_err`: what was done to which path.
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    let path = path.to_owned();
-    move |source| CacheError::Io { what, path, source }
-}
-
-/// A digest as text.
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use hm_disk::hex;
 use hm_plugin_protocol::SnapshotRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-use super::hex;
 
 /// Changes whenever old results mean something else; then all of them are missed.
 const FORMAT: &str = "hm result 1";
@@ -99,7 +98,7 @@ impl Parts {
         hash.option(parent.as_ref().map(|parent| &parent.result.0), Hash::text);
         hash.map(inputs, Hash::text);
         hash.option(machine.as_ref(), Hash::text);
-        Key(hex(hash.0))
+        Key(hex(hash.0.finalize()))
     }
 }
 

@@ -1,28 +1,28 @@
 //! The store of results: a folder for each key, with what is known of the result, its log and its artifacts. It appears whole under its
 //! name, or not at all. Without room or rights nothing is kept; whatever is damaged is not found.
 
-use std::fs::{self, DirBuilder, File, FileTimes};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hm_disk::{open_below, open_regular, read_regular};
+use hm_disk::{
+    Boot, apparent_size, cannot, empty_trash, list_names, make_directory, open_below, open_regular,
+    read_regular, remove_whole, replace_directory, sync_file_system,
+};
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::content::{Artifact, Content, HashingWriter};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{CacheError, Key, KeyLock, Reading, io_error};
+use super::{CacheError, Key, KeyLock, Reading};
 
 /// The form of what is written here.
 const FORMAT: u32 = 2;
 /// What is larger is not one of ours.
 const ENTRY_MAX: usize = 64 << 20;
-/// How long to wait before asking again for a lock that somebody has: little against a step.
-const LOCKED: Duration = Duration::from_millis(50);
 
 const ENTRY: &str = "entry.json";
 const LOG: &str = "log";
@@ -31,14 +31,12 @@ const ARTIFACTS: &str = "artifacts";
 const DURABLE: &str = "durable";
 const LOCKS: &str = "locks";
 const NEW: &str = "tmp-";
-const TRASH: &str = "trash-";
 
 /// The results of former builds, of all projects. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    /// Names the time since the machine was started; empty where nobody knows.
-    boot: String,
+    boot: Boot,
 }
 
 /// What is known of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
@@ -122,8 +120,7 @@ impl Store {
     /// The folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
         make_directory(&root.join(LOCKS))?;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Ok(Self { root: root.to_owned(), boot: boot.trim().to_owned() })
+        Ok(Self { root: root.to_owned(), boot: Boot::current() })
     }
 
     /// What is kept under a key, for a step that takes results up to this age. Waits for nobody.
@@ -149,12 +146,7 @@ impl Store {
     /// # Errors
     /// The lock's file cannot be made.
     pub async fn lock(&self, key: &Key) -> Result<KeyLock, CacheError> {
-        loop {
-            if let Some(lock) = self.try_lock(key)? {
-                return Ok(lock);
-            }
-            tokio::time::sleep(LOCKED).await;
-        }
+        KeyLock::take(&self.root.join(LOCKS), key).await
     }
 
     /// Takes the lock of a key if nobody has it.
@@ -190,15 +182,13 @@ impl Store {
         }
         let new = self.new_folder(&entry.key);
         // Of an hm that died.
-        self.discard(&new)?;
-        let kept = self.fill(&new, &entry, log, artifacts).and_then(|()| {
-            let place = self.folder(&entry.key);
-            self.discard(&place)?;
-            fs::rename(&new, &place).map_err(io_error("create", &place))
-        });
+        remove_whole(&new)?;
+        let kept = self
+            .fill(&new, &entry, log, artifacts)
+            .and_then(|()| Ok(replace_directory(&new, &self.folder(&entry.key))?));
         if kept.is_err() {
             // What was wrong above says more.
-            let _ = self.discard(&new);
+            let _ = remove_whole(&new);
         }
         kept
     }
@@ -209,9 +199,9 @@ impl Store {
     /// The system says no.
     pub fn touch(&self, key: &Key) -> Result<(), CacheError> {
         let path = self.entry_path(key);
-        let file = File::open(&path).map_err(io_error("open", &path))?;
+        let file = File::open(&path).map_err(cannot("open", &path))?;
         let now = FileTimes::new().set_modified(SystemTime::now());
-        file.set_times(now).map_err(io_error("set the time of", &path))
+        Ok(file.set_times(now).map_err(cannot("set the time of", &path))?)
     }
 
     /// Removes what is kept under a key, and the lock itself.
@@ -219,9 +209,9 @@ impl Store {
     /// # Errors
     /// The system says no.
     pub fn forget(&self, lock: KeyLock) -> Result<(), CacheError> {
-        self.discard(&self.folder(lock.key()))?;
-        self.discard(&self.new_folder(lock.key()))?;
-        lock.remove(&self.root.join(LOCKS))
+        remove_whole(&self.folder(lock.key()))?;
+        remove_whole(&self.new_folder(lock.key()))?;
+        lock.remove()
     }
 
     /// Makes results outlive a crash of the machine: one wait for the disk, for all of them and the layers beside them.
@@ -238,14 +228,13 @@ impl Store {
         if open.is_empty() {
             return Ok(());
         }
-        File::open(&self.root)
-            .and_then(|root| Ok(rustix::fs::syncfs(root)?))
-            .map_err(io_error("write to the disk what is in", &self.root))?;
+        // The marks only after everything that they vouch for.
+        sync_file_system(&self.root)?;
         for entry in open {
             let path = self.folder(&entry.key).join(DURABLE);
             match write_new(&path, entry.tag.0.as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                written => written.map_err(io_error("write", &path))?,
+                written => written.map_err(cannot("write", &path))?,
             }
         }
         Ok(())
@@ -256,8 +245,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn entries(&self) -> Result<Vec<Listed>, CacheError> {
-        let mut entries: Vec<Listed> = self
-            .names(&self.root)?
+        let mut entries: Vec<Listed> = list_names(&self.root)?
             .into_iter()
             .filter_map(|name| Key::try_from(name).ok())
             .filter_map(|key| self.listed(key))
@@ -271,23 +259,21 @@ impl Store {
     /// # Errors
     /// The store cannot be read or changed.
     pub fn tidy(&self) -> Result<(), CacheError> {
-        for name in self.names(&self.root)? {
-            if name.starts_with(TRASH) {
-                remove_tree(&self.root.join(name))?;
-            } else if let Some(Ok(key)) = name.strip_prefix(NEW).map(|key| Key::try_from(key.to_owned()))
+        empty_trash([&self.root])?;
+        for name in list_names(&self.root)? {
+            if let Some(Ok(key)) = name.strip_prefix(NEW).map(|key| Key::try_from(key.to_owned()))
                 && let Some(_lock) = self.try_lock(&key)?
             {
-                self.discard(&self.new_folder(&key))?;
+                remove_whole(&self.new_folder(&key))?;
             }
         }
-        let locks = self.root.join(LOCKS);
-        for name in self.names(&locks)? {
+        for name in list_names(&self.root.join(LOCKS))? {
             if let Ok(key) = Key::try_from(name)
                 && !self.folder(&key).exists()
                 && let Some(lock) = self.try_lock(&key)?
                 && !self.folder(&key).exists()
             {
-                lock.remove(&locks)?;
+                lock.remove()?;
             }
         }
         Ok(())
@@ -347,7 +333,7 @@ impl Store {
 
     /// What was written since the machine was started is there, whether on the disk or on its way.
     fn is_of_this_boot(&self, entry: &Entry) -> bool {
-        !self.boot.is_empty() && entry.boot == self.boot
+        self.boot.is(&entry.boot)
     }
 
     fn is_durable(&self, entry: &Entry) -> bool {
@@ -361,7 +347,7 @@ impl Store {
         let about = fs::metadata(self.entry_path(&key)).or_else(|_| fs::metadata(&folder)).ok()?;
         let used_at = about.modified().map(DateTime::from).unwrap_or_default();
         let entry = self.read(&key).ok().flatten();
-        let bytes = entry.as_ref().map_or_else(|| size(&folder), |entry| entry.bytes);
+        let bytes = entry.as_ref().map_or_else(|| apparent_size(&folder), |entry| entry.bytes);
         Some(Listed { key, entry, used_at, bytes })
     }
 
@@ -375,38 +361,21 @@ impl Store {
         artifacts: Option<&Path>,
     ) -> Result<(), CacheError> {
         make_directory(new)?;
-        let from = File::open(log).map_err(io_error("read", log))?;
+        let from = File::open(log).map_err(cannot("read", log))?;
         let log = copy(from, log, &new.join(LOG), 0o600)?;
         let mut bytes = log.size_bytes;
         if let Some(folder) = artifacts.filter(|_| !entry.artifacts.is_empty()) {
-            let from = File::open(folder).map_err(io_error("open", folder))?;
+            let from = File::open(folder).map_err(cannot("open", folder))?;
             for artifact in &entry.artifacts {
                 bytes += keep_artifact(&from, folder, &new.join(ARTIFACTS), artifact)?;
             }
         }
-        let entry = Entry { format: FORMAT, bytes, log, boot: self.boot.clone(), ..entry.clone() };
+        let entry =
+            Entry { format: FORMAT, bytes, log, boot: self.boot.as_str().to_owned(), ..entry.clone() };
         let path = new.join(ENTRY);
-        serde_json::to_vec(&entry)
-            .map_err(io::Error::from)
-            .and_then(|text| write_new(&path, &text))
-            .map_err(io_error("write", &path))
-    }
-
-    /// Takes something away at once, and then apart.
-    fn discard(&self, path: &Path) -> Result<(), CacheError> {
-        let trash = self.root.join(format!("{TRASH}{}", Uuid::new_v4().simple()));
-        match fs::rename(path, &trash) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(io_error("remove", path)(error)),
-            Ok(()) => remove_tree(&trash),
-        }
-    }
-
-    fn names(&self, folder: &Path) -> Result<Vec<String>, CacheError> {
-        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries = entries.map_err(io_error("list", folder))?;
-        // Names that are not UTF-8 are not ours.
-        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        let written =
+            serde_json::to_vec(&entry).map_err(io::Error::from).and_then(|text| write_new(&path, &text));
+        Ok(written.map_err(cannot("write", &path))?)
     }
 }
 
@@ -422,7 +391,7 @@ fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Artifact) -> 
         return Err(changed());
     }
     let file = open_below(from, below, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
-    let file = File::from(file.map_err(io_error("read", &source))?);
+    let file = File::from(file.map_err(cannot("read", &source))?);
     make_directory(target.parent().unwrap_or(to))?;
     let copied = copy(file, &source, &target, if artifact.executable { 0o700 } else { 0o600 })?;
     if copied == artifact.content { Ok(copied.size_bytes) } else { Err(changed()) }
@@ -430,52 +399,18 @@ fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Artifact) -> 
 
 /// Copies a regular file to where nothing is.
 fn copy(mut from: File, source: &Path, to: &Path, mode: u32) -> Result<Content, CacheError> {
-    let about = from.metadata().map_err(io_error("read", source))?;
+    let about = from.metadata().map_err(cannot("read", source))?;
     if !about.is_file() {
-        return Err(io_error("read", source)(io::Error::other("it is not a regular file")));
+        return Err(cannot("read", source)(io::Error::other("it is not a regular file")).into());
     }
     let new = File::options().create_new(true).write(true).mode(mode).open(to);
-    let mut new = HashingWriter::new(new.map_err(io_error("create", to))?);
-    io::copy(&mut from, &mut new).map_err(io_error("write", to))?;
+    let mut new = HashingWriter::new(new.map_err(cannot("create", to))?);
+    io::copy(&mut from, &mut new).map_err(cannot("write", to))?;
     Ok(new.content())
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?.write_all(bytes)
-}
-
-/// Makes a directory, with all above it, that nobody else may look into.
-fn make_directory(path: &Path) -> Result<(), CacheError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
-}
-
-/// Removes something with all in it, of which others may be about it too.
-fn remove_tree(path: &Path) -> Result<(), CacheError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(about) if about.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The size of all files in a folder, as far as it can be known.
-fn size(folder: &Path) -> u64 {
-    let mut sum = 0;
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(about) if about.is_dir() => folders.push(entry.path()),
-                Ok(about) => sum += about.len(),
-                Err(_) => {}
-            }
-        }
-    }
-    sum
 }
 
 #[cfg(test)]

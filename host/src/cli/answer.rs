@@ -3,11 +3,13 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use hm_abi::{CallError, Module, Report};
+use hm_disk::one_line;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
 
@@ -15,7 +17,7 @@ use super::args::CallArgs;
 use super::error::{CliError, FailedCall};
 use super::print_data;
 use crate::host_functions::{Output, PluginState};
-use crate::plugin::{LoadError, one_line};
+use crate::plugin::LoadError;
 
 /// How many functions an error lists, of those that there are.
 const NAMED: usize = 20;
@@ -72,8 +74,8 @@ struct Bytes {
 }
 
 impl Kept {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Bytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Bytes> {
+        self.0.lock()
     }
 }
 

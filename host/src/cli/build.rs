@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
+use hm_disk::one_line;
 use hm_plugin_protocol::Capability;
 use hm_workspace::artifacts;
 
@@ -18,7 +19,7 @@ use super::{audit, heard, to_stderr, warn, warn_of_gaps};
 use crate::host_functions::{Output, Role};
 use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
 use crate::pipeline::Plan;
-use crate::plugin::{Live, Plugins, Start, one_line};
+use crate::plugin::{Live, Plugins, Start};
 use crate::record::{About, Recorder};
 use crate::sys::{System, cores};
 

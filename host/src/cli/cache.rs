@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_disk::one_line;
 use hm_docker::{Cleared, KeptImages};
 use hm_plugin_protocol::SnapshotRef;
 use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
@@ -22,7 +23,6 @@ use super::prepare::engine_env;
 use super::print;
 use crate::backend::artifact_ref;
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
-use crate::plugin::one_line;
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hm_abi::{
     AllowedHosts, CallLimits, Code, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
-use hm_disk::{read_bounded, read_regular};
+use hm_disk::{read_bounded, read_regular, sha256_hex};
 use hm_plugin_protocol::Level;
 
 use super::answer::{Written, show, show_not_loaded};
@@ -17,7 +17,7 @@ use super::error::CliError;
 use super::signals::interrupts;
 use super::{compiler, show_diagnostics, world};
 use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
-use crate::plugin::{Compiler, LoadError, digest, protocol_level};
+use crate::plugin::{Compiler, LoadError, protocol_level};
 use crate::sys::System;
 
 /// How much of a module's digest is in the name under which it keeps data.
@@ -170,7 +170,7 @@ async fn code(compiler: &Compiler, file: &Path, limits: &ModuleLimits) -> Result
         .map_err(|source| LoadError::Read { path: file.to_owned(), source })?;
     let code = compiler.code(&wasm, limits).await;
     let code = code.map_err(|source| LoadError::Code { plugin: label(file), source })?;
-    Ok((code, digest(&wasm)))
+    Ok((code, sha256_hex(&wasm)))
 }
 
 /// What a module is called in messages: its file.

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use hm_abi::CallError;
+use hm_disk::causes;
 use hm_docker::DockerError;
 use hm_step_sandbox::SandboxError;
 use hm_workspace::WorkspaceError;
@@ -163,7 +164,7 @@ impl CliError {
                 | PipelineError::Ambiguous { .. }
                 | PipelineError::UnknownPipeline { .. },
             ) => USAGE,
-            Self::Pipeline(PipelineError::Read { .. } | PipelineError::ForeignProject { .. }) => USAGE,
+            Self::Pipeline(PipelineError::Read(_) | PipelineError::ForeignProject { .. }) => USAGE,
             Self::Render(error) => render_code(error),
             Self::Pipeline(PipelineError::NoImageRunner { .. } | PipelineError::BadSchema { .. }) => {
                 PLUGIN_LOAD
@@ -290,14 +291,9 @@ impl CliError {
     fn is_broken_pipe(&self) -> bool {
         // Below a call it is somebody else's pipe.
         !matches!(self, Self::Call(_) | Self::Plugin(_))
-            && self.causes().any(|e| {
+            && causes(self).any(|e| {
                 e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
             })
-    }
-
-    /// This error and what led to it.
-    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        std::iter::successors(Some(self as &(dyn Error + 'static)), |&e| e.source())
     }
 
     /// The error for a person: nothing, where there is nothing to tell.
@@ -306,7 +302,7 @@ impl CliError {
             return String::new();
         }
         let mut text = format!("error: {}\n", shown(&self.to_string()));
-        for (number, cause) in self.causes().enumerate().skip(1) {
+        for (number, cause) in causes(self).enumerate().skip(1) {
             text.push_str(&format!("  {number}: {}\n", shown(&cause.to_string())));
         }
         if !self.backtrace().is_empty() {

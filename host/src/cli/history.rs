@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_disk::sha256_hex;
 use serde_json::json;
 
 use super::error::CliError;
 use super::measures::span;
 use crate::cache::{Decision, Missing, Verdict, explain};
 use crate::pipeline::{Plan, PlannedStep};
-use crate::plugin::digest;
 use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
 
 /// A step in an earlier build.
@@ -95,7 +95,7 @@ pub(super) fn unfinished(last: &Run, plan: &Plan) -> BTreeSet<usize> {
 
 fn rest(plan: &Plan, planned: &PlannedStep) -> String {
     let step = &planned.step;
-    digest(json!([plan.env(planned), step.runner_args, step.extra]).to_string().as_bytes())
+    sha256_hex(json!([plan.env(planned), step.runner_args, step.extra]).to_string().as_bytes())
 }
 
 /// The steps of a plan, as the record of a build has them that runs this part of it.

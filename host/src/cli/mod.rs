@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use hm_disk::one_line;
 use hm_plugin_protocol::Level;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -43,7 +44,7 @@ use crate::backend::keyring::Keyring;
 use crate::backend::kv::KeptValues;
 use crate::backend::terminal::Terminal;
 use crate::host_functions::{Audit, Diagnostic, Diagnostics, World};
-use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Terms, one_line};
+use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Terms};
 use crate::sys::{System, printable};
 use args::{Cli, Command, PluginCommand};
 use error::CliError;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::Utc;
+use hm_disk::one_line;
 use hm_docker::{DockerError, EndpointError};
 
 use super::args::PlanArgs;
@@ -17,7 +18,6 @@ use super::{heard, print, print_data, warn};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
-use crate::plugin::one_line;
 use crate::record::{Decided, Outcome, Run, Runs, State};
 use crate::sys::System;
 

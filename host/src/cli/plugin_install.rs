@@ -5,9 +5,8 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hm_disk::read_regular;
+use hm_disk::{read_regular, remove_if_there, sha256_hex};
 use hm_plugin_protocol::Level;
-use hm_workspace::files::remove_if_there;
 
 use super::args::{InstallArgs, LetInArgs, RemoveArgs, TrustArgs};
 use super::error::CliError;
@@ -18,7 +17,7 @@ use crate::host_functions::{Diagnostics, World};
 use crate::pipeline::find_project;
 use crate::plugin::{
     LoadError, Loader, Location, Locked, MAX_FILE, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
-    check_for_installing, digest, file_name, is_digest,
+    check_for_installing, file_name, is_digest,
 };
 use crate::sys::System;
 
@@ -98,7 +97,7 @@ async fn trust_one(path: &Path, let_in: &LetIn, terms: &Terms, system: &System) 
     let location = Location::File(path.into());
     let wasm = location.fetch().await?;
     let_in.check_pin(&location.shown(), &wasm)?;
-    let digest = digest(&wasm);
+    let digest = sha256_hex(&wasm);
     terms.check_pins(&Origin::Project(path.into()), &file_name(path), &digest)?;
     let former = terms.lock.of(&digest);
     if let Some(former) = former.filter(|former| former.trusted)
@@ -140,7 +139,7 @@ fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
     for name in &args.names {
         let file = files.iter().find(|path| file_name(path) == *name);
         let bytes = file.and_then(|path| read_regular(path, MAX_FILE).ok());
-        let digest = bytes.map(|bytes| digest(&bytes));
+        let digest = bytes.map(|bytes| sha256_hex(&bytes));
         let revoked = Register::open(&system.config)?.revoke(name, digest.as_deref())?;
         if revoked == 0 {
             return Err(Refusal::NotTrusted { name: name.clone() }.into());
@@ -165,7 +164,7 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     if args.purge {
         let stored = values.exists();
         for file in [&values, &values.with_extension("lock")] {
-            remove_if_there(file).map_err(CliError::Write)?;
+            remove_if_there(file).map_err(|error| CliError::Write(error.source))?;
         }
         if stored {
             print(&format!("removed what it had stored: {}\n", values.display()))?;
@@ -205,7 +204,7 @@ async fn removable(typed: &str, terms: &Terms, system: &System) -> Result<Remova
     // By its bytes, since those that are there twice are loaded once.
     let files =
         terms.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned)).map(|path| {
-            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| digest(&bytes));
+            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| sha256_hex(&bytes));
             let named =
                 digest.and_then(|digest| known.iter().find(|(_, of, _)| of.as_ref() == Some(&digest)));
             (named.map_or_else(|| file_name(&path), |(name, ..)| name.clone()), path)
@@ -259,7 +258,7 @@ impl LetIn {
     }
 
     fn check_pin(&self, from: &str, wasm: &[u8]) -> Result<(), CliError> {
-        let found = digest(wasm);
+        let found = sha256_hex(wasm);
         match &self.pin {
             Some(pin) if *pin != found => {
                 Err(Refusal::Pin { from: from.into(), found, pin: pin.clone() }.into())

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use hm_disk::one_line;
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -12,7 +13,7 @@ use super::plugin_words::{plain, provides};
 use super::{Loaded, heard, print, print_data, survey_plugins, warn};
 use crate::host_functions::World;
 use crate::pipeline::find_project;
-use crate::plugin::{Absent, Conflict, Location, Origin, Plugin, Plugins, Terms, one_line};
+use crate::plugin::{Absent, Conflict, Location, Origin, Plugin, Plugins, Terms};
 use crate::sys::System;
 
 /// One line for each plugin.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hm_disk::{one_line, sha256_hex};
 use hm_docker::{DockerBackend, DockerConfig, DockerError, EngineEnv, check_image};
 use hm_step_sandbox::{Mode, SandboxConfig};
 use hm_workspace::Workspace;
@@ -21,7 +22,7 @@ use crate::cache::{Doubt, Store};
 use crate::host_functions::{Audit, World};
 use crate::orchestrator::{Keeping, ON_ENGINE, RUNS_HERE, Terms};
 use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
-use crate::plugin::{Plugins, digest, one_line};
+use crate::plugin::Plugins;
 use crate::sys::{System, machine};
 
 /// How many of the same kind of warning are shown.
@@ -122,7 +123,7 @@ impl Prepared {
             // However it was spelled.
             project: self.project.canonicalize().unwrap_or_else(|_| self.project.clone()),
             pipeline: self.pipeline.clone(),
-            machine: digest(machine(&system.env).as_bytes()),
+            machine: sha256_hex(machine(&system.env).as_bytes()),
             ask,
             tell: |what| to_stderr(&format!("note: {what}\n")),
         }))

@@ -4,6 +4,7 @@
 use std::io;
 
 use hm_abi::{HostError, HostFuture};
+use hm_disk::blocking;
 use hm_plugin_protocol::{ArchiveId, ArchiveReadArgs};
 use hm_workspace::archive::Archive;
 
@@ -24,7 +25,7 @@ pub(super) fn archive_read(state: &mut PluginState, args: Args) -> HostFuture<'_
     Box::pin(async move {
         let ArchiveReadArgs { id, offset, max } = json("hm_archive_read", &args[0])?;
         let archive = archive(state, id).await?;
-        Ok(blocking(move || archive.read(offset, max)).await??)
+        Ok(blocking(move || archive.read(offset, max)).await.map_err(io::Error::from)??)
     })
 }
 
@@ -42,19 +43,16 @@ pub(super) fn fs_read_config(state: &mut PluginState, args: Args) -> HostFuture<
     Box::pin(async move {
         let path = text("hm_fs_read_config", &args[0])?.to_owned();
         let content = match state.world.project.clone() {
-            Some(project) => match blocking(move || config_files::read(&project, &path)).await? {
-                Err(error @ ConfigFileError::Outside(_)) => {
-                    return Err(HostError::Denied { capability: format!("hm_fs_read_config: {error}") });
+            Some(project) => {
+                match blocking(move || config_files::read(&project, &path)).await.map_err(failed)? {
+                    Err(error @ ConfigFileError::Outside(_)) => {
+                        return Err(HostError::Denied { capability: format!("hm_fs_read_config: {error}") });
+                    }
+                    content => content.map_err(failed)?,
                 }
-                content => content.map_err(failed)?,
-            },
+            }
             None => None,
         };
         serde_json::to_vec(&content).map_err(failed)
     })
-}
-
-/// For work that waits for the disk.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, io::Error> {
-    Ok(tokio::task::spawn_blocking(work).await?)
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use hm_abi::{HostError, HostFuture};
+use hm_disk::one_line;
 use hm_plugin_protocol::{
     CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SnapshotRef,
     StdStream,
@@ -150,7 +151,7 @@ pub(super) async fn brought_out(
             Ok(answer)
         }
         Err(error) => {
-            step.lines(StdStream::Stderr, &format!("hm: {}", with_causes(error))).await;
+            step.lines(StdStream::Stderr, &format!("hm: {}", one_line(error))).await;
             Ok(b"null".to_vec())
         }
     }
@@ -216,11 +217,6 @@ pub(super) fn sandbox_artifacts(state: &mut PluginState, args: Args) -> HostFutu
             collected => brought_out(step, Ok(collected.map_err(failed)?)).await,
         }
     })
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// `hm_sandbox_commit`: the sandbox becomes a snapshot, of this run or one that is kept.

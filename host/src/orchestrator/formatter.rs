@@ -3,6 +3,7 @@
 
 use std::io;
 
+use hm_disk::causes;
 use hm_plugin_protocol::BuildEvent;
 use tokio::sync::{mpsc, oneshot};
 
@@ -79,7 +80,6 @@ async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {
 
 /// The system's refusal to write, which reaches us directly or through a host function of the plugin.
 fn write_error(error: &FormatterError) -> Option<io::Error> {
-    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |&e| e.source());
-    let io = causes.find_map(|e| e.downcast_ref::<io::Error>())?;
+    let io = causes(error).find_map(|e| e.downcast_ref::<io::Error>())?;
     Some(io.raw_os_error().map_or_else(|| io.kind().into(), io::Error::from_raw_os_error))
 }

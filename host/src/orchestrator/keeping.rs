@@ -3,20 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use hm_disk::{one_line, sha256_hex};
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::SnapshotProblem;
 use hm_workspace::WORKSPACE;
 use hm_workspace::content::{Artifact, Content};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
 
 use crate::backend::Backends;
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
 use crate::pipeline::{Caching, PlannedStep};
-use crate::plugin::{Plugin, digest, one_line};
+use crate::plugin::Plugin;
 
 /// Host functions with this prefix run commands on this machine, so that results depend on it.
 pub const RUNS_HERE: &str = "hm_sandbox_";
@@ -156,7 +158,7 @@ impl Keeping {
             // Escaped, so that no two paths look the same.
             project: format!("{:?}", self.terms.project),
             cmd: step.cmd.clone(),
-            env: env.iter().map(|(name, value)| (name.clone(), digest(value.as_bytes()))).collect(),
+            env: env.iter().map(|(name, value)| (name.clone(), sha256_hex(value.as_bytes()))).collect(),
             image: planned.image.clone(),
             runner: planned.runner.clone(),
             plugin: format!("{} {}", plugin.name, plugin.manifest.version),
@@ -336,7 +338,7 @@ impl Keeping {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,15 +2,14 @@
 //! What is announced of it, and when it may begin, is `run`'s affair.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
-use std::iter::successors;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use hm_abi::CallError;
+use hm_disk::{causes, one_line};
 use hm_docker::DockerError;
 use hm_plugin_protocol::{
     ArchiveId, ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StdStream, StepResult,
@@ -28,7 +27,7 @@ use crate::backend::{Backends, artifact_ref};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
 use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepTerms};
 use crate::pipeline::PlannedStep;
-use crate::plugin::{Plugin, PluginFailure, Start, executor_call, one_line};
+use crate::plugin::{Plugin, PluginFailure, Start, executor_call};
 use crate::record::{Recorder, StepLog, read_log};
 
 /// What a step exits with when its time is over, as with `timeout(1)`.
@@ -329,8 +328,7 @@ impl Job {
 
 /// What a plugin asked for and did not get, if that was not its own fault.
 fn lacking(failure: &PluginFailure) -> Option<String> {
-    let mut causes = successors(Some(failure as &dyn Error), |&error| error.source());
-    causes.find_map(|error| {
+    causes(failure).find_map(|error| {
         let docker = error.downcast_ref::<DockerError>().is_some_and(|error| !error.is_misuse());
         let local = error.downcast_ref::<SandboxError>().is_some_and(|error| !error.is_misuse());
         (docker || local || error.is::<WorkspaceError>()).then(|| one_line(error))

@@ -20,17 +20,14 @@ pub use source::{Found, Scripts, Source, find_project, read};
 
 use std::path::PathBuf;
 
+use hm_disk::PathError;
+
 /// Why a pipeline cannot be read, chosen or planned. Every variant names the file or the step that is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] PathError),
     /// The project's folder belongs to somebody else.
     #[error("{} belongs to another user (uid {owner})", folder.display())]
     ForeignProject {

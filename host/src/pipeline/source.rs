@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hm_disk::{read_bounded, read_regular};
+use hm_disk::{cannot, read_bounded, read_regular};
 
 use super::PipelineError;
 use super::document::{NamedPipeline, parse};
@@ -40,7 +40,7 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
         return Ok(None);
     };
     let owner = |path: &Path| {
-        let failed = |source| PipelineError::Read { path: path.into(), source };
+        let failed = |error| cannot("read", path)(error);
         std::fs::metadata(path).map(|m| m.uid()).map_err(failed)
     };
     let (theirs, here) = (owner(&folder)?, owner(start)?);
@@ -141,17 +141,13 @@ fn read_project(dir: &Path) -> Result<Found, PipelineError> {
 fn script(path: &Path) -> Result<String, PipelineError> {
     let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
     let not_text = || io::Error::other("its name is not UTF-8");
-    name.ok_or_else(|| PipelineError::Read { path: path.into(), source: not_text() })
+    name.ok_or_else(|| cannot("read", path)(not_text()).into())
 }
 
 /// The entries of a folder; none if there is no such folder.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, PipelineError> {
-    let failed = |source| PipelineError::Read { path: folder.into(), source };
-    match std::fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(failed(e)),
-        Ok(entries) => entries.map(|e| e.map(|e| e.path()).map_err(failed)).collect(),
-    }
+    let entries = hm_disk::list(folder).map_err(|error| error.during("read"))?;
+    Ok(entries.into_iter().map(|entry| entry.path()).collect())
 }
 
 /// A document whose bare pipeline is called like its file.
@@ -164,7 +160,7 @@ fn document(
     name: &str,
     bytes: io::Result<Vec<u8>>,
 ) -> Result<Vec<NamedPipeline>, PipelineError> {
-    let bytes = bytes.map_err(|source| PipelineError::Read { path: origin.into(), source })?;
+    let bytes = bytes.map_err(cannot("read", origin))?;
     parse(&bytes, &origin.display().to_string(), name)
 }
 

@@ -7,11 +7,12 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use hm_abi::{Code, Engine, ModuleLimits};
+use hm_disk::sha256_hex;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::compiled::{ModuleCache, digest};
+use super::compiled::ModuleCache;
 use super::precompiled;
 
 /// The argument that makes this program a compiler.
@@ -69,7 +70,7 @@ impl Compiler {
     /// # Errors
     /// [`CompileError`]
     pub async fn code(&self, wasm: &[u8], limits: &ModuleLimits) -> Result<Code, CompileError> {
-        let digest = digest(wasm);
+        let digest = sha256_hex(wasm);
         if let Some(cache) = &self.cache
             && let Some(code) = cache.get(&self.engine, &digest, limits)
         {

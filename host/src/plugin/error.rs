@@ -206,10 +206,3 @@ impl PluginFailure {
         }
     }
 }
-
-/// An error with its causes in one line, where there is no room for more.
-#[must_use]
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |&e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

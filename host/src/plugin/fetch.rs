@@ -8,9 +8,8 @@ use hm_abi::{
     AllowedHosts, AllowedHostsClient, HostError, HttpClient, HttpLimits, HttpRequest, ModuleLimits, TlsError,
     TlsRoots,
 };
-use url::{Host, Url};
-
 use hm_disk::read_regular;
+use url::{Host, Url};
 
 /// How long a download may take.
 const DOWNLOAD: Duration = Duration::from_secs(300);

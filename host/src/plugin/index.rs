@@ -8,14 +8,14 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use hm_disk::read_regular;
+use hm_disk::{read_regular, sha256_hex};
 use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
 
 use super::settings::check_by_name;
 use super::terms::file_name;
-use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms, digest};
+use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms};
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.
@@ -114,7 +114,7 @@ impl Plugins {
             Err(plugin) => absent.push(plugin),
         };
         for (name, wasm) in EMBEDDED {
-            seen.insert(digest(wasm));
+            seen.insert(sha256_hex(wasm));
             add(load(loader, terms, Origin::BuiltIn, (*name).to_owned(), wasm).await);
         }
         for origin in terms.files() {
@@ -123,7 +123,7 @@ impl Plugins {
             let mut current = Cow::Borrowed(terms);
             let mut read = read_regular(path, MAX_FILE);
             if let Ok(wasm) = &read
-                && let Err(LoadError::Altered { .. }) = terms.grants(&origin, &name, &digest(wasm))
+                && let Err(LoadError::Altered { .. }) = terms.grants(&origin, &name, &sha256_hex(wasm))
                 && let Ok(again) = terms.again()
             {
                 // Another hm may be replacing it, and have written its entry after we had read the lock file.
@@ -131,7 +131,7 @@ impl Plugins {
                 read = read_regular(path, MAX_FILE);
             }
             match read {
-                Ok(wasm) if !seen.insert(digest(&wasm)) => {}
+                Ok(wasm) if !seen.insert(sha256_hex(&wasm)) => {}
                 Ok(wasm) => add(load(loader, &current, origin, name, &wasm).await),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {
@@ -339,7 +339,7 @@ async fn load(
     name: String,
     wasm: &[u8],
 ) -> Result<Plugin, Absent> {
-    let digest = digest(wasm);
+    let digest = sha256_hex(wasm);
     let label = origin.path().map_or_else(|| name.clone(), |path| path.display().to_string());
     let mut name = name;
     let loaded = async {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hm_abi::{CallLimits, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
+use hm_disk::sha256_hex;
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::compiled::digest;
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
 use crate::backend::kv::Values;
 use crate::host_functions::{
@@ -119,7 +119,7 @@ impl Loader {
     /// [`LoadError`], which names the plugin.
     pub async fn inspect(&self, label: &str, wasm: &[u8]) -> Result<Candidate, LoadError> {
         let label: Arc<str> = label.into();
-        let digest = digest(wasm);
+        let digest = sha256_hex(wasm);
         let limits = ModuleLimits::standard();
         let code = self.compiler.code(wasm, &limits).await;
         let code = code.map_err(|source| LoadError::Code { plugin: label.clone(), source })?;

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hm_disk::{read_regular, read_regular_below};
+use hm_disk::{PathError, cannot, read_regular, read_regular_below, replace_file};
 use hm_plugin_protocol::PluginManifest;
-use hm_workspace::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
@@ -68,14 +67,9 @@ pub struct Locked {
 /// Why a lock file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// It, or what belongs to it, cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// It is not of the form of a lock file.
     #[error("{} is not a lock file of plugins", path.display())]
     Form {
@@ -89,14 +83,6 @@ pub enum LockError {
     Changed {
         /// The plugin.
         name: String,
-    },
-    /// It, or what belongs to it, cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
     },
 }
 
@@ -124,7 +110,7 @@ impl Lock {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(LockError::Read { path: path.into(), source }),
+            Err(error) => return Err(cannot("read", path)(error).into()),
         };
         let form = |source| LockError::Form { path: path.into(), source };
         let mut lock: Self = toml::from_slice(&text).map_err(|error| form(error.into()))?;
@@ -138,8 +124,7 @@ impl Lock {
         self.sort();
         let form = |error: toml::ser::Error| LockError::Form { path: path.into(), source: error.into() };
         let text = format!("{HEADER}{}", toml::to_string(self).map_err(form)?);
-        write_atomically(path, text.as_bytes())
-            .map_err(|source| LockError::Write { path: path.into(), source })
+        Ok(replace_file(path, text.as_bytes())?)
     }
 
     /// The entry of these bytes.
@@ -248,7 +233,7 @@ mod tests {
         let path = dir.path().join(LOCK_FILE);
         std::fs::write(&path, text).expect("a file");
         Lock::read(&path)
-            .map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
+            .map_err(|error| hm_disk::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
     }
 
     #[test]

@@ -19,10 +19,9 @@ mod terms;
 
 pub use arguments::{CommandForm, FormError, Typed};
 pub use compiled::ModuleCache;
-pub(crate) use compiled::digest;
 pub use compiler::{CompileError, Compiler, compiler_main};
 pub use embedded::EMBEDDED;
-pub use error::{LoadError, PluginFailure, one_line};
+pub use error::{LoadError, PluginFailure};
 pub use fetch::{FetchError, Location};
 pub(crate) use index::MAX_FILE;
 pub use index::{Absent, Claimant, Conflict, Obstacle, Plugins};

@@ -3,11 +3,10 @@
 //! A crash leaves the old plugin or the new one, with its own grants: the lock file gets the new entry beside the old one first, then
 //! the file of the plugin is replaced, then the old entry goes. An entry without a file grants nothing to anybody.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use hm_workspace::files::{remove_if_there, write_atomically};
+use hm_disk::{FileLock, LockFile, cannot, remove_if_there, replace_file};
 
 use super::lock::{LOCK_FILE, Lock, LockError, Locked};
 use super::terms::FOLDER;
@@ -19,7 +18,7 @@ const TURN: &str = ".plugins.turn";
 pub struct Register {
     config: PathBuf,
     lock: Lock,
-    _turn: File,
+    _turn: FileLock,
 }
 
 impl Register {
@@ -29,12 +28,8 @@ impl Register {
     /// [`LockError`], which names the file.
     pub fn open(config: &Path) -> Result<Self, LockError> {
         let path = config.join(TURN);
-        let turn = fs::create_dir_all(config.join(FOLDER))
-            .and_then(|()| {
-                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
-            })
-            .and_then(|turn| turn.lock().map(|()| turn))
-            .map_err(|source| LockError::Write { path, source })?;
+        fs::create_dir_all(config.join(FOLDER)).map_err(cannot("write", &path))?;
+        let turn = LockFile::new(path).exclusive().map_err(|error| error.during("write"))?;
         Ok(Self { lock: Lock::read(&config.join(LOCK_FILE))?, config: config.into(), _turn: turn })
     }
 
@@ -65,10 +60,10 @@ impl Register {
         self.lock.put(new);
         self.write()?;
         let path = Self::path(&self.config, &name);
-        if let Err(source) = write_atomically(&path, wasm) {
+        if let Err(error) = replace_file(&path, wasm) {
             self.lock = before;
             self.write()?;
-            return Err(LockError::Write { path, source });
+            return Err(error.into());
         }
         self.uninstalled(&name, |entry| entry.sha256 != digest);
         self.write()?;
@@ -80,8 +75,8 @@ impl Register {
     /// # Errors
     /// [`LockError`]
     pub fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
-        let write = |source| LockError::Write { path: path.into(), source };
-        let there = remove_if_there(path).map_err(write)? | self.lock.installed(name).is_some();
+        let removed = remove_if_there(path).map_err(|error| error.during("write"))?;
+        let there = removed | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);
         self.write()?;
         Ok(there)
@@ -182,7 +177,9 @@ mod tests {
         fs::create_dir_all(path.join("in the way")).expect("a directory");
         let before = fs::read(config.join(LOCK_FILE)).expect("a lock file");
         let refused = open(config).install(entry("y", "2"), b"two", None);
-        assert!(matches!(refused, Err(LockError::Write { path: at, .. }) if at == path));
+        assert!(
+            matches!(refused, Err(LockError::Io(error)) if (error.what, &error.path) == ("write", &path))
+        );
         assert_eq!(fs::read(config.join(LOCK_FILE)).expect("a lock file"), before);
     }
 }

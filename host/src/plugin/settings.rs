@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hm_disk::{read_regular, read_regular_below};
+use hm_disk::{PathError, cannot, read_regular, read_regular_below};
 use hm_plugin_protocol::PluginManifest;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,13 +26,8 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] PathError),
     /// It is not of this form.
     #[error("{} cannot be understood", path.display())]
     Form {
@@ -172,7 +167,7 @@ impl Settings {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(SettingsError::Read { path: path.into(), source }),
+            Err(error) => return Err(cannot("read", path)(error).into()),
         };
         let form = |source| SettingsError::Form { path: path.into(), source: Box::new(source) };
         let file: File = toml::from_slice(&text).map_err(form)?;
@@ -305,9 +300,9 @@ mod tests {
         std::fs::write(config.join(FILE), user).expect("a file");
         std::fs::write(project_dir.join(".hm").join(FILE), project).expect("a file");
         let settings = Settings::read(&config, Some(&project_dir));
-        settings.map(|settings| settings.of("x")).map_err(|error| {
-            crate::plugin::one_line(&error).replace(dir.path().to_str().expect("UTF-8"), "D")
-        })
+        settings
+            .map(|settings| settings.of("x"))
+            .map_err(|error| hm_disk::one_line(&error).replace(dir.path().to_str().expect("UTF-8"), "D"))
     }
 
     #[test]

@@ -157,8 +157,8 @@ pub fn file_name(path: &Path) -> String {
 
 /// The `.wasm` files of a folder, in order; none if it cannot be read, for most have no such folder.
 fn wasm_files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    let entries = hm_disk::list(folder).unwrap_or_default();
+    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "wasm"));
     files.sort();
     files

@@ -16,6 +16,7 @@ pub use run::{Decided, Failure, Header, Outcome, Run, Runs, State};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use hm_disk::PathError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ use uuid::Uuid;
 const FORMAT: u32 = 1;
 
 /// How many builds of a project are remembered.
-const CACHE_TAG_PREFIX: usize = 20;
+const KEPT: usize = 20;
 
 /// Names within a record.
 mod name {
@@ -45,20 +46,8 @@ mod name {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The system says no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// `create`, `read` and so on.
-        what: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
-}
-
-fn io_error(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> RecordError {
-    let path = path.into();
-    move |source| RecordError::Io { what, path, source }
+    #[error(transparent)]
+    Io(#[from] PathError),
 }
 
 /// What is known of a build before it begins.

@@ -2,16 +2,15 @@
 //! of a later version, counts as not there: a damaged record keeps nobody from working.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use hm_disk::read_regular;
+use hm_disk::{LockFile, read_regular, sha256_hex};
 use hm_plugin_protocol::BuildEvent;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{FORMAT, StepAbout, name};
@@ -283,8 +282,7 @@ impl Outcomes {
 pub(super) fn project_folder(runs: &Path, project: &Path) -> PathBuf {
     // However it was typed.
     let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());
-    let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
-    runs.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    runs.join(&sha256_hex(project.as_os_str().as_encoded_bytes())[..32])
 }
 
 /// The records of a project with their numbers, the oldest first; also those that are damaged or of a later form.
@@ -311,9 +309,7 @@ pub(super) fn records(project: &Path) -> Vec<(u64, PathBuf)> {
 
 /// Whether a build is writing there.
 pub(super) fn is_held(folder: &Path) -> bool {
-    // Shared, so that two who look do not take each other for the build.
-    File::open(folder.join(name::LOCK))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    LockFile::existing(folder.join(name::LOCK)).is_held()
 }
 
 /// The lines that hold a text: a quick look before they are parsed.

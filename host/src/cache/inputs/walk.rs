@@ -6,7 +6,9 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{CacheError, io_error};
+use hm_disk::cannot;
+
+use super::super::CacheError;
 
 /// The system, too, gives up after so many links.
 const LINKS_MAX: usize = 40;
@@ -61,7 +63,7 @@ impl Tree<'_> {
                         return ends(links, End::Nothing);
                     }
                     let full = self.root.join(path);
-                    let text = fs::read_link(&full).map_err(io_error("read the link", &full))?;
+                    let text = fs::read_link(&full).map_err(cannot("read the link", &full))?;
                     rest.extend(parts(&text));
                     links.push((path.to_owned(), text));
                     at.pop();
@@ -95,7 +97,7 @@ impl Tree<'_> {
                 Ok(None)
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename && impossible => Ok(None),
-            Err(error) => Err(io_error("look at", &full)(error)),
+            Err(error) => Err(cannot("look at", &full)(error).into()),
         }
     }
 }

@@ -85,7 +85,7 @@ impl Scratch {
 
     /// All that is in the store but locks.
     fn names(&self) -> Vec<String> {
-        let mut names = self.store.names(&self.store.root).unwrap();
+        let mut names = list_names(&self.store.root).unwrap();
         names.retain(|name| name != LOCKS);
         names.sort();
         names
@@ -93,7 +93,7 @@ impl Scratch {
 
     /// The same store after the machine was started again.
     fn after_a_restart(&self) -> Store {
-        Store { boot: "another".into(), ..self.store.clone() }
+        Store { boot: Boot::noted("another"), ..self.store.clone() }
     }
 }
 
@@ -121,7 +121,7 @@ fn what_is_put_is_found_whole() {
     let lock = scratch.store.try_lock(&key(1)).unwrap().unwrap();
     scratch.store.forget(lock).unwrap();
     assert_eq!((scratch.found(&key(1)), scratch.names().len()), (Found::Nothing, 0));
-    assert!(scratch.store.names(&scratch.store.root.join(LOCKS)).unwrap().is_empty());
+    assert!(list_names(&scratch.store.root.join(LOCKS)).unwrap().is_empty());
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn what_may_not_have_reached_the_disk_is_not_trusted_after_a_restart() {
     assert_eq!(look(&restarted), Found::Damaged, "it is too late to make it last");
     scratch.store.settle(&[key(1), key(2)]).unwrap();
     assert!(matches!(look(&restarted), Found::Kept(_)));
-    let nowhere = Store { boot: String::new(), ..scratch.store.clone() };
+    let nowhere = Store { boot: Boot::noted(""), ..scratch.store.clone() };
     assert!(matches!(look(&nowhere), Found::Kept(_)));
     // Of a result that was replaced before its marker was written.
     fs::write(scratch.store.folder(&key(1)).join(DURABLE), "another").unwrap();
@@ -266,7 +266,7 @@ fn what_a_kill_leaves_behind_goes_and_what_is_in_use_stays() {
     scratch.store.tidy().unwrap();
     let kept = [key(1).to_string(), "of somebody else".to_owned(), format!("tmp-{}", key(3))];
     assert_eq!(scratch.names(), kept);
-    let locks = || scratch.store.names(&scratch.store.root.join(LOCKS)).unwrap().len();
+    let locks = || list_names(&scratch.store.root.join(LOCKS)).unwrap().len();
     assert_eq!(locks(), 2, "that of the result, and the one in use");
     scratch.store.put(&in_use, entry(&key(3), "t"), &scratch.path("log"), None).unwrap();
     assert_eq!(scratch.names().len(), 3);
