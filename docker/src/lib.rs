@@ -27,7 +27,7 @@ mod workspace;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -35,6 +35,7 @@ use bollard::models::ImageInspect;
 use chrono::Utc;
 use hm_disk::blocking;
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem, Workspace};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -260,8 +261,7 @@ impl DockerBackend {
     pub async fn close(&self) -> Result<(), DockerError> {
         let Some(engine) = self.engine.get() else { return Ok(()) };
         let closing = async {
-            let mut endings =
-                std::mem::take(&mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut endings = std::mem::take(&mut *self.endings.lock());
             while endings.join_next().await.is_some() {}
             self.state().snapshots.clear();
             engine.remove_all_of(&self.config.run_id).await
@@ -310,8 +310,7 @@ impl DockerBackend {
     }
 
     fn state(&self) -> MutexGuard<'_, RunState> {
-        // Nothing panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn number(&self) -> u32 {
@@ -322,7 +321,7 @@ impl DockerBackend {
 
     /// Does something that nobody waits for but [`Self::close`].
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endings = self.endings.lock();
         // Those that have ended need not be remembered.
         while endings.try_join_next().is_some() {}
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

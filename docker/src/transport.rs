@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::{BollardRequest, ClientVersion, Docker};
@@ -22,6 +22,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -127,7 +128,7 @@ impl Transport {
         request.headers_mut().insert(HOST, host);
         to_url_alphabet(request.headers_mut());
         loop {
-            let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let waiting = self.idle.lock().pop();
             let (mut connection, fresh) = match waiting {
                 Some(connection) => (connection, false),
                 None => (self.connector.open().await?, true),
@@ -160,7 +161,7 @@ impl Transport {
             if connection.requests.ready().await.is_ok()
                 && let Some(idle) = idle.upgrade()
             {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                idle.lock().push(connection);
             }
         });
     }

@@ -2,12 +2,13 @@
 //! several containers can start from.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::body_try_stream;
 use bollard::models::ChangeType;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -84,7 +85,7 @@ impl DockerBackend {
         let Some(changes) = &from.lineage.changes else { return Ok(None) };
         let place = (from.image.clone(), from.lineage.base.0.clone(), spec.workdir.clone());
         let cell = {
-            let mut known = self.bases.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.bases.0.lock();
             match known.get(&place) {
                 Some(cell) => cell.clone(),
                 None if spec.keep => known.entry(place).or_default().clone(),

@@ -4,12 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use hm_disk::{make_directory, one_line, remove_tree};
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::SnapshotProblem;
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::{
@@ -65,7 +66,7 @@ impl LayerRefs {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Tag, Link>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// Why a layer cannot be used: it is not there, with all that it stands on, or they cover something that the project's

@@ -4,12 +4,13 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 
 use hm_disk::{remove_later, remove_tree};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
 use hm_workspace::{WORKSPACE, Workspace, snapshot};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
@@ -227,8 +228,7 @@ impl SandboxRun {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, RunState> {
-        // Nothing panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn sandbox(&self, id: &str) -> Result<Sandbox, SandboxError> {

@@ -8,11 +8,11 @@ use std::{
     io::ErrorKind,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use hm_disk::{ModeGuard, open_regular};
 use hm_workspace::{SnapshotProblem, content::Content};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{SandboxError, merge};
 
@@ -118,8 +118,7 @@ impl Contents {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<PathBuf, String>> {
-        // Nothing panics halfway through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

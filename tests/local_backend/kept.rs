@@ -448,7 +448,7 @@ async fn keeper() {
         let next =
             keep(&backend, parent.as_ref(), "echo line >> file; mkdir d; chmod 0 d; mv d d$(wc -l < file)")
                 .await;
-        println!("CACHE_TAG_PREFIX {}", next.0);
+        println!("KEPT {}", next.0);
         parent = Some(next);
     }
 }

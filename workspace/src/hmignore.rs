@@ -5,13 +5,14 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
 };
+use parking_lot::Mutex;
 
 use crate::WorkspaceError;
 use hm_disk::read_regular;
@@ -65,7 +66,7 @@ impl HmIgnore {
     }
 
     fn of(&self, directory: &Path) -> Result<Arc<Gitignore>, WorkspaceError> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.lock();
         if let Some(known) = read.get(directory) {
             return Ok(known.clone());
         }

@@ -29,16 +29,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The other modules are the tools for it, of use where files are somebody else's: [`files`] reads what may be a pipe
-//! or a link, [`tree`] copies and removes trees that were made to be hard to remove, [`untar`] reads tars of a
-//! stranger, [`globs`] and [`artifacts`] bring the files that patterns name into a directory that nothing leads out of.
+//! The other modules are the tools for it, of use where files are somebody else's: [`tree`] copies trees with what
+//! matters to a build, [`untar`] reads a stranger's tars, [`globs`] and [`artifacts`] bring the files that patterns name
+//! into a directory that nothing leads out of.
 #![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod artifacts;
 pub mod content;
 mod error;
-pub mod files;
 mod git_index;
 pub mod globs;
 mod hmignore;

@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{cannot, hex, sha256_hex};
 use hm_workspace::globs::Pattern;
 use sha2::{Digest, Sha256};
 

@@ -32,6 +32,8 @@ use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
 use crate::cache::{CacheLimits, Key, ListedResult, ResultMeta, Store, to_evict};
 use crate::content::Produced;
 use crate::plugin::one_line;
+use crate::backend::artifact_ref;
+use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.

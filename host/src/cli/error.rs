@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use hm_abi::CallError;
+use hm_disk::causes;
 use hm_docker::DockerError;
 use hm_step_sandbox::SandboxError;
 use hm_workspace::artifacts::ArtifactError;

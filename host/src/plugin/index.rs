@@ -16,6 +16,8 @@ use hm_plugin_protocol::{
 use super::settings::check_by_name;
 use super::trust::file_name;
 use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Trust};
+use super::terms::file_name;
+use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms};
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::lock::{LOCK_FILE, LockEntry, LockError, PluginLock};
 use super::trust::FOLDER;
+use hm_disk::{FileLock, LockFile, cannot, remove_if_there, replace_file};
 
 use hm_disk::{FileLock, LockFile, cannot, remove_if_there, replace_file};
 

@@ -19,6 +19,7 @@ use super::run::{Decided, Header, is_held, project_folder, records};
 use parking_lot::Mutex;
 use super::run::{RecordedDecision, RunHeader, is_held, project_folder, records};
 use super::{FORMAT, MAX_RECORDS, RecordError, RunMeta, StepLog, io_error, name};
+use super::{About, FORMAT, KEPT, RecordError, StepLog, name};
 use crate::cache;
 
 /// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
