@@ -217,7 +217,6 @@ pub use crate::http::{
 pub use call_error::CallError;
 pub use code::{Code, ModuleLimits};
 pub use convert::{Answer, Argument, Arguments, Encoded, FromBytes, Json, Number, ToBytes, Undecoded};
-pub use convert::{Answer, Argument, Arguments, FromBytes, Json, Number, ToBytes};
 pub use directories::{Directories, Directory};
 pub use engine::{Engine, EngineError};
 pub use host_error::HostError;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, WaitContainerOptions};
 
-use crate::lab;
 use super::super::transport::{Connector, Transport};
 use super::*;
+use crate::lab;
 
 /// A container in which this was done.
 async fn container(docker: &Docker, name: &str, script: &str) {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::*;
-use crate::lab::{self, Engine, Podman};
+use crate::lab;
 
 fn home() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")

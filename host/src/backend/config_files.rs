@@ -9,7 +9,6 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use hm_disk::{PathError, cannot, open_below, read_if_regular};
 use rustix::fs::OFlags;
 
-
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use hm_disk::{LockFile, PathError, cannot, read_regular, replace_file};
 use serde::{Deserialize, Serialize};
 
-
 /// Most bytes of one owner's file.
 const MAX_FILE: usize = 1 << 20;
 

@@ -19,7 +19,6 @@ use hm_workspace::globs::Pattern;
 use sha2::{Digest, Sha256};
 
 use self::walk::{End, Tree, Walk};
-use hm_disk::{cannot, hex, sha256_hex};
 use super::CacheError;
 
 /// Holds what changes without the project's files changing, so it has to be named to count.

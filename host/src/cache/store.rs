@@ -17,10 +17,7 @@ use hm_workspace::content::{Artifact, Content, HashingWriter};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheError, Key, KeyLock, Reading};
-use super::{CacheError, Key, KeyLock, MissReason, SharedLock, io_error};
-use crate::content::{Content, Noting, Produced};
-use crate::files::{open_below, open_regular, read_regular};
+use super::{CacheError, Key, KeyLock, MissReason, SharedLock};
 
 /// The form of what is written here.
 const FORMAT: u32 = 2;

@@ -15,21 +15,17 @@ use super::error::CliError;
 use super::exit_code::to_u8;
 use super::history::{last_build, steps_on_record, unfinished};
 use super::plugin_loading::drain_diagnostics;
-use super::prepare::{Prepared, close, warn_of_doubts};
+use super::prepare::warn_of_paths;
+use super::prepare::{Prepared, close};
 use super::signals::interrupts;
 use super::terminal_output::{to_stderr, warn};
 use crate::host_functions::{Audit, Output, Role};
-use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
+use crate::orchestrator::{BuildOptions, BuildOutcome, CacheReport};
+use crate::orchestrator::{exit, run};
 use crate::pipeline::Plan;
 use crate::plugin::{InstanceSpec, PluginInstance, Plugins};
-use crate::record::{About, Recorder};
-use super::prepare::{Prepared, close, warn_of_paths};
-use super::{audit, heard, to_stderr, warn, warn_of_gaps};
-use crate::backend::artifacts;
-use crate::host_functions::{Output, Role};
-use crate::orchestrator::{BuildOptions, BuildOutcome, CacheReport, exit, run};
-use crate::plugin::{Live, Plugins, Start, one_line};
-use crate::record::{Recorder, RunMeta};
+use crate::record::Recorder;
+use crate::record::RunMeta;
 use crate::sys::{System, cores};
 
 /// Runs the command and returns the exit code.

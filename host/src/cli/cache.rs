@@ -7,8 +7,8 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use hm_docker::{Cleared, KeptImages};
 use hm_disk::one_line;
+use hm_docker::{Cleared, KeptImages};
 use hm_plugin_protocol::SnapshotRef;
 use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
 use serde_json::{Value, json};
@@ -16,24 +16,12 @@ use serde_json::{Value, json};
 use super::args::{CacheCommand, PruneArgs};
 use super::config::Config;
 use super::error::CliError;
+use super::prepare::engine_env;
 use super::terminal_output::{print, print_json};
 use super::units::{size, span};
 use super::wrap::COLUMNS;
-use super::prepare::engine_env;
 use crate::backend::artifact_ref;
-use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
-use super::measures::{size, span};
-use super::paragraph::COLUMNS;
-use super::plugins::print_json;
-use super::prepare::reach;
-use super::print;
-use crate::backend::docker::{Cleared, KeptImages};
-use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
 use crate::cache::{CacheLimits, Key, ListedResult, ResultMeta, Store, to_evict};
-use crate::content::Produced;
-use crate::plugin::one_line;
-use crate::backend::artifact_ref;
-use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.
@@ -72,7 +60,11 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
 
 /// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
 /// the trash has been emptied, which may take long.
-pub(super) async fn prune(system: &System, limits: CacheLimits, now: DateTime<Utc>) -> Result<Pruned, CliError> {
+pub(super) async fn prune(
+    system: &System,
+    limits: CacheLimits,
+    now: DateTime<Utc>,
+) -> Result<Pruned, CliError> {
     let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let layers = layers(cache)?;

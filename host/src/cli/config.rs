@@ -11,12 +11,7 @@ use serde::Deserialize;
 
 use super::error::CliError;
 use super::units::Size;
-use crate::cache::Limits;
-use crate::pipeline::ForAll;
-use super::measures::Size;
-use crate::backend::docker;
 use crate::cache::CacheLimits;
-use crate::files::read_regular;
 use crate::pipeline::DefaultRunner;
 
 /// A configuration larger than this is none.

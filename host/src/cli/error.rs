@@ -4,11 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use hm_abi::CallError;
-use hm_disk::causes;
 use hm_docker::DockerError;
 use hm_step_sandbox::SandboxError;
 use hm_workspace::artifacts::ArtifactError;
-use hm_disk::causes;
 
 use super::refusal::Refusal;
 use crate::attack::AttackError;

@@ -10,13 +10,11 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::units::span;
-use crate::cache::{Decision, Missing, Verdict, explain};
+use crate::cache::explain;
+use crate::cache::{MissReason, StepDecision, StepVerdict};
 use crate::pipeline::{Plan, PlannedStep};
-use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
-use super::measures::span;
-use crate::cache::{MissReason, StepDecision, StepVerdict, explain};
-use crate::plugin::digest;
-use crate::record::{RecordedDecision, Run, RunStatus, Runs, StepMeta, StepStatus};
+use crate::record::{RecordedDecision, RunStatus, StepMeta, StepStatus};
+use crate::record::{Run, Runs};
 
 /// A step in an earlier build.
 pub(super) struct Earlier {

@@ -5,27 +5,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::Utc;
-use hm_docker::{DockerError, EndpointError};
 use hm_disk::one_line;
+use hm_docker::{DockerError, EndpointError};
 
 use super::args::PlanArgs;
 use super::error::CliError;
 use super::history::{Earlier, reasons};
 use super::plan_text::{Outlook, as_json, as_text};
-use super::plugin_loading::drain_diagnostics;
-use super::prepare::{Prepared, close, warn_of_doubts};
+use super::prepare::Prepared;
+use super::prepare::warn_of_paths;
 use super::signals::interrupts;
 use super::terminal_output::{print, print_data, warn};
-use crate::cache::{Decision, Never, Verdict};
+use crate::cache::{StepDecision, StepVerdict, Uncacheable};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
-use crate::record::{Decided, Outcome, Run, Runs, State};
-use super::prepare::{Prepared, warn_of_paths};
-use super::{print, print_data, warn};
-use crate::backend::docker::{DockerError, EndpointError};
-use crate::cache::{StepDecision, StepVerdict, Uncacheable};
-use crate::plugin::one_line;
-use crate::record::{RecordedDecision, Run, RunStatus, Runs, StepStatus};
+use crate::record::{RecordedDecision, RunStatus, StepStatus};
+use crate::record::{Run, Runs};
 use crate::sys::System;
 
 /// Builds that came to a step and are looked at for changes since then, at the most.

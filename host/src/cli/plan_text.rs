@@ -5,9 +5,6 @@ use serde_json::{Value, json};
 
 use super::text::quoted_list;
 use super::wrap::wrap;
-use crate::cache::{Decision, Verdict};
-use super::paragraph::paragraph;
-use super::why::names;
 use crate::cache::{StepDecision, StepVerdict};
 use crate::pipeline::{Plan, PlannedStep};
 

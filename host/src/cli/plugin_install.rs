@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::args::{ConsentArgs, InstallArgs, RemoveArgs, TrustArgs};
 use hm_disk::{read_regular, remove_if_there, sha256_hex};
-use hm_plugin_protocol::Level;
 
 use super::error::CliError;
 use super::plugin_loading::{drain_diagnostics, isolated_loader};

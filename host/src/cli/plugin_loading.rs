@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hm_disk::one_line;
 use hm_plugin_protocol::Level;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use crate::backend::keyring::Keyring;
 use crate::backend::kv::KeptValues;
 use crate::backend::terminal::Terminal;
 use crate::host_functions::{Diagnostic, Diagnostics, World};
-use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Trust, one_line};
+use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Trust};
 use crate::sys::{System, printable};
 
 /// Warnings about plugins that are shown, at the most: a project may have any number of files.

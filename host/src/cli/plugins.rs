@@ -11,6 +11,7 @@ use super::plugin_info::PluginInfo;
 use super::plugin_loading::{Loaded, drain_diagnostics, isolated_loader, survey_plugins};
 use super::plugin_text::{plain, provides};
 use super::terminal_output::{print, print_json, warn};
+use crate::host_functions::World;
 use crate::pipeline::find_project;
 use crate::plugin::{Conflict, Location, Origin, Plugin, Plugins, Trust, UnloadedPlugin};
 use crate::sys::System;

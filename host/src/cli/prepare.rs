@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hm_disk::{one_line, sha256_hex};
 use hm_docker::{DockerBackend, DockerConfig, DockerError, EngineEnv, check_image};
+use hm_plugin_protocol::ArchiveId;
 use hm_step_sandbox::{Mode, SandboxConfig};
 use hm_workspace::Workspace;
-use hm_disk::{one_line, sha256_hex};
-use hm_plugin_protocol::ArchiveId;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -20,20 +20,11 @@ use super::pipelines::{environment, locate, pipelines};
 use super::plugin_loading::{Loaded, drain_diagnostics, host_context, load_plugins};
 use super::terminal_output::{to_stderr, warn};
 use crate::backend::{Backends, LocalSandbox};
-use crate::cache::{Doubt, Store};
-use crate::host_functions::{Audit, World};
-use crate::orchestrator::{Keeping, ON_ENGINE, RUNS_HERE, Terms};
-use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
-use crate::plugin::Plugins;
-use super::pipelines::{environment, pipelines, places};
-use super::{Loaded, heard, load_plugins, to_stderr, warn, world};
-use crate::backend::Backends;
-use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
-use crate::backend::local::{LocalBackend, LocalConfig, Mode};
 use crate::cache::{PathWarning, Store};
-use crate::orchestrator::{BuildContext, ON_ENGINE, StepCache, StepCacheConfig};
+use crate::host_functions::{Audit, World};
+use crate::orchestrator::{BuildContext, ON_ENGINE, RUNS_HERE, StepCache, StepCacheConfig};
 use crate::pipeline::{DefaultRunner, Overrides, PipelineError, Plan, PlannedStep, choose};
-use crate::plugin::{Plugins, digest, one_line};
+use crate::plugin::Plugins;
 use crate::sys::{System, machine};
 
 /// Warnings of the same kind that are shown, at the most.
@@ -104,8 +95,8 @@ impl Prepared {
 
     /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step runs.
     pub(super) async fn open_sandbox(&self) -> Result<(), CliError> {
-        if with_runners_for(RUNS_HERE, &self.plan, &self.plugins).next().is_some() {
-            self.backends.local.open().await.map_err(CliError::Sandbox)?;
+        if with_runners_for(RUNS_HERE, &self.build.plan, &self.build.plugins).next().is_some() {
+            self.build.backends.local.open().await.map_err(CliError::Sandbox)?;
         }
         Ok(())
     }

@@ -148,7 +148,8 @@ async fn call(plugin: &Plugin, typed: ParsedCommand, system: &System) -> Result<
     // Before the plugin runs: an interrupt that comes first would end us, with the plugin in the middle of its work.
     let interrupts = interrupts()?;
     let cancellation = interrupts.token().clone();
-    let mut instance = plugin.instance(InstanceSpec { cancellation, ..InstanceSpec::of(Role::Subcommand(streams)) });
+    let mut instance =
+        plugin.instance(InstanceSpec { cancellation, ..InstanceSpec::of(Role::Subcommand(streams)) });
     let (answer, interrupted) = {
         let mut call = std::pin::pin!(instance.call_json("hm_subcommand_run", &input, &SUBCOMMAND_CALL));
         tokio::select! {

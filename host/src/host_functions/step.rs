@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::Utc;
 use hm_docker::Container;
-use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
-use hm_workspace::content::Artifact;
-use tokio::sync::mpsc;
 use hm_plugin_protocol::{ArchiveId, CacheDecision, SnapshotRef, StdStream};
+use hm_workspace::content::Artifact;
 use uuid::Uuid;
 
 use super::{LineSplitter, Masker, Secrets};

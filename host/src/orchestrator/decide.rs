@@ -6,20 +6,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::Utc;
+use hm_disk::{one_line, sha256_hex};
 use hm_plugin_protocol::SnapshotRef;
+use hm_workspace::SnapshotProblem;
 use tokio::task::spawn_blocking;
 
 use super::context::BuildContext;
 use super::step_cache::StepCache;
-use crate::backend::{Backends, Unfit};
+use crate::backend::Backends;
 use crate::cache::{
     Key, KeyInputs, MissReason, ParentResult, ResultMeta, StepDecision, StepVerdict, Uncacheable,
 };
 use crate::pipeline::{Caching, PlannedStep};
-use crate::plugin::{Plugin, digest};
+use crate::plugin::Plugin;
 
 /// Prefix of the host functions that run commands on this machine, so that results depend on it.
-const RUNS_HERE: &str = "hm_sandbox_";
+pub(crate) const RUNS_HERE: &str = "hm_sandbox_";
 
 /// Prefix of the host functions that run commands on an engine, which has the snapshots.
 pub(crate) const ON_ENGINE: &str = "hm_docker_";
@@ -117,14 +119,13 @@ impl SnapshotKeeper {
     }
 
     /// Problem of a snapshot, as far as the host knows it. What it finds in order stays there as long as this run.
-    async fn problem(self, backends: &Backends, tag: &SnapshotRef) -> Option<Unfit> {
-        let Backends { local, docker } = backends;
+    async fn problem(self, backends: &Backends, tag: &SnapshotRef) -> Option<SnapshotProblem> {
         match self {
-            Self::Local => local.unfit(tag).await,
-            Self::Engine => docker.unfit(tag).await,
-            Self::LocalOrEngine => match local.unfit(tag).await {
+            Self::Local => local_problem(backends, tag).await,
+            Self::Engine => backends.docker.unfit(tag).await,
+            Self::LocalOrEngine => match local_problem(backends, tag).await {
                 None => None,
-                Some(_) => docker.unfit(tag).await,
+                Some(_) => backends.docker.unfit(tag).await,
             },
             Self::Runner => None,
         }
@@ -191,8 +192,12 @@ impl StepCache {
         let cannot = |why: &str| Err(Uncacheable::CannotKeep { why: why.to_owned() });
         let Some(plugin) = plugin else { return cannot("no plugin provides its runner") };
         let here = plugin.asks_for(RUNS_HERE);
-        if here && !self.config().backends.local.keeps() {
-            return cannot("without namespaces, what a step leaves does not outlive the build");
+        if here {
+            match self.config().backends.local.open().await {
+                Ok(local) if local.keeps() => {}
+                Ok(_) => return cannot("without namespaces, what a step leaves does not outlive the build"),
+                Err(error) => return cannot(&one_line(&error)),
+            }
         }
         let files = match self.files(paths).await {
             Ok(found) => found.files.clone(),
@@ -203,7 +208,7 @@ impl StepCache {
             // Escaped, so that no two paths look the same.
             project: format!("{:?}", self.config().project),
             cmd: step.cmd.clone(),
-            env: env.iter().map(|(name, value)| (name.clone(), digest(value.as_bytes()))).collect(),
+            env: env.iter().map(|(name, value)| (name.clone(), sha256_hex(value.as_bytes()))).collect(),
             image: planned.image.clone(),
             runner: planned.runner.clone(),
             plugin: format!("{} {}", plugin.name, plugin.manifest.version),
@@ -218,15 +223,23 @@ impl StepCache {
     }
 }
 
-impl From<Unfit> for MissReason {
-    fn from(problem: Unfit) -> Self {
+impl From<SnapshotProblem> for MissReason {
+    fn from(problem: SnapshotProblem) -> Self {
         match problem {
-            Unfit::Gone => Self::Deleted,
-            Unfit::Damaged => Self::Damaged,
-            Unfit::OtherImage(name) => Self::OtherImage { name },
-            Unfit::Covered(path) => Self::Covered { path },
-            Unfit::Other(why) => Self::CannotUse { why },
+            SnapshotProblem::Gone => Self::Deleted,
+            SnapshotProblem::Damaged => Self::Damaged,
+            SnapshotProblem::OtherImage(name) => Self::OtherImage { name },
+            SnapshotProblem::Covered(path) => Self::Covered { path },
+            SnapshotProblem::Other(why) => Self::CannotUse { why },
         }
+    }
+}
+
+/// Problem of a snapshot of the local sandbox; one that cannot be opened has no snapshots.
+async fn local_problem(backends: &Backends, tag: &SnapshotRef) -> Option<SnapshotProblem> {
+    match backends.local.open().await {
+        Ok(local) => local.unfit(tag).await,
+        Err(error) => Some(SnapshotProblem::Other(one_line(&error))),
     }
 }
 

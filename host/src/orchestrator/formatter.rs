@@ -7,11 +7,10 @@ use hm_disk::causes;
 use hm_plugin_protocol::BuildEvent;
 use tokio::sync::mpsc;
 
-use crate::host_functions::{EventSender, Role};
-use crate::plugin::{EVENT_CALL, PluginFailure, PluginInstance};
 use super::stop::{Stop, StopReason};
 use crate::host_functions::Role;
-use crate::plugin::{EVENT_CALL, Live, PluginFailure};
+use crate::plugin::PluginInstance;
+use crate::plugin::{EVENT_CALL, PluginFailure};
 
 /// Error of a formatter, after which there is no more output.
 #[derive(Debug, thiserror::Error)]

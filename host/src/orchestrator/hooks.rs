@@ -11,11 +11,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::exit;
-use crate::host_functions::{EventSender, Role};
-use crate::plugin::{InstanceSpec, PluginFailure, PluginInstance, Plugins, hook_call};
 use super::stop::{Stop, StopReason};
 use crate::host_functions::Role;
-use crate::plugin::{Live, PluginFailure, Plugins, Start, hook_call};
+use crate::plugin::{InstanceSpec, PluginFailure, PluginInstance, Plugins, hook_call};
 
 /// Time that a hook may take for an event once the build was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -90,7 +88,8 @@ impl Hooks {
             match hooks.last_mut() {
                 Some(hook) if hook.plugin == plugin.name => hook.specs.push(spec.clone()),
                 _ => {
-                    let start = InstanceSpec { cancellation: stop.token().clone(), ..InstanceSpec::of(Role::Hook) };
+                    let start =
+                        InstanceSpec { cancellation: stop.token().clone(), ..InstanceSpec::of(Role::Hook) };
                     let live = Some(plugin.instance(start));
                     let (plugin, specs) = (plugin.name.clone(), vec![spec.clone()]);
                     let stop = stop.token().clone();

@@ -14,16 +14,8 @@ mod step;
 mod step_cache;
 mod stop;
 
-pub use dispatcher::Manner;
-pub use formatter::FormatterError;
-pub use hooks::HookStop;
-pub use keeping::{Keeping, Kept, ON_ENGINE, Terms};
-pub use hooks::{HookStop, HookTrouble};
-pub use keeping::{Keeping, Kept, ON_ENGINE, RUNS_HERE, Terms};
-pub use predict::predict;
-pub use run::{Build, Ended, Interrupt, run};
 pub(crate) use context::BuildContext;
-pub(crate) use decide::ON_ENGINE;
+pub(crate) use decide::{ON_ENGINE, RUNS_HERE};
 pub(crate) use dispatcher::BuildOptions;
 pub(crate) use formatter::FormatterError;
 pub(crate) use hooks::HookStop;

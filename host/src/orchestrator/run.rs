@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
-use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, SnapshotRef};
-use hm_workspace::artifacts;
-use tokio::sync::{mpsc, oneshot, watch};
 use hm_plugin_protocol::{ArtifactRef, BuildEvent, SnapshotRef};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -20,19 +17,11 @@ use super::decide::ParentStep;
 use super::dispatcher::{Action, BuildOptions, Dispatcher, Input, StepOutcome};
 use super::exit;
 use super::formatter::{FormatterError, show};
-use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
-use super::keeping::{Keeping, Kept, Parent};
-use super::step::{Done, Job, Settled};
-use crate::backend::Backends;
-use crate::host_functions::{EventSender, World};
-use crate::pipeline::Plan;
-use crate::plugin::{PluginInstance, Plugins};
-use crate::record::Recorder;
 use super::hooks::{HookError, HookProgress, HookStop, Hooks};
 use super::step::{FinishedStep, ResolvedStep, StepTask};
 use super::step_cache::{CacheReport, StepCache};
 use super::stop::{Stop, StopReason};
-use crate::plugin::Live;
+use crate::plugin::PluginInstance;
 use crate::record::EventWriter;
 
 /// Events that may wait for the formatter before the steps have to.
@@ -59,7 +48,7 @@ pub(crate) struct BuildOutcome {
 pub(crate) async fn run(
     build: Arc<BuildContext>,
     options: BuildOptions,
-    formatter: Live,
+    formatter: PluginInstance,
     interrupted: &CancellationToken,
 ) -> BuildOutcome {
     let (sender, receiver) = mpsc::channel(EVENTS);

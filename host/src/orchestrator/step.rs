@@ -318,9 +318,9 @@ impl StepTask {
     }
 
     /// A fresh instance of the runner, whose output goes there; none without a plugin.
-    fn instance(&self, cache: &CacheDecision, output: StepWriter) -> Option<Live> {
+    fn instance(&self, cache: &CacheDecision, output: StepWriter) -> Option<PluginInstance> {
         let role = Role::Executor(Box::new(self.context(cache, output)));
-        let start = Start { cancellation: self.stop.clone(), ..Start::of(role) };
+        let start = InstanceSpec { cancellation: self.stop.clone(), ..InstanceSpec::of(role) };
         self.plugin().map(|plugin| plugin.instance(start))
     }
 

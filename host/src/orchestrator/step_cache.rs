@@ -3,20 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use hm_disk::one_line;
 use hm_plugin_protocol::SnapshotRef;
+use hm_workspace::WORKSPACE;
+use hm_workspace::content::{Artifact, Content};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
 
 use crate::backend::Backends;
-use crate::backend::local::WORKSPACE;
 use crate::cache::{
     InputFiles, Key, KeyInputs, KeyLock, PathWarning, ResultMeta, SharedLock, Store, Uncacheable, find_inputs,
 };
-use crate::content::{Content, Produced};
-use crate::plugin::one_line;
 
 /// Time after which the user is told that a build waits for another one.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ pub(super) struct NewResult {
     pub(super) step: String,
     pub(super) max_age: Option<Duration>,
     pub(super) duration_ms: u64,
-    pub(super) artifacts: Vec<Produced>,
+    pub(super) artifacts: Vec<Artifact>,
 }
 
 /// Report on the cache at the end of a build.
@@ -120,7 +121,7 @@ impl StepCache {
     }
 
     async fn find_files(&self, paths: &BTreeSet<String>) -> Result<InputFiles, String> {
-        let tree = self.config.backends.local.tree().await.map_err(|error| one_line(&error))?;
+        let tree = self.config.backends.workspace.tree().await.map_err(|error| one_line(&error))?.to_owned();
         let patterns = paths.clone();
         let found = spawn_blocking(move || find_inputs(&tree, Path::new(WORKSPACE), &patterns)).await;
         found.map_err(|error| error.to_string())?.map_err(|error| one_line(&error))
@@ -211,8 +212,9 @@ impl StepCache {
     pub(super) async fn close(self: Arc<Self>) -> CacheReport {
         let closed = spawn_blocking(move || {
             let Notes { mut trouble, made, warnings } = std::mem::take(&mut *self.notes());
-            let Backends { local, docker } = &self.config.backends;
-            for why in [local.not_kept(), docker.not_kept()].into_iter().flatten() {
+            let Backends { local, docker, .. } = &self.config.backends;
+            let local = local.opened().and_then(|local| local.not_kept());
+            for why in [local, docker.not_kept()].into_iter().flatten() {
                 trouble.get_or_insert_with(|| why.to_owned());
             }
             if !made.is_empty()
@@ -234,7 +236,6 @@ impl StepCache {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        // Nothing panics halfway through a change.
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock()
     }
 }

@@ -12,8 +12,8 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::precompiled::{self, MAX_ARTEFACT};
 use super::compiled::ModuleCache;
+use super::precompiled::{self, MAX_ARTEFACT};
 
 /// The argument that makes this program a compiler.
 const COMPILER: &str = "__compile";

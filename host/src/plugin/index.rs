@@ -13,11 +13,10 @@ use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
 
+use super::Trust;
 use super::settings::check_by_name;
 use super::trust::file_name;
-use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Trust};
-use super::terms::file_name;
-use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms};
+use super::{EMBEDDED, LoadError, Loader, Origin, Plugin};
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.

@@ -18,7 +18,7 @@ mod store;
 mod trust;
 
 pub use arguments::{CommandParser, CommandSchemaError, ParsedCommand};
-pub(crate) use compiled::{ModuleCache};
+pub(crate) use compiled::ModuleCache;
 pub use compiler::compiler_main;
 pub(crate) use compiler::{CompileError, Compiler};
 pub(crate) use embedded::EMBEDDED;

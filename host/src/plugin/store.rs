@@ -10,8 +10,6 @@ use super::lock::{LOCK_FILE, LockEntry, LockError, PluginLock};
 use super::trust::FOLDER;
 use hm_disk::{FileLock, LockFile, cannot, remove_if_there, replace_file};
 
-use hm_disk::{FileLock, LockFile, cannot, remove_if_there, replace_file};
-
 /// The file that whoever changes anything holds locked.
 const TURN: &str = ".plugins.turn";
 

@@ -47,8 +47,9 @@ impl Trust {
     pub(crate) fn read(config: &Path, project: Option<&Path>) -> Result<Self, TrustError> {
         let folders = |project: &Path| FOLDERS.map(|folder| project.join(folder)).to_vec();
         let folders = project.map(folders).unwrap_or_default();
-        let pins =
-            project.into_iter().flat_map(|project| FOLDERS.map(|folder| PluginLock::read_in(project, folder)));
+        let pins = project
+            .into_iter()
+            .flat_map(|project| FOLDERS.map(|folder| PluginLock::read_in(project, folder)));
         let pins = pins.collect::<Result<_, _>>()?;
         Ok(Self {
             config: config.into(),

@@ -14,13 +14,12 @@ use hm_disk::{FileLock, LockFile, PathError, age, cannot, make_directory, one_li
 use hm_plugin_protocol::BuildEvent;
 use serde::Serialize;
 
-use super::{About, CACHE_TAG_PREFIX, FORMAT, RecordError, StepLog, name};
-use super::run::{Decided, Header, is_held, project_folder, records};
-use parking_lot::Mutex;
-use super::run::{RecordedDecision, RunHeader, is_held, project_folder, records};
-use super::{FORMAT, MAX_RECORDS, RecordError, RunMeta, StepLog, io_error, name};
-use super::{About, FORMAT, KEPT, RecordError, StepLog, name};
+use super::run::{RecordedDecision, RunHeader};
+use super::run::{is_held, project_folder, records};
+use super::{FORMAT, RecordError, StepLog, name};
+use super::{MAX_RECORDS, RunMeta};
 use crate::cache;
+use parking_lot::Mutex;
 
 /// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
 const ABANDONED: Duration = Duration::from_secs(3600);
