@@ -48,7 +48,7 @@ fn embed_plugins() -> Result<(), Box<dyn Error>> {
     let modules = wasm::Toolchain::find()?.build(&root.join("plugins"), &packages, &target)?;
 
     let mut source = String::from(
-        "/// Names and modules of the built-in plugins.\npub const EMBEDDED: &[(&str, &[u8])] = &[\n",
+        "/// Names and modules of the built-in plugins.\npub(crate) const EMBEDDED: &[(&str, &[u8])] = &[\n",
     );
     for (name, module) in EMBEDDED.iter().zip(modules) {
         let copy = out.join(format!("{name}.wasm"));

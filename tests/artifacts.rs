@@ -4,12 +4,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use hm_plugin_protocol::{ArtifactRef, BuildEvent};
 use serde_json::{Value, json};
 
-use crate::support::{Project, exits, logs, ran, skipped, step};
+use crate::support::{Project, exits, logs, on_a_small_disk, ran, step};
 
 /// A step that produces these.
 fn producing(key: &str, cmd: &str, patterns: &[&str]) -> Value {
@@ -220,19 +219,9 @@ fn a_full_disk_is_the_steps_failure_and_leaves_nothing() {
     )]));
     let disk = tempfile::tempdir().expect("a directory");
     let hm = project.hm(&["build", "--artifacts"]);
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    command.arg("mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; \"$@\" \"$0\"; echo \"exit $?\"; find \"$0\" -type f");
-    command.arg(disk.path()).arg(hm.get_program()).args(hm.get_args()).current_dir(project.path());
-    command.env_clear().envs(hm.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let ran = match command.output() {
-        Ok(output) if output.status.code() == Some(77) => return skipped("nothing can be mounted here"),
-        Ok(output) if String::from_utf8_lossy(&output.stderr).starts_with("unshare: ") => {
-            return skipped("there are no user namespaces here");
-        }
-        Ok(output) => ran(output),
-        Err(error) => return skipped(&format!("unshare: {error}")),
-    };
+    let script = "\"$@\" \"$0\"; echo \"exit $?\"; find \"$0\" -type f";
+    let Some(output) = on_a_small_disk(disk.path(), script, &hm) else { return };
+    let ran = ran(output);
     let path = disk.path().display();
     assert!(ran.stdout.contains(&format!("cannot write {path}/a/large: No space left on device")), "{ran:?}");
     assert!(ran.stdout.contains("exit code 73"), "{ran:?}");

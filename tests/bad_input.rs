@@ -2,65 +2,58 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, child, step};
+use crate::support::{Project, Ran, child, step};
+use crate::transcript::Transcript;
 
-/// `hm build` on a pipeline with these steps; what it says on standard error.
+/// `hm build` on a pipeline with these steps, none of which may run.
 #[track_caller]
-fn refused(steps: &Value, expected: &str) {
-    let ran = Project::with_steps(steps).run(&["build"]).expect_code(7);
+fn refused(said: &mut Transcript, about: &str, steps: &Value) {
+    let ran = said.run(about, &Project::with_steps(steps), &["build"]).expect_code(7);
     assert_eq!(ran.stdout, "", "nothing has run");
-    assert!(ran.stderr.starts_with(&format!("error: {expected}")), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+}
+
+/// `hm build` on a pipeline that comes on standard input.
+#[track_caller]
+fn from_input(said: &mut Transcript, about: &str, input: &[u8]) -> Ran {
+    let (project, args) = (Project::new(), ["build", "--file", "-"]);
+    let ran = project.run_with_input(&args, input).expect_code(7);
+    assert_eq!(ran.stdout, "", "nothing has run");
+    said.add(about, &project, &args, &ran);
+    ran
 }
 
 #[test]
 fn graphs_that_cannot_be() {
-    refused(&json!([]), "the pipeline is empty: there is nothing to run\n");
-    refused(
-        &json!([step("a", "true"), step("a", "true")]),
-        "step key `a` is used twice, by steps[0] and steps[1]\n",
-    );
-    refused(&json!([child("a", "b", "true")]), "step `a` builds in `b`, and there is no such step\n");
-    refused(
-        &json!([child("a", "b", "true"), child("b", "a", "true")]),
-        "steps build in each other in a circle: a -> b -> a\n",
-    );
-    refused(&json!([step("a", &"x".repeat(1 << 20))]), "step `a`: its command is 1048576 bytes long");
+    let mut said = Transcript::default();
+    refused(&mut said, "no step", &json!([]));
+    refused(&mut said, "a key is used twice", &json!([step("a", "true"), step("a", "true")]));
+    refused(&mut said, "no such parent", &json!([child("a", "b", "true")]));
+    refused(&mut said, "a circle", &json!([child("a", "b", "true"), child("b", "a", "true")]));
+    refused(&mut said, "a command without end", &json!([step("a", &"x".repeat(1 << 20))]));
     let mut unknown = step("a", "true");
     unknown["runner"] = json!("mars");
-    refused(
-        &json!([unknown]),
-        "step `a` asks for runner `mars`, which no plugin provides; there is: docker, local\nhint: see what there is: hm plugin list\n",
-    );
+    refused(&mut said, "no such runner", &json!([unknown]));
+    said.expect("bad-graphs");
 }
 
 /// `hm build` on a pipeline of the other form, with steps `a`, `b` and `c` and these edges.
 #[track_caller]
-fn refused_graph(edges: &Value, expected: &str) {
+fn refused_graph(said: &mut Transcript, about: &str, edges: &Value) {
     let nodes = ["a", "b", "c"].map(|key| json!({"step": {"key": key, "cmd": "true"}, "env": {}}));
     let graph = json!({"nodes": nodes, "node_holes": [], "edge_property": "directed", "edges": edges});
-    let text = json!({"version": "0", "graph": graph}).to_string();
-    let ran = Project::new().run_with_input(&["build", "--file", "-"], text.as_bytes()).expect_code(7);
-    assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (&*format!("error: {expected}\n"), ""));
+    from_input(said, about, json!({"version": "0", "graph": graph}).to_string().as_bytes());
 }
 
 #[test]
 fn graphs_with_edges_that_cannot_be() {
-    refused_graph(
-        &json!([[0, 1, "builds_in"], [1, 2, "depends_on"], [2, 0, "depends_on"]]),
-        "steps wait for each other in a circle: a -> c -> b -> a",
-    );
-    refused_graph(
-        &json!([[0, 7, "builds_in"]]),
-        "standard input: graph.edges[0] is not valid: there is no node 7",
-    );
-    refused_graph(
-        &json!([[0, 1, "builds_in"], [2, 1, "builds_in"]]),
-        "standard input: graph.edges[1] is not valid: step `b` cannot build in `c`, for it builds in `a` already",
-    );
-    let both = br#"{"version": "0", "steps": [], "graph": {}}"#;
-    let ran = Project::new().run_with_input(&["build", "--file", "-"], both).expect_code(7);
-    let expected = "error: standard input: the pipeline is not valid: it has both `steps` and `graph`\n";
-    assert_eq!(ran.stderr, expected);
+    let mut said = Transcript::default();
+    let circle = json!([[0, 1, "builds_in"], [1, 2, "depends_on"], [2, 0, "depends_on"]]);
+    refused_graph(&mut said, "a circle", &circle);
+    refused_graph(&mut said, "no such node", &json!([[0, 7, "builds_in"]]));
+    refused_graph(&mut said, "two parents", &json!([[0, 1, "builds_in"], [2, 1, "builds_in"]]));
+    from_input(&mut said, "both forms", br#"{"version": "0", "steps": [], "graph": {}}"#);
+    said.expect("bad-edges");
 }
 
 #[test]
@@ -70,22 +63,15 @@ fn arguments_that_the_runner_does_not_take() {
         second["runner_args"] = arguments;
         json!([step("first", "true"), second])
     };
-    for (arguments, expected) in [
-        (
-            json!({"network": "no"}),
-            r#"step `second`: runner_args.network is not what runner `local` takes: "no" is not of type "boolean""#,
-        ),
-        (
-            json!({"shell": ""}),
-            r#"step `second`: runner_args.shell is not what runner `local` takes: "" is shorter than 1 character"#,
-        ),
-        (
-            json!("sh"),
-            r#"step `second`: runner_args is not what runner `local` takes: "sh" is not of type "object""#,
-        ),
+    let mut said = Transcript::default();
+    for (about, arguments) in [
+        ("of another type", json!({"network": "no"})),
+        ("too short", json!({"shell": ""})),
+        ("no object", json!("sh")),
     ] {
-        refused(&with(arguments), &format!("{expected}\n"));
+        refused(&mut said, about, &with(arguments));
     }
+    said.expect("bad-runner-arguments");
     for arguments in [json!({}), json!(null), json!({"network": false, "shell": "sh"})] {
         Project::with_steps(&with(arguments)).run(&["build"]).expect_code(0);
     }
@@ -93,74 +79,37 @@ fn arguments_that_the_runner_does_not_take() {
 
 #[test]
 fn documents_that_cannot_be_read() {
-    let cases: &[(&[u8], i32, &str)] = &[
-        (
-            b"{\"version\": \"0\",\n  \"steps\": [,]}",
-            7,
-            "error: standard input is not valid JSON at line 2, column 13: expected value\n",
-        ),
-        (b"{\"version\": \"\xff\"}", 7, "error: standard input is not UTF-8: invalid byte at offset 13\n"),
-        (
-            br#"{"version": "1", "steps": []}"#,
-            7,
-            "error: standard input: version is \"1\", and only \"0\" is known\n",
-        ),
-        (
-            br#"{"schema_version": "1", "pipelines": []}"#,
-            7,
-            "error: the document is empty: there is nothing to run\n",
-        ),
-        (
-            br#"{"version": "0", "steps": [{"type": "command", "key": "a", "cmd": 1}]}"#,
-            7,
-            "error: standard input: steps[0] (key `a`) is not valid: invalid type: integer `1`, expected a string\n",
-        ),
-    ];
-    for (input, code, expected) in cases {
-        let ran = Project::new().run_with_input(&["build", "--file", "-"], input).expect_code(*code);
-        assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (*expected, ""));
-    }
-    let deep = Project::new()
-        .run_with_input(&["build", "--file", "-"], "[".repeat(100_000).as_bytes())
-        .expect_code(7);
-    assert!(
-        deep.stderr.contains("recursion limit exceeded at")
-            || deep.stderr.contains("recursion limit exceeded\n"),
-        "{}",
-        deep.stderr
-    );
+    let mut said = Transcript::default();
+    from_input(&mut said, "no JSON", b"{\"version\": \"0\",\n  \"steps\": [,]}");
+    from_input(&mut said, "no UTF-8", b"{\"version\": \"\xff\"}");
+    from_input(&mut said, "another version", br#"{"version": "1", "steps": []}"#);
+    from_input(&mut said, "no pipeline", br#"{"schema_version": "1", "pipelines": []}"#);
+    let number = br#"{"version": "0", "steps": [{"type": "command", "key": "a", "cmd": 1}]}"#;
+    from_input(&mut said, "a field of another type", number);
+    let deep = from_input(&mut said, "deeper than anybody nests", "[".repeat(100_000).as_bytes());
+    assert!(deep.stderr.contains("recursion limit exceeded"), "{}", deep.stderr);
+    said.expect("bad-documents");
 }
 
 #[test]
 fn files_and_arguments_that_are_not_there() {
-    let missing = Project::new().run(&["build", "--file", "no.json"]).expect_code(2);
-    assert!(
-        missing.stderr.starts_with("error: cannot read ")
-            && missing.stderr.contains("no.json\n  1: No such file or directory"),
-        "{}",
-        missing.stderr
-    );
-    let none = Project::new().run(&["build"]).expect_code(2);
-    assert!(
-        none.stderr.contains("no pipeline found")
-            && none.stderr.contains("hint: put a pipeline into .hm/ci.py or .hm/ci.json"),
-        "{}",
-        none.stderr
-    );
+    let mut said = Transcript::default();
+    said.run("no such file", &Project::new(), &["build", "--file", "no.json"]).expect_code(2);
+    said.run("no pipeline", &Project::new(), &["build"]).expect_code(2);
     let project = Project::with_steps(&json!([step("a", "true")]));
-    for (args, expected) in [
-        (&["build", "--dir", "nowhere"][..], "is not a directory"),
-        (&["build", "--jobs", "0"], "0 is not in 1..=65535"),
-        (&["build", "--env", "NOT_SET"], "--env NOT_SET: no such variable in your environment"),
-        (&["build", "--env", "=x"], r#"--env "=x": the name is empty"#),
-        (&["build", "--format", "smoke"], "there is no output format `smoke`; there is: human, json"),
-        (&["dance"], "there is no command `dance`"),
+    for (about, args, code) in [
+        ("no such directory", &["build", "--dir", "nowhere"][..], 2),
+        ("a number that is too small", &["build", "--jobs", "0"], 2),
+        ("no such variable", &["build", "--env", "NOT_SET"], 2),
+        ("a variable without a name", &["build", "--env", "=x"], 2),
+        ("no such format", &["build", "--format", "smoke"], 2),
+        ("no such command", &["dance"], 2),
+        ("no such pipeline", &["build", "other"], 2),
+        ("no such runner", &["build", "--runner", "mars"], 7),
     ] {
-        let ran = project.run(args).expect_code(2);
-        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+        said.run(about, &project, args).expect_code(code);
     }
-    project.run(&["build", "other"]).expect_code(2);
-    project.run(&["build", "--runner", "mars"]).expect_code(7);
+    said.expect("bad-arguments");
 }
 
 #[test]
@@ -170,17 +119,11 @@ fn several_pipelines_want_a_choice() {
         ".hm/nightly.json",
         r#"{"version":"0","steps":[{"type":"command","key":"n","cmd":"exit 3"}]}"#,
     );
-    let ran = project.run(&["build"]).expect_code(2);
-    assert_eq!(
-        ran.stderr,
-        "error: there are 2 pipelines: ci, nightly\nhint: name the one to run: hm build PIPELINE\n"
-    );
+    let mut said = Transcript::default();
+    said.run("two files", &project, &["build"]).expect_code(2);
     project.run(&["build", "ci"]).expect_code(0);
     project.run(&["build", "nightly"]).expect_code(1);
-}
 
-#[test]
-fn an_envelope_with_several_pipelines_wants_a_choice_as_well() {
     let pipeline = |slug: &str, cmd: &str| {
         let definition = json!({"version": "0", "steps": [step(slug, cmd)]});
         json!({"slug": slug, "name": slug, "allow_manual": true, "triggers": [], "definition": definition})
@@ -188,15 +131,11 @@ fn an_envelope_with_several_pipelines_wants_a_choice_as_well() {
     let pipelines = [pipeline("ci", "true"), pipeline("nightly", "exit 3")];
     let project = Project::new();
     project.write("all.json", &json!({"schema_version": "1", "pipelines": pipelines}).to_string());
-    let ran = project.run(&["build", "--file", "all.json"]).expect_code(2);
-    assert_eq!(
-        ran.stderr,
-        "error: there are 2 pipelines: ci, nightly\nhint: name the one to run: hm build PIPELINE\n"
-    );
-    let ran = project.run(&["build", "--file", "all.json", "weekly"]).expect_code(2);
-    assert_eq!(ran.stderr, "error: there is no pipeline `weekly`; there is: ci, nightly\n");
+    said.run("two in a file", &project, &["build", "--file", "all.json"]).expect_code(2);
+    said.run("neither of them", &project, &["build", "--file", "all.json", "weekly"]).expect_code(2);
     project.run(&["build", "--file", "all.json", "ci"]).expect_code(0);
     project.run(&["build", "--file", "all.json", "nightly"]).expect_code(1);
+    said.expect("several-pipelines");
 }
 
 #[test]
@@ -206,12 +145,9 @@ fn an_image_is_never_silently_something_else() {
     let project = Project::with_steps(&json!([alpine]));
     let settings = project.config().join("plugins.toml");
     std::fs::write(&settings, "[plugin.docker]\nenabled = false\n").expect("a file");
-    let ran = project.run(&["build"]).expect_code(5);
-    assert_eq!(
-        ran.stderr,
-        "error: step `a` wants image `alpine:3.20`, which needs the `docker` runner, and no plugin provides it\n\
-         hint: run such steps without their image, in the local sandbox: --runner local, or runner = \"local\" in .hm/config.toml\n"
-    );
+    let mut said = Transcript::default();
+    said.run("nobody runs images", &project, &["build"]).expect_code(5);
+    said.expect("image-without-runner");
     project.run(&["build", "--runner", "local"]).expect_code(0);
     project.write(".hm/config.toml", "runner = \"local\"\n");
     project.run(&["build"]).expect_code(0);
@@ -219,26 +155,24 @@ fn an_image_is_never_silently_something_else() {
 
 #[test]
 fn a_name_that_no_image_can_have_is_found_before_anything_runs() {
-    for (image, reason) in [
-        ("Bad Image", "there is a blank in it"),
-        ("Nope", "only a registry and a tag can have capital letters"),
-        ("", "it is empty"),
-    ] {
+    let mut said = Transcript::default();
+    for image in ["Bad Image", "Nope", ""] {
         let mut deploy = step("deploy", "true");
         deploy["image"] = json!(image);
         let steps = json!([step("first", "true"), deploy]);
-        let expected = format!("step `deploy`: `{image}` is no name of an image: {reason}\n");
-        refused(&steps, &expected);
+        refused(&mut said, &format!("`{image}`"), &steps);
         let project = Project::with_steps(&steps);
+        let expected = project.run(&["build"]).expect_code(7).stderr;
         let planned = project.run(&["plan"]).expect_code(7);
-        assert_eq!((planned.stderr, planned.stdout), (format!("error: {expected}"), String::new()));
+        assert_eq!((planned.stderr, planned.stdout), (expected.clone(), String::new()));
         let ran = project.run(&["build", "--runner", "local"]).expect_code(0);
         assert_eq!(ran.stderr, "", "who names a runner without images knows what that means");
         let pipeline = json!({"version": "0", "default_image": image, "steps": [step("deploy", "true")]});
         project.write(".hm/ci.json", &pipeline.to_string());
         let ran = project.run(&["build"]).expect_code(7);
-        assert_eq!(ran.stderr, format!("error: {expected}"));
+        assert_eq!(ran.stderr, expected);
     }
+    said.expect("bad-images");
     let mut inside = child("inside", "outside", "true");
     inside["image"] = json!("Nope");
     let ran = Project::with_steps(&json!([step("outside", "true"), inside])).run(&["build"]).expect_code(0);
@@ -278,15 +212,15 @@ fn what_others_wrote_cannot_act_on_the_terminal_or_pass_for_our_words() {
 
 #[test]
 fn fields_that_nobody_knows_are_said() {
+    let mut said = Transcript::default();
     let mut typo = step("a", "true");
     typo["builds-in"] = json!("b");
-    let ran = Project::with_steps(&json!([typo])).run(&["build"]).expect_code(0);
-    assert_eq!(ran.stderr, "warning: step `a`: this hm does not know the field `builds-in`\n");
+    said.run("of a step", &Project::with_steps(&json!([typo])), &["build"]).expect_code(0);
     let project = Project::new();
     let timed = json!({"version": "0", "timeout_seconds": 60, "steps": [step("a", "true")]});
     project.write(".hm/ci.json", &timed.to_string());
-    let ran = project.run(&["build"]).expect_code(0);
-    assert_eq!(ran.stderr, "warning: the pipeline: this hm does not know the field `timeout_seconds`\n");
+    said.run("of the pipeline", &project, &["build"]).expect_code(0);
+    said.expect("unknown-fields");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn guest(function: &HostFn, args: &[Vec<u8>]) -> String {
 async fn what_was_asked_for_and_granted_is_done_and_nothing_else() {
     let engine = Engine::new().expect("an engine");
     let directory = tempfile::tempdir().expect("a directory");
-    let backends = case::backends(directory.path()).await;
+    let backends = case::backends(directory.path());
     for function in TABLE.iter().filter(|function| case::is_possible(function)) {
         let one = BTreeSet::from([function.name.to_owned()]);
         let some = |yes: bool| if yes { one.clone() } else { BTreeSet::new() };
@@ -121,7 +121,7 @@ async fn what_was_asked_for_and_granted_is_done_and_nothing_else() {
 async fn who_a_function_is_not_for_is_denied_it() {
     let engine = Engine::new().expect("an engine");
     let directory = tempfile::tempdir().expect("a directory");
-    let backends = case::backends(directory.path()).await;
+    let backends = case::backends(directory.path());
     let bench = Bench::new(&backends);
     for function in TABLE {
         // The gate comes before the arguments, which nobody could read.
@@ -159,7 +159,7 @@ async fn called(
 async fn arguments_that_cannot_be_read_are_refused_by_their_names() {
     let engine = Engine::new().expect("an engine");
     let directory = tempfile::tempdir().expect("a directory");
-    let backends = case::backends(directory.path()).await;
+    let backends = case::backends(directory.path());
     for function in TABLE {
         for (index, param) in function.params.iter().enumerate() {
             let bench = Bench::new(&backends);
@@ -186,7 +186,7 @@ async fn arguments_that_cannot_be_read_are_refused_by_their_names() {
 async fn what_may_be_a_secret_is_not_quoted() {
     let engine = Engine::new().expect("an engine");
     let directory = tempfile::tempdir().expect("a directory");
-    let bench = Bench::new(&case::backends(directory.path()).await);
+    let bench = Bench::new(&case::backends(directory.path()));
     for function in TABLE.iter().filter(|function| function.rules.backend == BackendKind::Keyring) {
         let result = called(&engine, function, &[br#""hunter2""#.to_vec()], &bench).await;
         let Err(CallError::Trap { reason, .. }) = result else { panic!("{}: {result:?}", function.name) };

@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use hm_disk::PathError;
 use hm_host::backend::kv::{KeptValues, KvError};
 
-use crate::support::skipped;
+use crate::support::on_a_small_disk;
 
 /// The variable that tells [`worker`] what to do.
 const WORK: &str = "HM_TEST_KV_WORKER";
@@ -21,7 +22,11 @@ const HANG: Duration = Duration::from_secs(60);
 fn this_binary(work: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["kv::worker", "--exact", "--ignored", "--nocapture"]);
-    command.env(WORK, work).env("HM_TEST_KV_DIRECTORY", directory).stdout(Stdio::piped());
+    command
+        .env(WORK, work)
+        .env("HM_TEST_KV_DIRECTORY", directory)
+        .stdout(Stdio::piped())
+        .current_dir(directory);
     command
 }
 
@@ -64,7 +69,7 @@ fn worker() {
 async fn full(kept: &KeptValues) {
     kept.set("p", "small", vec![1; 1000]).await.expect("room for it");
     let error = kept.set("p", "large", vec![1; 1_000_000]).await.expect_err("no room for it");
-    let KvError::Io { what: "write", path, source } = &error else { panic!("{error}") };
+    let KvError::Io(PathError { what: "write", path, source }) = &error else { panic!("{error}") };
     assert!(path.ends_with("p.kv") && source.kind() == std::io::ErrorKind::StorageFull, "{error}: {source}");
     let directory = path.parent().expect("a directory");
     assert_eq!(std::fs::read_dir(directory).expect("a directory").count(), 2, "the file and its lock");
@@ -153,20 +158,7 @@ fn who_is_killed_loses_nothing_that_was_acknowledged() {
 fn a_full_disk_is_an_error_and_what_was_kept_stays() {
     let scratch = tempfile::tempdir().expect("a directory");
     let worker = this_binary("full", scratch.path());
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    command.args(["mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; exec \"$@\""]);
-    command.arg(scratch.path()).arg(worker.get_program()).args(worker.get_args());
-    command.envs(worker.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    match command.output() {
-        Ok(ran) if ran.status.code() == Some(77) => skipped("nothing can be mounted here"),
-        Ok(ran) if ran.status.success() => {
-            assert!(String::from_utf8_lossy(&ran.stdout).contains("full is fine"), "{ran:?}");
-        }
-        Ok(ran) if String::from_utf8_lossy(&ran.stderr).starts_with("unshare: ") => {
-            skipped("there are no user namespaces here");
-        }
-        Ok(ran) => panic!("{ran:?}"),
-        Err(error) => skipped(&format!("unshare: {error}")),
-    }
+    let Some(ran) = on_a_small_disk(scratch.path(), "exec \"$@\"", &worker) else { return };
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("full is fine"), "{ran:?}");
 }

@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, ran, skipped};
+use crate::support::{Project, Ran, installed, ran, run_by};
+use crate::transcript::Transcript;
 use made::{CANARY, digest, greet, noisy, wasm, without};
 
 impl Project {
@@ -53,24 +54,11 @@ fn what_a_plugin_wants_is_shown_agreed_to_and_granted() {
     }));
     let file = project.file("given.wasm", &wasm);
 
-    let nobody = project.run(&["plugin", "install", &file]).expect_code(2);
-    assert_eq!(
-        nobody.stderr,
-        "error: nobody has agreed to this, and there is no terminal to ask at; nothing was changed\n\
-         hint: --yes agrees to all that was shown, in scripts too\n"
-    );
-    let sha = digest(&wasm);
-    let words = format!(
-        "greet 0.1.0\n  about      Greets error: everybody\n  from       {file}\n  sha256     {sha}\n  provides   format greet, runner greet\n\
-         It asks to:\n\
-         \x20 - say something to whoever runs hm, with its name before it (hm_log)\n\
-         \x20 - ask whether the kept files of a sandbox are still there (hm_sandbox_exists)\n\
-         It asks to reach:\n\
-         \x20 - api.example.com: HTTPS to exactly that\n\
-         \x20 - dir:docs: read what is in the folder docs of the project\n\
-         \x20 - unix:/run/x.sock: connections to that socket of this machine\n"
-    );
-    assert_eq!(nobody.stdout, words);
+    let mut said = Transcript::default();
+    let nobody = said.run("nobody agrees", &project, &["plugin", "install", &file]).expect_code(2);
+    said.expect("plugin-install");
+    let (sha, words) = (digest(&wasm), nobody.stdout);
+    assert!(words.contains(&format!("  from       {file}\n  sha256     {sha}\n")), "{words}");
     assert_eq!((project.installed("greet"), project.lock()), (None, String::new()));
 
     let roundabout = "../home/../home/given.wasm";
@@ -340,8 +328,9 @@ fn a_kill_at_any_moment_leaves_the_old_plugin_or_the_new_one() {
         let wasm = wasm(json!({"version": version, "required_host_fns": ["hm_sandbox_exists"]}));
         project.file(&format!("{version}.wasm"), &wasm)
     });
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skipped("strace, which kills a program at a given system call, is not installed");
+    // It kills a program at a given system call.
+    if !installed(&["strace"]) {
+        return;
     }
     // Each of these calls is a step of what is done; those of one kind are counted.
     for call in ["fsync", "/^rename"] {
@@ -351,13 +340,7 @@ fn a_kill_at_any_moment_leaves_the_old_plugin_or_the_new_one() {
             let mut killed = Command::new("strace");
             killed.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}")).arg("-e");
             killed.arg(format!("inject={call}:signal=SIGKILL:when={step}"));
-            killed
-                .arg(install.get_program())
-                .args(install.get_args())
-                .current_dir(project.path())
-                .env_clear();
-            killed.envs(install.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            let whole = killed.output().expect("strace").status.success();
+            let whole = run_by(killed, &install).output().expect("strace").status.success();
             let plugin = info(&project, "greet");
             assert_eq!(plugin["state"], "ready", "{call} {step}: {plugin}");
             assert_eq!(plugin["functions"][0]["allowed"], json!(true), "{call} {step}: {plugin}");

@@ -1,11 +1,9 @@
 //! Plugins that were built with the published SDK 0.0.1 (`tests/guests/published`), as binaries, in the real `hm`: one of each kind.
 
-use std::path::PathBuf;
-
 use hm_plugin_protocol::BuildEvent;
 use serde_json::json;
 
-use crate::support::{Project, exits, logs, ran, skipped, step};
+use crate::support::{Project, built_guests, exits, logs, ran, step};
 
 /// A project, and this plugin, installed as a user does it; none, if the guests were not built.
 fn with(kind: &str) -> Option<Project> {
@@ -15,21 +13,12 @@ fn with(kind: &str) -> Option<Project> {
 
 /// Whether it could be installed, with all that it asks for and these functions granted.
 fn install(project: &Project, kind: &str, granted: &[&str]) -> bool {
-    let Some(guests) = guests() else { return false };
+    let Some(guests) = built_guests() else { return false };
     let file = guests.join(format!("published-{kind}.wasm"));
     let mut args = vec!["plugin", "install", file.to_str().expect("a path"), "--yes"];
     args.extend(granted.iter().flat_map(|function| ["--grant", function]));
     project.run(&args).expect_code(0);
     true
-}
-
-/// Where the guests are, if they were built.
-fn guests() -> Option<PathBuf> {
-    let guests = std::env::var_os("HM_TEST_GUESTS");
-    if guests.is_none() {
-        skipped("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it");
-    }
-    guests.map(PathBuf::from)
 }
 
 #[test]
@@ -67,7 +56,7 @@ fn an_executor_runs_steps() {
 
 #[test]
 fn a_docker_plugin_takes_the_place_of_ours_where_that_is_switched_off() {
-    let Some(guests) = guests() else { return };
+    let Some(guests) = built_guests() else { return };
     let file = guests.join("published-docker.wasm");
     let install = ["plugin", "install", file.to_str().expect("a path"), "--yes"];
     let mut imaged = step("imaged", "true");

@@ -2,7 +2,7 @@
 
 mod errors;
 mod interpreters;
-mod lab;
+pub(crate) mod lab;
 mod strangers;
 mod walls;
 
@@ -138,8 +138,8 @@ fn written(plan: &Plan) -> String {
             let needs: Vec<_> = step.depends_on.iter().map(|&step| key(step)).collect();
             write!(text, " | after {}", needs.join(" ")).expect("text");
         }
-        if step.segment > 0 {
-            write!(text, " | behind {}", step.segment).expect("text");
+        if step.stage > 0 {
+            write!(text, " | behind {}", step.stage).expect("text");
         }
         if let Some(timeout) = step.timeout {
             write!(text, " | {timeout:?}").expect("text");
@@ -163,7 +163,7 @@ async fn everything_that_the_package_can_say_comes_out_in_the_plan() {
         project.write(".hm/all.py", &file);
         project.write("src/a.c", "");
         project.write("Cargo.lock", "");
-        let Some(rendered) = render(&project, hm_host::backend::local::Mode::Auto).await else { return };
+        let Some(rendered) = render(&project, hm_step_sandbox::Mode::Auto).await else { return };
         let pipelines = rendered.pipelines.expect("rendered");
         let line = file.lines().position(|line| line.starts_with("@hm.pipeline")).expect("a line") + 1;
         assert_eq!(pipelines[0].origin, format!("{}/.hm/all.py:{line}", project.path().display()));

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use hm_plugin_protocol::BuildEvent;
 use serde_json::{Value, json};
 
 use crate::docker::lab::{BUSYBOX, Engine};
-use crate::support::{Project, exits, logs, repository, skipped};
+use crate::python::lab::packages;
+use crate::support::{Project, exits, logs, repository};
 
 const PIPELINE: &str = r#"
 import harmont as hm
@@ -25,12 +25,7 @@ def ci():
 /// What a version of harmont, installed below the target directory, makes of [`PIPELINE`]; nothing without one.
 /// `cargo xtask test` installs each.
 fn rendered(project: &Project, version: &str) -> Option<Vec<u8>> {
-    let folder =
-        std::env::var_os("HM_TEST_HARMONT").map(|f| PathBuf::from(f).join(format!("harmont=={version}")));
-    let Some(packages) = folder.filter(|f| f.join("harmont").is_dir()) else {
-        skipped(&format!("HM_TEST_HARMONT has no harmont {version} (cargo xtask test installs it with pip)"));
-        return None;
-    };
+    let packages = packages(version)?;
     project.write(".hm/pipelines.py", PIPELINE);
     let render =
         "import runpy, harmont; runpy.run_path('.hm/pipelines.py'); print(harmont.dump_registry_json())";

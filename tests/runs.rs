@@ -6,14 +6,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use hm_host::cache::{Decision, Missing, Parts, Verdict};
-use hm_host::record::{About, Outcome, Recorder, Run, Runs, State, StepAbout};
+use hm_host::cache::{KeyInputs, MissReason, StepDecision, StepVerdict};
+use hm_host::record::{Recorder, Run, RunMeta, RunStatus, Runs, StepMeta, StepStatus};
 use hm_plugin_protocol::{BuildEvent, StdStream};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{Project, Running, child, exits, process_with, step, wait_until};
+use crate::transcript::Transcript;
 
 /// The records of all projects, as tests share them.
 fn all_runs(project: &Project) -> PathBuf {
@@ -97,15 +98,51 @@ fn why_tells_what_has_changed_since_the_result_was_kept() {
 }
 
 #[test]
+fn plans_and_their_reasons_read_well() {
+    let mut timed = step("old", "true");
+    timed["cache"] = json!({"policy": "ttl", "duration_seconds": 1});
+    let steps = |cmd: &str| {
+        json!([
+            cached(step("deps", cmd)),
+            cached(child("lint", "deps", "true")),
+            child("test", "lint", "true"),
+            timed,
+            {"type": "wait"},
+            step("never", "true"),
+        ])
+    };
+    let mut said = Transcript::default();
+    let project = Project::with_steps(&steps("echo one")).alone();
+    said.run("no build is on record", &project, &["why", "deps"]).expect_code(2);
+    said.run("nothing was built yet", &project, &["plan"]).expect_code(0);
+    project.run(&["build", "-j1"]).expect_code(0);
+    // So long that the result of `old` is too old.
+    std::thread::sleep(Duration::from_millis(1100));
+    said.run("all is built", &project, &["plan"]).expect_code(0);
+    said.run("a step that ran", &project, &["why", "deps"]).expect_code(0);
+    said.run("a step that keeps nothing", &project, &["why", "test"]).expect_code(0);
+    project.run(&["build", "-j1"]).expect_code(0);
+    said.run("a step that was taken from the cache", &project, &["why", "lint"]).expect_code(0);
+    write_steps(&project, &steps("echo two; false"));
+    std::thread::sleep(Duration::from_millis(1100));
+    said.run("a command was edited", &project, &["plan"]).expect_code(0);
+    project.run(&["build", "-j1"]).expect_code(1);
+    said.run("a step that failed", &project, &["why", "deps"]).expect_code(0);
+    said.run("a step that its turn did not come to", &project, &["why", "never"]).expect_code(0);
+    said.run("a step that there is not", &project, &["why", "nevver"]).expect_code(2);
+    said.expect("plan-and-why");
+}
+
+#[test]
 fn a_record_holds_what_happened_and_what_was_printed() {
     let mut noisy = step("a/b c", "echo out; echo \"$SECRET\" | wc -c >&2; printf '\\033[31mred\\n'; exit 3");
     noisy["env"] = json!({"SECRET": "hunter2-hunter2"});
     let project = Project::with_steps(&json!([noisy, step("z", "echo z")]));
     project.run(&["build", "-j1", "--env", "TYPED=hunter3-hunter3"]).expect_code(1);
     let run = builds(&project).remove(0);
-    assert!(matches!(run.state(), State::Ended { exit_code: 1, .. }));
-    assert_eq!(run.outcome("a/b c"), Some(Outcome::Failed { exit_code: 3 }));
-    assert_eq!(run.outcome("z"), Some(Outcome::NotRun));
+    assert!(matches!(run.state(), RunStatus::Ended { exit_code: 1, .. }));
+    assert_eq!(run.outcome("a/b c"), Some(StepStatus::Failed { exit_code: 3 }));
+    assert_eq!(run.outcome("z"), Some(StepStatus::NotRun));
     let log = fs::read_to_string(run.folder().join("logs/00000-a_b_c.log")).expect("a log");
     let lines: Vec<&str> = log.lines().map(|line| &line[28..]).collect();
     assert_eq!(lines.len(), 3, "{log}");
@@ -207,7 +244,7 @@ fn failed_runs_what_is_left_to_do_with_what_it_builds_in() {
     let ran: Vec<String> = exits(&events).into_keys().collect();
     assert_eq!(ran, ["bad", "good", "last", "root"]);
     let run = builds(&project).remove(0);
-    assert_eq!(run.outcome("other"), Some(Outcome::SucceededBefore));
+    assert_eq!(run.outcome("other"), Some(StepStatus::SucceededBefore));
     assert!(why(&project, &["other"]).contains("was left out"));
 
     let ran = project.run(&["build", "--failed"]).expect_code(0);
@@ -226,44 +263,44 @@ fn a_killed_build_has_a_record_too() {
     command.stdout(Stdio::null());
     let mut build = Running::start(command);
     wait_until("the step runs", || process_with(&format!("sleep {marker}")));
-    assert_eq!(builds(&project)[0].state(), State::Running);
+    assert_eq!(builds(&project)[0].state(), RunStatus::Running);
     assert!(why(&project, &["b"]).starts_with("`b` is running in the last build of `ci`, "));
     assert_eq!(plan(&project)["steps"][1]["reasons"], json!(["another build is running it now"]));
     build.signal(Signal::KILL);
     build.ended();
     let run = builds(&project).remove(0);
-    wait_until("the record is given up", || run.state() == State::Killed);
-    assert_eq!(run.outcome("a"), Some(Outcome::Succeeded));
-    assert_eq!(run.outcome("b"), Some(Outcome::Stopped));
+    wait_until("the record is given up", || run.state() == RunStatus::Killed);
+    assert_eq!(run.outcome("a"), Some(StepStatus::Succeeded));
+    assert_eq!(run.outcome("b"), Some(StepStatus::Stopped));
     assert!(why(&project, &["b"]).starts_with("`b` was stopped in the last build of `ci`, "));
     write_steps(&project, &json!([step("a", "echo first"), child("b", "a", "true")]));
     project.run(&["build", "--failed"]).expect_code(0);
 }
 
 /// A decision as a build with cached steps makes it.
-fn missed(key: &str, cmd: &str, inputs: usize) -> Decision {
+fn missed(key: &str, cmd: &str, inputs: usize) -> StepDecision {
     let inputs: serde_json::Map<String, Value> =
         (0..inputs).map(|n| (format!("src/{n}.rs"), json!("ab".repeat(32)))).collect();
-    let parts: Parts = serde_json::from_value(json!({
+    let parts: KeyInputs = serde_json::from_value(json!({
         "project": "/p", "cmd": cmd, "env": {"PATH": "cd".repeat(32)}, "image": null, "runner": "local",
         "plugin": "local 1.0.0", "runner_args": null, "fields": {}, "emitter_key": null, "parent": null,
         "inputs": inputs, "machine": "ef".repeat(32),
     }))
     .expect("parts");
-    let verdict = Verdict::Miss(Missing::NoEntry);
-    Decision { step: key.to_owned(), key: Some(parts.key()), parts: Some(parts), verdict }
+    let verdict = StepVerdict::Miss(MissReason::NoEntry);
+    StepDecision { step: key.to_owned(), key: Some(parts.key()), inputs: Some(parts), verdict }
 }
 
 /// The record of a build in which all of these steps succeeded.
 fn record(project: &Project, pipeline: &str, steps: usize, cmd: &str, ago: TimeDelta) {
-    let step = |number: usize| StepAbout {
+    let step = |number: usize| StepMeta {
         key: format!("s{number}"),
         cmd: cmd.to_owned(),
         runner: "local".into(),
         parent: number.checked_sub(1).map(|parent| format!("s{parent}")),
-        ..StepAbout::default()
+        ..StepMeta::default()
     };
-    let about = About {
+    let about = RunMeta {
         run_id: Uuid::new_v4(),
         project: project.path(),
         pipeline: pipeline.to_owned(),

@@ -12,6 +12,8 @@ use hm_plugin_protocol::BuildEvent;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+pub(crate) use hm_test_lab::{free_port, installed, or_skipped, process_with, skipped, wait_until};
+
 /// A project in a temporary directory, and a home to go with it.
 pub(crate) struct Project {
     dir: tempfile::TempDir,
@@ -206,26 +208,6 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host is in a folder").to_owned()
 }
 
-/// Whether a process whose command line contains this is there.
-pub(crate) fn process_with(marker: &str) -> bool {
-    fs::read_dir("/proc").expect("/proc").filter_map(|e| Some(e.ok()?.path().join("cmdline"))).any(|path| {
-        let line = fs::read(path).unwrap_or_default();
-        String::from_utf8_lossy(&line).replace('\0', " ").contains(marker)
-    })
-}
-
-/// Waits, with a bound that is only there so that a test does not hang.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("waited for a minute, but not: {what}");
-}
-
 /// A running `hm` that does not outlive its test.
 pub(crate) struct Running(pub(crate) Child);
 
@@ -257,6 +239,41 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A program that runs another one: with that one's name and arguments at the end, in its directory and its environment alone.
+pub(crate) fn run_by(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer.current_dir(inner.get_current_dir().expect("a directory"));
+    outer
+}
+
+/// The same command at another time, as the program sees it, by `faketime`, which has to be installed.
+pub(crate) fn at_time(when: &str, command: &Command) -> Command {
+    let mut faketime = Command::new("faketime");
+    faketime.args(["-f", when]);
+    let mut command = run_by(faketime, command);
+    // What waits for a span of time is not to be troubled, and files have the times that they have.
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+    command
+}
+
+/// What a command did, or a shell that gets it as `"$@"`, where a folder, the shell's `$0`, is a disk of 64 KiB. None, with a word,
+/// where that cannot be.
+pub(crate) fn on_a_small_disk(folder: &Path, shell: &str, command: &Command) -> Option<Output> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    unshare.arg(format!("mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; {shell}")).arg(folder);
+    match run_by(unshare, command).output() {
+        Ok(output) if output.status.code() == Some(77) => skipped("nothing can be mounted here"),
+        Ok(output) if String::from_utf8_lossy(&output.stderr).starts_with("unshare: ") => {
+            skipped("there are no user namespaces here");
+        }
+        Ok(output) => return Some(output),
+        Err(error) => skipped(&format!("unshare: {error}")),
+    }
+    None
 }
 
 /// A file system of its own in the place of a folder, which goes with this.
@@ -302,11 +319,11 @@ impl Drop for Mounted {
     }
 }
 
-/// Says that a test cannot run here, and why. Where everything should be there, that is a failure.
+/// The folder of the plug-ins and guests that `cargo xtask test` builds in several languages. None, with a word, without it.
 #[track_caller]
-pub(crate) fn skipped(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "nothing may be skipped here: {why}");
-    println!("SKIPPED: {why}");
+pub(crate) fn built_guests() -> Option<PathBuf> {
+    let folder = std::env::var_os("HM_TEST_GUESTS").map(PathBuf::from);
+    or_skipped(folder.ok_or("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it"))
 }
 
 /// What guests make Extism blocks with: `$block` of bytes of their memory, `$answer` with a block. To stand behind a guest's own imports.

@@ -1,10 +1,31 @@
 //! Checks of the tree itself: what CONTRIBUTING.md asks of every file.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::repository;
+use imports::{Sources, circles, imports, module_of};
+
+/// Crates in which files are checked for circles of imports, with the largest circle allowed; 1 is none.
+const CHECKED_FOR_CIRCLES: [(&str, usize); 9] = [
+    ("abi/src", 1),
+    ("fuzz/src", 1),
+    ("plugins/docker/src", 1),
+    ("plugins/human/src", 1),
+    ("plugins/local/src", 1),
+    ("plugins/runner-args/src", 1),
+    ("protocol/src", 1),
+    ("sdk/src", 1),
+    ("xtask/src", 1),
+];
+
+/// True for files that are there for tests only.
+fn is_for_tests(file: &Path) -> bool {
+    file.ends_with("tests.rs") || file.ends_with("lab.rs")
+}
 
 /// The Rust files that git knows or would add.
 fn rust_files() -> Vec<PathBuf> {
@@ -112,8 +133,7 @@ fn imports_point_down() {
     let host = repository().join("host/src");
     for path in rust_files() {
         let Ok(inside) = path.strip_prefix(&host) else { continue };
-        // Only there for tests.
-        if inside.ends_with("tests.rs") || inside.ends_with("lab.rs") {
+        if is_for_tests(inside) {
             continue;
         }
         let module = inside
@@ -123,15 +143,32 @@ fn imports_point_down() {
             .unwrap_or_default();
         let Some((_, forbidden)) = below.iter().find(|(name, _)| *name == module) else { continue };
         let text = text(&path);
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for name in *forbidden {
-            assert!(!text.contains(&format!("crate::{name}::")), "{} imports from {name}", path.display());
+        for import in imports(&text, &module_of(inside)) {
+            let upwards = import.first().is_some_and(|name| forbidden.contains(&name.as_str()));
+            assert!(!upwards, "{} imports {}", path.display(), import.join("::"));
         }
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         if !["cli", "sys"].contains(&module.as_str()) {
             for word in ["env::var", "env::vars", "println!(", "eprintln!("] {
                 assert!(!text.contains(word), "{} uses {word}", path.display());
             }
         }
+    }
+}
+
+#[test]
+fn imports_run_in_no_circle() {
+    let files = rust_files();
+    for (folder, allowed) in CHECKED_FOR_CIRCLES {
+        let root = repository().join(folder);
+        let inside = files.iter().filter_map(|path| Some((path.strip_prefix(&root).ok()?, path)));
+        let sources: Sources = inside
+            .filter(|(file, _)| !is_for_tests(file))
+            .map(|(file, path)| (module_of(file), text(path)))
+            .collect();
+        assert!(!sources.is_empty(), "{folder} has no Rust files");
+        let circles = circles(&sources);
+        assert!(circles.iter().all(|circle| circle.len() <= allowed), "{folder}: {circles:#?}");
     }
 }
 

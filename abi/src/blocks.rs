@@ -26,9 +26,10 @@ const KEPT_BLOCKS: usize = 1024;
 pub(crate) struct Blocks {
     /// In the order of their offsets.
     table: Vec<Block>,
-    /// Where in `table` the block is that starts at an offset: what names a block takes the same time whatever their number.
+    /// Index in `table` of the block that starts at an offset, so that finding one takes the same time whatever their
+    /// number.
     starts: HashMap<u64, usize>,
-    /// Where in `table` the last access was, the likeliest place of the next.
+    /// Index in `table` of the last access, the likeliest place of the next.
     recent: usize,
     /// Offset of the next block.
     next: u64,
@@ -52,7 +53,7 @@ struct Block {
 }
 
 impl Block {
-    /// Where `offset` is in this block, if it is.
+    /// Position of `offset` in this block, if it is inside.
     fn index(&self, offset: u64) -> Option<usize> {
         let index = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
         (index < self.bytes.len()).then_some(index)
@@ -89,7 +90,7 @@ impl Blocks {
         std::mem::take(&mut self.most_bytes)
     }
 
-    /// How many bytes may be live at one time.
+    /// Ceiling on the bytes that are live at one time.
     pub(crate) fn max_bytes(&self) -> u64 {
         self.max_bytes.try_into().unwrap_or(u64::MAX)
     }
@@ -129,7 +130,7 @@ impl Blocks {
         if self.live >= self.max_blocks {
             return Err(Fault::limit("blocks of Extism memory", self.live + 1, self.max_blocks));
         }
-        self.keep_freed(KEPT_BLOCKS, (room - size).min(KEPT_BYTES));
+        self.trim_freed(KEPT_BLOCKS, (room - size).min(KEPT_BYTES));
         Ok(size)
     }
 
@@ -154,21 +155,21 @@ impl Blocks {
 
     /// Frees the live block that starts at `offset`; anything else is left alone.
     pub(crate) fn free(&mut self, offset: u64) {
-        let Some(block) = self.at(offset) else { return };
+        let Some(block) = self.starting_at(offset) else { return };
         block.live = false;
         let length = block.bytes.len();
         self.live -= 1;
         self.live_bytes -= length;
         self.freed.push_back(offset);
         self.freed_bytes += length;
-        self.keep_freed(KEPT_BLOCKS, KEPT_BYTES);
+        self.trim_freed(KEPT_BLOCKS, KEPT_BYTES);
     }
 
     /// Drops the bytes of the longest freed blocks until at most these numbers of blocks and bytes are kept.
-    fn keep_freed(&mut self, blocks: usize, bytes: usize) {
+    fn trim_freed(&mut self, blocks: usize, bytes: usize) {
         while self.freed.len() > blocks || self.freed_bytes > bytes {
             let Some(offset) = self.freed.pop_front() else { break };
-            if let Some(block) = self.holding(offset) {
+            if let Some(block) = self.containing(offset) {
                 let dropped = std::mem::take(&mut block.bytes);
                 self.freed_bytes -= dropped.len();
                 self.gone += 1;
@@ -185,18 +186,18 @@ impl Blocks {
 
     /// The length of the live block that starts exactly at `offset`, else 0.
     pub(crate) fn length(&mut self, offset: u64) -> u64 {
-        self.at(offset).and_then(|block| block.bytes.len().try_into().ok()).unwrap_or(0)
+        self.starting_at(offset).and_then(|block| block.bytes.len().try_into().ok()).unwrap_or(0)
     }
 
     /// The bytes of the live block that starts exactly at `offset`.
     pub(crate) fn get(&mut self, offset: u64) -> Option<&[u8]> {
-        self.at(offset).map(|block| &*block.bytes)
+        self.starting_at(offset).map(|block| &*block.bytes)
     }
 
     /// `length` bytes from `offset` on, if they are all inside one live block.
     pub(crate) fn range(&mut self, offset: u64, length: u64) -> Option<&[u8]> {
         let length = usize::try_from(length).ok()?;
-        let block = self.holding(offset).filter(|block| block.live)?;
+        let block = self.containing(offset).filter(|block| block.live)?;
         let start = block.index(offset)?;
         block.bytes.get(start..start.checked_add(length)?)
     }
@@ -227,19 +228,19 @@ impl Blocks {
 
     /// `N` bytes from `offset` on, if they are all inside one block, live or freed.
     fn slice<const N: usize>(&mut self, offset: u64) -> Option<&mut [u8; N]> {
-        let block = self.holding(offset)?;
+        let block = self.containing(offset)?;
         let start = block.index(offset)?;
         block.bytes.get_mut(start..)?.first_chunk_mut()
     }
 
     /// The live block that starts exactly at `offset`.
-    fn at(&mut self, offset: u64) -> Option<&mut Block> {
+    fn starting_at(&mut self, offset: u64) -> Option<&mut Block> {
         self.recent = *self.starts.get(&offset)?;
         self.table.get_mut(self.recent).filter(|block| block.live)
     }
 
     /// The block that `offset` is in, if its bytes are still there.
-    fn holding(&mut self, offset: u64) -> Option<&mut Block> {
+    fn containing(&mut self, offset: u64) -> Option<&mut Block> {
         let here = self.table.get(self.recent).is_some_and(|block| block.index(offset).is_some());
         if !here {
             self.recent = self.table.partition_point(|block| block.offset <= offset).checked_sub(1)?;
@@ -359,7 +360,7 @@ mod tests {
             counted.fold((0, 0), |(number, sum), (bytes, _)| (number + 1, sum + bytes.len()))
         }
 
-        /// What a new block of these bytes came to must be right.
+        /// Checks the result of making a block of these bytes.
         fn made(&mut self, bytes: Vec<u8>, result: Result<u64, Fault>) -> Option<u64> {
             let (live, live_bytes) = self.count(true);
             let fits = live < self.max_blocks && live_bytes + bytes.len() <= self.max_bytes;

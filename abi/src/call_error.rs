@@ -1,4 +1,4 @@
-//! How a call can fail, and telling one failure from another when the engine has ended it.
+//! Failures of a call, and telling one from another when the engine has ended it.
 
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -11,7 +11,7 @@ use crate::fault::Fault;
 /// Most bytes of a name in a backtrace.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Why a call failed. `message`, where there is one, is what the guest had set as its error before.
+/// Failure of a call. `message`, where there is one, is the error that the guest had set before.
 ///
 /// After [`Guest`](Self::Guest), [`NoSuchExport`](Self::NoSuchExport) and
 /// [`WrongSignature`](Self::WrongSignature) the instance goes on as it was; after all others the next call starts
@@ -21,15 +21,15 @@ pub enum CallError {
     /// The guest says that it failed.
     #[error("{}", guest_text(*.code, .message.as_deref()))]
     Guest {
-        /// What it returned, or -1 if that was 0 and a message tells of the failure. Never 0.
+        /// Code that it returned, or -1 if that was 0 and a message tells of the failure. Never 0.
         code: i32,
         /// The error it set.
         message: Option<String>,
     },
     /// The guest broke a rule of wasm or of the ABI.
-    #[error("trap: {reason}{}", beside(.message.as_deref()))]
+    #[error("trap: {reason}{}", after_reason(.message.as_deref()))]
     Trap {
-        /// Which rule.
+        /// The broken rule, in words.
         reason: String,
         /// The error it had set.
         message: Option<String>,
@@ -37,15 +37,15 @@ pub enum CallError {
         backtrace: Vec<String>,
     },
     /// The guest ended itself, with a code that is not 0.
-    #[error("exit with code {code}{}", beside(.message.as_deref()))]
+    #[error("exit with code {code}{}", after_reason(.message.as_deref()))]
     Exit {
-        /// The code.
+        /// Exit code, never 0.
         code: i32,
         /// The error it had set.
         message: Option<String>,
     },
     /// The call's fuel is used up.
-    #[error("the call used up its {allowed} units of fuel{}", beside(.message.as_deref()))]
+    #[error("the call used up its {allowed} units of fuel{}", after_reason(.message.as_deref()))]
     OutOfFuel {
         /// The fuel it had.
         allowed: u64,
@@ -53,7 +53,7 @@ pub enum CallError {
         message: Option<String>,
     },
     /// The call's time is over.
-    #[error("the call took longer than {deadline:?}{}", beside(.message.as_deref()))]
+    #[error("the call took longer than {deadline:?}{}", after_reason(.message.as_deref()))]
     TimedOut {
         /// The time it had.
         deadline: Duration,
@@ -61,37 +61,37 @@ pub enum CallError {
         message: Option<String>,
     },
     /// Whoever made the call has ended it.
-    #[error("the call was cancelled{}", beside(.message.as_deref()))]
+    #[error("the call was cancelled{}", after_reason(.message.as_deref()))]
     Cancelled {
         /// The error the guest had set.
         message: Option<String>,
     },
     /// A limit of the instance, or of the embedder, was reached.
-    #[error("limit on {which}: {asked} asked, {allowed} allowed{}", beside(.message.as_deref()))]
+    #[error("limit on {which}: {asked} asked, {allowed} allowed{}", after_reason(.message.as_deref()))]
     Limit {
-        /// What is limited.
+        /// Name of the limited quantity.
         which: &'static str,
-        /// How much there would have been.
+        /// Amount there would have been.
         asked: u64,
-        /// How much there may be.
+        /// Amount there may be.
         allowed: u64,
         /// The error the guest had set.
         message: Option<String>,
     },
     /// The guest did what it has no permission for.
-    #[error("denied: {capability}{}", beside(.message.as_deref()))]
+    #[error("denied: {capability}{}", after_reason(.message.as_deref()))]
     Denied {
-        /// What it lacks.
+        /// Permission that it lacks.
         capability: String,
         /// The error the guest had set.
         message: Option<String>,
     },
     /// A host function failed.
-    #[error("host function `{function}` failed{}", beside(.message.as_deref()))]
+    #[error("host function `{function}` failed{}", after_reason(.message.as_deref()))]
     Host {
-        /// Its name.
+        /// Import name of the host function.
         function: String,
-        /// Why.
+        /// Error of the host function.
         source: Box<dyn Error + Send + Sync>,
         /// The error the guest had set.
         message: Option<String>,
@@ -99,7 +99,7 @@ pub enum CallError {
     /// There is no exported function of this name.
     #[error("the plug-in has no function `{name}`")]
     NoSuchExport {
-        /// The name.
+        /// Name that was called.
         name: String,
     },
     /// The function has parameters, or results other than one i32.
@@ -107,7 +107,7 @@ pub enum CallError {
         "the plug-in's function `{name}` has type `{found}`, but must take nothing and return at most an i32"
     )]
     WrongSignature {
-        /// Its name.
+        /// Name of the export that was called.
         name: String,
         /// Its type in wasm.
         found: String,
@@ -115,13 +115,13 @@ pub enum CallError {
     /// The engine failed for a reason that is not the guest's, such as a lack of memory.
     #[error("the wasm engine failed: {message}")]
     Engine {
-        /// What the engine says.
+        /// Message of the engine.
         message: String,
     },
 }
 
 impl CallError {
-    /// What the guest had set as its error, to be changed before it is shown.
+    /// The error that the guest had set, to be changed before it is shown.
     pub fn message_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Guest { message, .. }
@@ -137,7 +137,7 @@ impl CallError {
         }
     }
 
-    /// What kind of failure it is, in one word for programs.
+    /// Kind of the failure, in one word for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Guest { .. } => "guest",
@@ -181,7 +181,7 @@ impl CallError {
     }
 }
 
-/// What a call may use.
+/// Fuel and time of one call.
 pub(crate) struct Budget {
     /// The fuel that the caller allowed.
     pub(crate) fuel: u64,
@@ -189,7 +189,7 @@ pub(crate) struct Budget {
     pub(crate) had: u64,
     /// The fuel that all calls of the instance together may use.
     pub(crate) in_total: u64,
-    /// The time.
+    /// Wall-clock time that the call may take.
     pub(crate) deadline: Duration,
 }
 
@@ -217,7 +217,7 @@ fn backtrace_of(error: &wasmtime::Error) -> Vec<String> {
 /// A frame as the name of its function, where the module has names, else its number.
 fn frame_text(frame: &FrameInfo) -> String {
     let Some(name) = frame.func_name() else { return format!("function {}", frame.func_index()) };
-    let mut text = Bounded(String::new());
+    let mut text = CutText(String::new());
     // The demangler stops where no more is taken: names can be made to unfold without end.
     if write!(text, "{:#}", rustc_demangle::demangle(name)).is_err() {
         text.0.push('…');
@@ -226,9 +226,9 @@ fn frame_text(frame: &FrameInfo) -> String {
 }
 
 /// The first [`MAX_NAME_BYTES`] of what is written.
-struct Bounded(String);
+struct CutText(String);
 
-impl fmt::Write for Bounded {
+impl fmt::Write for CutText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = MAX_NAME_BYTES - self.0.len();
         let end = text.floor_char_boundary(room.min(text.len()));
@@ -241,6 +241,6 @@ fn guest_text(code: i32, message: Option<&str>) -> String {
     message.map_or_else(|| format!("the plug-in returned code {code}"), str::to_owned)
 }
 
-fn beside(message: Option<&str>) -> String {
+fn after_reason(message: Option<&str>) -> String {
     message.map(|message| format!(" (the plug-in's own message: {message})")).unwrap_or_default()
 }

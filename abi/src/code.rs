@@ -11,12 +11,12 @@ use crate::load_error::LoadError;
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// What a module may be, checked before it is compiled or before it runs.
+/// Ceilings on a module, checked before it is compiled or before it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleLimits {
     /// Bytes of the binary.
     pub max_bytes: usize,
-    /// How long compiling may take, by the clock on the wall. A compiler cannot be interrupted: past this time the
+    /// Wall-clock time that compiling may take. A compiler cannot be interrupted: past this time the
     /// caller gets its error, and the work goes on, on a thread that nobody waits for.
     pub compile_time: Duration,
     /// Pages of 64 KiB that its memory may have from the start.

@@ -9,7 +9,7 @@ use wasmtime::{WasmRet, WasmTy, WasmTyList};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What a block of bytes can stand for, coming from a guest. No block at all reads as no bytes.
+/// A value that the bytes of a block, coming from a guest, can stand for. No block at all reads as no bytes.
 ///
 /// | type | bytes |
 /// |---|---|
@@ -28,7 +28,7 @@ pub trait FromBytes: Sized + Send + 'static {
     fn from_bytes(bytes: Vec<u8>) -> Result<Self, BoxError>;
 }
 
-/// What a block of bytes can stand for, going to a guest: the types of [`FromBytes`] but `()`, as it reads
+/// A value that the bytes of a block, going to a guest, can stand for: the types of [`FromBytes`] but `()`, as it reads
 /// them. A `bool` is one byte, 0 or 1.
 pub trait ToBytes: Send + 'static {
     /// The bytes that stand for it. If there are none, no block is made.
@@ -41,7 +41,7 @@ pub trait ToBytes: Send + 'static {
 /// A value that crosses as JSON. An absent block is no JSON: `Json<Option<T>>` is `null` for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Json<T>(
-    /// The value.
+    /// The value, as serde reads and writes it.
     pub T,
 );
 
@@ -49,14 +49,14 @@ pub struct Json<T>(
 /// `f64`. Integers of either sign are the same in wasm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Number<N>(
-    /// The value.
+    /// The number, as wasm passes it.
     pub N,
 );
 
 /// One argument of a host function: anything that is [`FromBytes`], passed as the offset of its block, or a
 /// [`Number`].
 pub trait Argument: Sized + Send + 'static {
-    /// What wasm passes.
+    /// The type that wasm passes.
     type Wasm: WasmTy + Copy + Send + 'static;
 
     /// The offset of its block; 0 if it has none.
@@ -71,7 +71,7 @@ pub trait Argument: Sized + Send + 'static {
 
 /// The arguments of a host function: a tuple of up to five [`Argument`]s.
 pub trait Arguments: Sized + Send + 'static {
-    /// What wasm passes.
+    /// The types that wasm passes.
     type Wasm: WasmTyList + Copy + Send + 'static;
 
     /// The offsets of their blocks, one for each; 0 for those that have none.
@@ -121,7 +121,7 @@ impl<A: Arguments> Arguments for Undecoded<A> {
 /// Result of a host function: `()` for no result in wasm, anything that is [`ToBytes`] for the offset of its
 /// block, a [`Number`], or one of these that is [`Encoded`] already.
 pub trait Answer: Sized + Send + 'static {
-    /// What wasm gets.
+    /// The type that wasm gets.
     type Wasm: WasmRet + Send + 'static;
 
     /// Its form on the wire.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, EngineWeak, WasmBacktraceDetails, WasmFeatures};
 
-/// How often a running guest looks up: the time by which a deadline or a cancellation can be late.
+/// Time between two interruptions of a running guest: a deadline or a cancellation can be late by this much.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Stack a guest may use. Deeper recursion is a trap.
@@ -42,7 +42,7 @@ pub struct Engine {
     inner: wasmtime::Engine,
 }
 
-/// Why there is no engine.
+/// Failure to set the engine up.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// This machine cannot run the compiled code.
@@ -68,7 +68,7 @@ impl Engine {
     /// A hash, in hexadecimal, of everything compiled code depends on: engine version, processor and settings.
     /// Artefacts of [`Code::serialize`](crate::Code::serialize) belong to engines with the same fingerprint.
     pub fn fingerprint(&self) -> String {
-        let mut digest = Digesting(Sha256::new());
+        let mut digest = Sha256Hasher(Sha256::new());
         self.inner.precompile_compatibility_hash().hash(&mut digest);
         digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -98,6 +98,7 @@ fn start_ticker(engine: EngineWeak) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("hm-abi ticker".to_owned()).spawn(move || {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
+            // Before the sleep: an engine that is held over it is never seen to be gone.
             drop(engine);
             std::thread::sleep(TICK);
         }
@@ -105,9 +106,9 @@ fn start_ticker(engine: EngineWeak) -> std::io::Result<JoinHandle<()>> {
 }
 
 /// Feeds what is hashed to SHA-256: the standard hasher gives 64 bits, too few to key a cache of code.
-struct Digesting(Sha256);
+struct Sha256Hasher(Sha256);
 
-impl Hasher for Digesting {
+impl Hasher for Sha256Hasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -1,4 +1,4 @@
-//! What a host-side function raises to end a call. It travels through the wasm stack inside a
+//! The error that host code raises to end a call. It travels through the wasm stack inside a
 //! [`wasmtime::Error`] and comes out as a [`CallError`](crate::CallError).
 
 use std::error::Error;

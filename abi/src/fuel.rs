@@ -1,10 +1,10 @@
-//! What host-side work costs the guest, and taking it from the fuel of the running call.
+//! Prices of host-side work, and taking them from the fuel of the running call.
 //! Wasm instructions are charged by the engine itself.
 
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::fault::Fault;
-use crate::state::State;
+use crate::state::InstanceState;
 
 /// One unit of fuel, about one wasm instruction, pays for moving this many bytes.
 const BYTES_PER_UNIT: u64 = 8;
@@ -28,27 +28,28 @@ pub(crate) const WASI_FILES: u64 = 10_000;
 /// # Errors
 /// [`Fault::OutOfFuel`] when less is left; all of it is gone then. [`Fault::TimedOut`] when the call's time is over.
 pub(crate) fn charge<T: 'static>(
-    context: impl AsContextMut<Data = State<T>>,
+    context: impl AsContextMut<Data = InstanceState<T>>,
     call: u64,
     bytes: u64,
 ) -> wasmtime::Result<()> {
-    take(context, call.saturating_add(bytes / BYTES_PER_UNIT))
+    consume(context, call.saturating_add(bytes / BYTES_PER_UNIT))
 }
 
 /// Takes `amount` from the running call.
 ///
 /// # Errors
 /// [`Fault::OutOfFuel`] when less is left; all of it is gone then. [`Fault::TimedOut`] when the call's time is over.
-pub(crate) fn take<T: 'static>(
-    mut context: impl AsContextMut<Data = State<T>>,
+pub(crate) fn consume<T: 'static>(
+    mut context: impl AsContextMut<Data = InstanceState<T>>,
     amount: u64,
 ) -> wasmtime::Result<()> {
-    let mut store: StoreContextMut<'_, State<T>> = context.as_context_mut();
+    let mut store: StoreContextMut<'_, InstanceState<T>> = context.as_context_mut();
     let left = store.get_fuel()?;
+    // Also where it is not enough: the report then says that all of it was used.
     store.set_fuel(left.saturating_sub(amount))?;
     if left < amount {
         Err(Fault::OutOfFuel.into())
-    } else if store.data().is_late() {
+    } else if store.data().is_past_deadline() {
         Err(Fault::TimedOut.into())
     } else {
         Ok(())

@@ -2,7 +2,6 @@
 //! values in and out. What they do, and whether a plug-in may, is the embedder's; what the values are as bytes
 //! is `convert`'s.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,13 +10,14 @@ use wasmtime::{Caller, Linker};
 use crate::convert::{Answer, Arguments, Wire};
 use crate::fault::Fault;
 use crate::fuel;
+use crate::host_error::HostError;
 use crate::load_error::LoadError;
-use crate::state::State;
+use crate::state::InstanceState;
 
 /// The import module of user host functions, unless a function is declared with another.
 pub const USER_MODULE: &str = "extism:host/user";
 
-/// What a host function returns, later: bytes, unless it was declared with another type. A function without a
+/// Future of a host function: bytes, unless it was declared with another type. A function without a
 /// result returns no bytes, or `()`.
 pub type HostFuture<'a, R = Vec<u8>> = Pin<Box<dyn Future<Output = Result<R, HostError>> + Send + 'a>>;
 
@@ -26,11 +26,11 @@ pub type HostFuture<'a, R = Vec<u8>> = Pin<Box<dyn Future<Output = Result<R, Hos
 pub struct HostFunction {
     /// Import module, usually [`USER_MODULE`].
     pub module: &'static str,
-    /// Import name.
+    /// Import name within the module.
     pub name: &'static str,
     /// Number of arguments, 0 to 5. Each is an i64 in wasm: the offset of a block, or 0 for no bytes.
     pub params: u8,
-    /// Whether there is a result: an i64 in wasm, the offset of a block, or 0 for no bytes.
+    /// True if there is a result: an i64 in wasm, the offset of a block, or 0 for no bytes.
     pub returns: bool,
     /// Fuel for one call.
     pub fuel: u64,
@@ -43,64 +43,12 @@ pub struct HostFunction {
 pub struct TypedFunction {
     /// Import module, usually [`USER_MODULE`].
     pub module: &'static str,
-    /// Import name.
+    /// Import name within the module.
     pub name: &'static str,
     /// Fuel for one call.
     pub fuel: u64,
     /// Fuel for each byte of the blocks of the arguments and of the result.
     pub fuel_per_byte: u64,
-}
-
-/// Why a host function ended the guest's call. Other errors become [`HostError::Failed`] with `?`, if they
-/// are boxed or I/O errors, or through [`HostError::failed`].
-#[derive(Debug)]
-pub enum HostError {
-    /// The plug-in may not do this.
-    Denied {
-        /// What it lacks, as the user knows it.
-        capability: String,
-    },
-    /// The plug-in reached a limit of the embedder.
-    Limit {
-        /// What is limited.
-        which: &'static str,
-        /// How much there would have been.
-        asked: u64,
-        /// How much there may be.
-        allowed: u64,
-    },
-    /// The arguments make no sense: the guest's fault, and reported as a trap.
-    InvalidArgument(String),
-    /// The host could not do it.
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
-impl HostError {
-    /// The host could not do it, for this reason: an error, or a text.
-    pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed(source.into())
-    }
-
-    pub(crate) fn into_fault(self, function: &str) -> Fault {
-        match self {
-            Self::Denied { capability } => Fault::Denied { capability },
-            Self::Limit { which, asked, allowed } => Fault::Limit { which, asked, allowed },
-            Self::InvalidArgument(reason) => Fault::Misuse(format!("`{function}`: {reason}")),
-            Self::Failed(source) => Fault::Host { function: function.to_owned(), source },
-        }
-    }
-}
-
-impl From<Box<dyn Error + Send + Sync>> for HostError {
-    fn from(source: Box<dyn Error + Send + Sync>) -> Self {
-        Self::Failed(source)
-    }
-}
-
-impl From<std::io::Error> for HostError {
-    fn from(source: std::io::Error) -> Self {
-        Self::failed(source)
-    }
 }
 
 /// The host functions that modules can import. `T` is the data of an instance, all that a body sees.
@@ -110,11 +58,11 @@ pub struct HostFunctions<T: 'static> {
     links: Vec<Link<T>>,
 }
 
-/// Links one function.
-type Link<T> = Box<dyn Fn(&mut Linker<State<T>>) -> Result<(), LoadError> + Send + Sync>;
+/// The linking of one function.
+type Link<T> = Box<dyn Fn(&mut Linker<InstanceState<T>>) -> Result<(), LoadError> + Send + Sync>;
 
 impl<T: Send + 'static> HostFunctions<T> {
-    /// None.
+    /// An empty registry.
     pub fn new() -> Self {
         Self { modules: Vec::new(), links: Vec::new() }
     }
@@ -141,10 +89,14 @@ impl<T: Send + 'static> HostFunctions<T> {
             let TypedFunction { module, name, .. } = declaration;
             let body = Arc::clone(&body);
             linker
-                .func_wrap_async(module, name, move |caller: Caller<'_, State<T>>, values: A::Wasm| {
-                    let body = Arc::clone(&body);
-                    Box::new(async move { call(&declaration, &*body, caller, values).await })
-                })
+                .func_wrap_async(
+                    module,
+                    name,
+                    move |caller: Caller<'_, InstanceState<T>>, values: A::Wasm| {
+                        let body = Arc::clone(&body);
+                        Box::new(async move { call(&declaration, &*body, caller, values).await })
+                    },
+                )
                 .map(|_| ())
                 .map_err(|error| LoadError::Engine { message: format!("{error:#}") })
         }));
@@ -197,13 +149,13 @@ impl<T: Send + 'static> HostFunctions<T> {
         }
     }
 
-    /// Whether any function is declared with this import module.
+    /// True if any function is declared with this import module.
     pub(crate) fn has_module(&self, module: &str) -> bool {
         self.modules.contains(&module)
     }
 
-    /// Links all of them.
-    pub(crate) fn link(&self, linker: &mut Linker<State<T>>) -> Result<(), LoadError> {
+    /// Links all of them, in the order in which they were added.
+    pub(crate) fn link(&self, linker: &mut Linker<InstanceState<T>>) -> Result<(), LoadError> {
         self.links.iter().try_for_each(|link| link(linker))
     }
 }
@@ -218,12 +170,12 @@ impl<T: Send + 'static> Default for HostFunctions<T> {
 async fn call<T: Send + 'static, A: Arguments, R: Answer>(
     declaration: &TypedFunction,
     body: &(impl for<'a> Fn(&'a mut T, A) -> HostFuture<'a, R> + Sync),
-    mut caller: Caller<'_, State<T>>,
+    mut caller: Caller<'_, InstanceState<T>>,
     values: A::Wasm,
 ) -> wasmtime::Result<R::Wasm> {
     let TypedFunction { name, fuel, fuel_per_byte, .. } = *declaration;
     let offsets = A::offsets(values);
-    caller.data_mut().count(name);
+    caller.data_mut().count_host_call(name);
     let mut bytes_in = 0_u64;
     for offset in offsets.as_ref().iter().copied() {
         let length = caller.data_mut().blocks.length(offset);
@@ -237,10 +189,12 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
     if bytes_in > allowed {
         return Err(Fault::Limit { which: "bytes of arguments", asked: bytes_in, allowed }.into());
     }
-    fuel::take(&mut caller, bytes_in.saturating_mul(fuel_per_byte).saturating_add(fuel))?;
+    // All is paid before the first copy is made.
+    fuel::consume(&mut caller, bytes_in.saturating_mul(fuel_per_byte).saturating_add(fuel))?;
 
-    caller.data_mut().pause().await;
-    let State { data, blocks, .. } = caller.data_mut();
+    // The last moment in which the call can still be ended without anything done for it.
+    caller.data_mut().yield_if_due().await;
+    let InstanceState { data, blocks, .. } = caller.data_mut();
     let blocks = offsets.as_ref().iter().map(|offset| blocks.get(*offset).unwrap_or_default().to_vec());
     let arguments = A::read(values, blocks)
         .map_err(|(number, error)| Fault::Misuse(format!("`{name}`: argument {number}: {error}")))?;
@@ -249,7 +203,7 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
         Wire::Value(value) => Ok(value),
         Wire::Block(bytes, place) => {
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            fuel::take(&mut caller, length.saturating_mul(fuel_per_byte))?;
+            fuel::consume(&mut caller, length.saturating_mul(fuel_per_byte))?;
             Ok(place(caller.data_mut().blocks.insert(bytes)?))
         }
     }

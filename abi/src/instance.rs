@@ -1,7 +1,6 @@
 //! A plug-in that can be called: the life cycle of its wasm instance and of each call. What a call may use
 //! is decided by whoever makes it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +9,10 @@ use tokio::sync::Notify;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::call_error::{Budget, CallError};
-use crate::http::HttpClient;
-use crate::limits::InstanceLimits;
-use crate::log::LogSink;
+use crate::instance_options::InstanceOptions;
 use crate::module::{CallResult, Function, Module};
 use crate::report::Report;
-use crate::state::State;
-use crate::wasi::Directories;
+use crate::state::InstanceState;
 
 /// The export of a command module that runs its `main`.
 const COMMAND: &str = "_start";
@@ -24,35 +20,7 @@ const COMMAND: &str = "_start";
 /// Code of a failure that a message tells of while the returned code would read as success.
 const FAILED: i32 = -1;
 
-/// What an instance gets for its life.
-#[derive(Debug, Clone)]
-pub struct InstanceOptions {
-    /// What it may hold.
-    pub limits: InstanceLimits,
-    /// What `config_get` finds.
-    pub config: BTreeMap<String, String>,
-    /// Where its log goes.
-    pub log: LogSink,
-    /// What `http_request` does. None: it is denied.
-    pub http: Option<Arc<dyn HttpClient>>,
-    /// What it sees through WASI.
-    pub directories: Directories,
-}
-
-impl InstanceOptions {
-    /// [`InstanceLimits::standard`], no configuration, no log, no HTTP, no directories.
-    pub fn standard() -> Self {
-        Self {
-            limits: InstanceLimits::standard(),
-            config: BTreeMap::new(),
-            log: LogSink::off(),
-            http: None,
-            directories: Directories::default(),
-        }
-    }
-}
-
-/// What one call may use. The first call in a fresh wasm instance pays for its start from the same purse.
+/// Fuel and time of one call. The first call in a fresh wasm instance pays for its start too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLimits {
     /// Fuel: about one unit for a wasm instruction, and what host functions cost.
@@ -68,7 +36,7 @@ pub struct CallLimits {
 pub struct Instance<T: 'static> {
     module: Module<T>,
     /// Always there but inside [`Instance::renew`].
-    store: Option<Store<State<T>>>,
+    store: Option<Store<InstanceState<T>>>,
     guest: Guest,
     cancel: Arc<Notify>,
     report: Report,
@@ -90,7 +58,7 @@ impl CancelHandle {
 /// The wasm instance in the store.
 #[derive(Clone, Copy)]
 enum Guest {
-    /// None yet.
+    /// None was made yet.
     Absent,
     /// Ready for the next call.
     Ready(wasmtime::Instance),
@@ -98,24 +66,29 @@ enum Guest {
     Spent,
 }
 
-/// Why a call did not come to its own end.
-enum Stopped {
+/// End of a call that was not the guest's.
+enum Interruption {
     Cancelled,
     TimedOut,
 }
 
-/// Where in a call the guest was when it ended.
-enum Ended {
+/// Error of a guest, by the part of the call in which it ended.
+enum GuestError {
     Starting(wasmtime::Error),
     Running(wasmtime::Error),
 }
 
-impl<T: Send + 'static> Instance<T> {
-    pub(crate) fn new(module: Module<T>, state: State<T>) -> Self {
-        let store = Some(store_for(&module, state));
-        Self { module, store, guest: Guest::Absent, cancel: Arc::default(), report: Report::default() }
+impl<T: Send + 'static> Module<T> {
+    /// A plug-in made of this module, with `data` for its host functions. No code of the guest runs before the
+    /// first call.
+    pub fn instance(&self, data: T, options: InstanceOptions) -> Instance<T> {
+        let store = Some(store_for(self, InstanceState::new(data, options)));
+        let (module, cancel) = (self.clone(), Arc::default());
+        Instance { module, store, guest: Guest::Absent, cancel, report: Report::default() }
     }
+}
 
+impl<T: Send + 'static> Instance<T> {
     /// Calls an export, with `input`, and returns its output.
     ///
     /// Needs a tokio runtime with time. Dropping the future cancels the call, and so does a [`CancelHandle`]: within a
@@ -135,50 +108,57 @@ impl<T: Send + 'static> Instance<T> {
         if matches!(self.guest, Guest::Spent) {
             self.renew();
         }
-        // Until a proper end, also if this future is dropped.
+        // Spent until the call has come to a proper end: neither an early return nor the dropping of this future may
+        // leave the instance looking ready.
         let guest = std::mem::replace(&mut self.guest, Guest::Spent);
         let began = Instant::now();
         let cancel = Arc::clone(&self.cancel);
         let store = self.store_mut();
-        let purse = limits.fuel.min(store.data().fuel_left);
-        store.set_fuel(purse).map_err(|error| engine_error(&error))?;
+        let granted = limits.fuel.min(store.data().fuel_left);
+        store.set_fuel(granted).map_err(|error| engine_error(&error))?;
+        // From the present epoch on: without this, the ticks since the last call would count at once.
         store.set_epoch_deadline(1);
         store.data_mut().deadline = began.checked_add(limits.deadline);
 
+        // Registered before the guest starts, so that no cancellation falls in between; looked at first at every turn,
+        // so that a guest which is ready each time cannot keep it waiting.
         let cancelled = cancel.notified();
         let ended = tokio::select! {
             biased;
-            () = cancelled => Err(Stopped::Cancelled),
+            () = cancelled => Err(Interruption::Cancelled),
             result = tokio::time::timeout(limits.deadline, run(store, &module, guest, function, input)) => {
-                result.map_err(|_| Stopped::TimedOut)
+                result.map_err(|_| Interruption::TimedOut)
             }
         };
 
-        let fuel_used = purse.saturating_sub(store.get_fuel().map_err(|error| engine_error(&error))?);
+        // Before the ways out below: a call that was stopped has used its fuel too.
+        let fuel_used = granted.saturating_sub(store.get_fuel().map_err(|error| engine_error(&error))?);
         let state = store.data_mut();
-        let left = state.end_call();
+        let ended_call = state.end_call();
         state.fuel_left = state.fuel_left.saturating_sub(fuel_used);
         let budget = Budget {
             fuel: limits.fuel,
-            had: purse,
+            had: granted,
             in_total: state.fuel_in_total(),
             deadline: limits.deadline,
         };
         self.report = Report {
             fuel_used,
             wall: began.elapsed(),
-            memory_bytes: count(left.memory_bytes),
-            block_bytes: count(left.block_bytes),
-            host_calls: left.host_calls,
+            memory_bytes: count(ended_call.memory_bytes),
+            block_bytes: count(ended_call.block_bytes),
+            host_calls: ended_call.host_calls,
             bytes_in: count(input.len()),
-            bytes_out: count(left.output.len()),
+            bytes_out: count(ended_call.output.len()),
         };
-        let message = left.message;
+        let message = ended_call.message;
         let code = match ended {
-            Err(Stopped::Cancelled) => return Err(CallError::Cancelled { message }),
-            Err(Stopped::TimedOut) => return Err(CallError::TimedOut { deadline: limits.deadline, message }),
-            Ok(Err(Ended::Starting(error))) => return Err(start_error(error, &budget, message)),
-            Ok(Err(Ended::Running(error))) => match CallError::of(error, &budget, message.clone()) {
+            Err(Interruption::Cancelled) => return Err(CallError::Cancelled { message }),
+            Err(Interruption::TimedOut) => {
+                return Err(CallError::TimedOut { deadline: limits.deadline, message });
+            }
+            Ok(Err(GuestError::Starting(error))) => return Err(start_error(error, &budget, message)),
+            Ok(Err(GuestError::Running(error))) => match CallError::of(error, &budget, message.clone()) {
                 CallError::Exit { code: 0, .. } => 0,
                 other => return Err(other),
             },
@@ -190,13 +170,13 @@ impl<T: Send + 'static> Instance<T> {
             }
         };
         match (code, message) {
-            (0, None) => Ok(left.output),
+            (0, None) => Ok(ended_call.output),
             (0, message) => Err(CallError::Guest { code: FAILED, message }),
             (code, message) => Err(CallError::Guest { code, message }),
         }
     }
 
-    /// What the last call has used; nothing before the first, and where a call was dropped.
+    /// Report of the last call; empty before the first, and where a call was dropped.
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -206,37 +186,38 @@ impl<T: Send + 'static> Instance<T> {
         CancelHandle { cancel: Arc::clone(&self.cancel) }
     }
 
-    /// What the host functions of this instance work on.
+    /// The data that the host functions of this instance work on.
     pub fn data(&self) -> &T {
         &self.store_ref().data().data
     }
 
-    /// What the host functions of this instance work on.
+    /// The data that the host functions of this instance work on.
     pub fn data_mut(&mut self) -> &mut T {
         &mut self.store_mut().data_mut().data
     }
 
     /// Puts the host's data into a new store, where the next call makes a fresh wasm instance.
     fn renew(&mut self) {
+        // Taken out first: the old store has to be gone, with its memories, before the data can move into another.
         if let Some(old) = self.store.take() {
-            self.store = Some(store_for(&self.module, old.into_data().renewed()));
+            self.store = Some(store_for(&self.module, old.into_data().for_fresh_guest()));
             self.guest = Guest::Absent;
         }
     }
 
     #[expect(clippy::expect_used, reason = "only `renew` takes the store, and it puts another one there")]
-    fn store_ref(&self) -> &Store<State<T>> {
+    fn store_ref(&self) -> &Store<InstanceState<T>> {
         self.store.as_ref().expect("the store of an instance")
     }
 
     #[expect(clippy::expect_used, reason = "only `renew` takes the store, and it puts another one there")]
-    fn store_mut(&mut self) -> &mut Store<State<T>> {
+    fn store_mut(&mut self) -> &mut Store<InstanceState<T>> {
         self.store.as_mut().expect("the store of an instance")
     }
 }
 
 /// A store under the limits of its state, interrupted at each tick of the engine.
-fn store_for<T: Send + 'static>(module: &Module<T>, state: State<T>) -> Store<State<T>> {
+fn store_for<T: Send + 'static>(module: &Module<T>, state: InstanceState<T>) -> Store<InstanceState<T>> {
     let mut store = Store::new(module.engine(), state);
     store.limiter(|state| &mut state.growth);
     // tokio's own yield lets its clock run before the guest goes on, so that deadlines are seen.
@@ -246,32 +227,33 @@ fn store_for<T: Send + 'static>(module: &Module<T>, state: State<T>) -> Store<St
 
 /// Starts the guest if need be, and runs one of its functions: its code, and the instance.
 async fn run<T: Send + 'static>(
-    store: &mut Store<State<T>>,
+    store: &mut Store<InstanceState<T>>,
     module: &Module<T>,
     guest: Guest,
     function: &Function,
     input: &[u8],
-) -> Result<(wasmtime::Instance, i32), Ended> {
+) -> Result<(wasmtime::Instance, i32), GuestError> {
     let instance = match guest {
         Guest::Ready(instance) => instance,
-        Guest::Absent | Guest::Spent => start(store, module).await.map_err(Ended::Starting)?,
+        Guest::Absent | Guest::Spent => start(store, module).await.map_err(GuestError::Starting)?,
     };
-    let code = enter(store, instance, function, input).await.map_err(Ended::Running)?;
+    let code = enter(store, instance, function, input).await.map_err(GuestError::Running)?;
     Ok((instance, code))
 }
 
 /// Makes the wasm instance: start functions and initialisers.
 async fn start<T: Send + 'static>(
-    store: &mut Store<State<T>>,
+    store: &mut Store<InstanceState<T>>,
     module: &Module<T>,
 ) -> wasmtime::Result<wasmtime::Instance> {
+    // Without input: initialisers run for the instance, not for the call that happens to be the first.
     store.data_mut().begin_call(&[])?;
     module.linked().instantiate(store).await
 }
 
 /// Runs one function of a started guest.
 async fn enter<T: Send + 'static>(
-    store: &mut Store<State<T>>,
+    store: &mut Store<InstanceState<T>>,
     instance: wasmtime::Instance,
     function: &Function,
     input: &[u8],

@@ -92,8 +92,8 @@
 //!
 //! # Configuration, log, HTTP, directories, other modules
 //!
-//! [`InstanceOptions`] is all else that a plug-in gets. Without a client, HTTP is denied; [`AllowedHostsClient`] keeps to a
-//! list of hosts. [`Directories`] are seen through WASI.
+//! [`InstanceOptions`] is all else that a plug-in gets. Without a client, HTTP is denied; [`AllowedHostsClient`]
+//! keeps to a list of hosts. [`Directories`] are seen through WASI.
 //!
 //! ```
 //! use hm_abi::{AllowedHosts, AllowedHostsClient, Code, InstanceOptions, LogLevel, LogSink, Module, TlsRoots};
@@ -120,9 +120,10 @@
 //!
 //! # In an asynchronous program
 //!
-//! A call is a future that yields at least every 10 ms while the guest computes, so that it needs no thread of its own.
-//! [`Instance`] and its futures are `Send`. An instance runs one call at a time; for several at once make several, which is
-//! cheap, from one [`Module`]. Calls need a tokio runtime with time, HTTP one with I/O too. Compiling blocks.
+//! A call is a future that yields at least every 10 ms while the guest computes, so that it needs no thread of its
+//! own. [`Instance`] and its futures are `Send`. An instance runs one call at a time; for several at once make
+//! several, which is cheap, from one [`Module`]. Calls need a tokio runtime with time, HTTP one with I/O too.
+//! Compiling blocks.
 //!
 //! # Limits, deadlines, cancellation
 //!
@@ -173,25 +174,28 @@
 //! A guest cannot get past these limits, but before it can run it has to be compiled, which takes time and memory out
 //! of proportion to some modules. [`ModuleLimits::compile_time`] bounds how long the caller waits. Where modules come
 //! from strangers, compile in a process of its own that has a ceiling on its memory, and hand the code on with
-//! [`Code::serialize`] and [`Code::load_precompiled`]. The latter is unsafe: it trusts that process, as it would a cache.
+//! [`Code::serialize`] and [`Code::load_precompiled`]. The latter is unsafe: it trusts that process, as it would a
+//! cache.
 //!
 //! # What this crate leaves to its host
 //!
-//! Where plug-ins come from and which of them may do what; the meaning of their bytes; showing texts of theirs,
+//! The origin of plug-ins and which of them may do what; the meaning of their bytes; showing texts of theirs,
 //! which may hold anything, safely; and keeping blocking work out of host functions and log sinks.
 
-mod assembly_script;
 mod blocks;
 mod call_error;
 mod code;
 mod convert;
+mod directories;
 mod engine;
-mod env;
 mod fault;
 mod fuel;
+mod host_error;
 mod host_function;
 mod http;
+mod imports;
 mod instance;
+mod instance_options;
 mod limits;
 mod link;
 mod load_error;
@@ -201,7 +205,6 @@ mod precompiled;
 mod report;
 mod state;
 mod vars;
-mod wasi;
 
 #[doc = include_str!("spec.md")]
 pub mod spec {}
@@ -214,12 +217,14 @@ pub use crate::http::{
 pub use call_error::CallError;
 pub use code::{Code, ModuleLimits};
 pub use convert::{Answer, Argument, Arguments, Encoded, FromBytes, Json, Number, ToBytes, Undecoded};
+pub use directories::{Directories, Directory};
 pub use engine::{Engine, EngineError};
-pub use host_function::{HostError, HostFunction, HostFunctions, HostFuture, TypedFunction, USER_MODULE};
-pub use instance::{CallLimits, CancelHandle, Instance, InstanceOptions};
+pub use host_error::HostError;
+pub use host_function::{HostFunction, HostFunctions, HostFuture, TypedFunction, USER_MODULE};
+pub use instance::{CallLimits, CancelHandle, Instance};
+pub use instance_options::InstanceOptions;
 pub use limits::InstanceLimits;
 pub use load_error::LoadError;
 pub use log::{LogLevel, LogSink};
 pub use module::Module;
 pub use report::Report;
-pub use wasi::{Directories, Directory};

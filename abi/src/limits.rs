@@ -1,4 +1,4 @@
-//! What one instance may hold, and the ceiling on memories and tables that the engine asks about.
+//! Ceilings on what one instance holds, and the meter of memories and tables that the engine asks.
 //! Fuel and deadlines belong to calls, module size to loading.
 
 use wasmtime::ResourceLimiter;
@@ -8,7 +8,7 @@ use crate::fault::Fault;
 /// Size of a wasm page in bytes.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// What one instance may hold. All are ceilings on totals.
+/// Ceilings on one instance. All are on totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceLimits {
     /// Pages of 64 KiB over all linear memories. `memory.grow` beyond answers -1.
@@ -24,7 +24,7 @@ pub struct InstanceLimits {
     pub blocks: usize,
     /// Bytes of all variables: for each, its key, its value and 48.
     pub var_bytes: usize,
-    /// Number of variables.
+    /// Number of variables that exist at one time.
     pub vars: usize,
     /// Fuel for all calls together.
     pub fuel: u64,
@@ -45,10 +45,9 @@ pub struct InstanceLimits {
 }
 
 impl InstanceLimits {
-    /// 256 MiB of linear memory, 131,072 table elements, 100 wasm instances,
-    /// 128 MiB in 65,536 blocks of Extism memory, 1 MiB in
-    /// 1024 variables, 10^13 units of fuel, 1 GiB written to files; for each call 1 MiB in 10,000 lines of log and 100 HTTP requests, for
-    /// each response 50 MiB of body and 64 KiB of headers.
+    /// 256 MiB of linear memory, 131,072 table elements, 100 wasm instances, 128 MiB in 65,536 blocks of Extism
+    /// memory, 1 MiB in 1024 variables, 10^13 units of fuel, 1 GiB written to files; for each call 1 MiB in 10,000
+    /// lines of log and 100 HTTP requests, for each response 50 MiB of body and 64 KiB of headers.
     pub const fn standard() -> Self {
         Self {
             memory_pages: 4096,
@@ -71,7 +70,7 @@ impl InstanceLimits {
 }
 
 /// Counts what the memories and tables of one instance hold.
-pub(crate) struct Growth {
+pub(crate) struct GrowthMeter {
     memory_bytes: Total,
     table_elements: Total,
     instances: Total,
@@ -86,11 +85,12 @@ struct Total {
 }
 
 impl Total {
-    /// Books the growth of one memory or table, whose own maximum it may have; or says no, and why if it is for the total.
+    /// Charges the growth of one memory or table, whose own maximum it may have; or says no, and why if it is for the
+    /// total.
     ///
-    /// A growth that fails later for lack of machine memory stays booked: giving it back would need to know
+    /// A growth that fails later for lack of machine memory stays charged: giving it back would need to know
     /// which one failed, and the engine does not say.
-    fn book(
+    fn charge(
         &mut self,
         current: usize,
         desired: usize,
@@ -110,7 +110,7 @@ impl Total {
     }
 }
 
-impl Growth {
+impl GrowthMeter {
     pub(crate) fn new(limits: &InstanceLimits) -> Self {
         let total = |which, allowed| Total { which, used: 0, allowed };
         Self {
@@ -125,9 +125,9 @@ impl Growth {
     ///
     /// # Errors
     /// [`Fault::Limit`] over the ceiling.
-    pub(crate) fn instance(&mut self) -> Result<(), Fault> {
+    pub(crate) fn count_instance(&mut self) -> Result<(), Fault> {
         let mut refused = None;
-        self.instances.book(0, 1, None, &mut refused);
+        self.instances.charge(0, 1, None, &mut refused);
         refused.map_or(Ok(()), Err)
     }
 
@@ -141,14 +141,14 @@ impl Growth {
     }
 }
 
-impl ResourceLimiter for Growth {
+impl ResourceLimiter for GrowthMeter {
     fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.memory_bytes.book(current, desired, maximum, &mut self.refused))
+        Ok(self.memory_bytes.charge(current, desired, maximum, &mut self.refused))
     }
 
     fn table_growing(
@@ -157,6 +157,6 @@ impl ResourceLimiter for Growth {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.table_elements.book(current, desired, maximum, &mut self.refused))
+        Ok(self.table_elements.charge(current, desired, maximum, &mut self.refused))
     }
 }

@@ -1,4 +1,4 @@
-//! What a plug-in's modules import, and from whom: host functions, and each other. Making the wasm instances, in the
+//! Imports of a plug-in's modules, from the host and from each other. Making the wasm instances, in the
 //! order in which they need one another, is here too; when that happens is up to `instance`.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use wasmtime::{
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::host_function::HostFunctions;
+use crate::imports::{self, env, wasi};
 use crate::load_error::LoadError;
-use crate::state::State;
-use crate::{assembly_script, env, wasi};
+use crate::state::InstanceState;
 
 /// The name of the main module, which no other may have.
 const MAIN: &str = "main";
@@ -24,10 +24,10 @@ const MAX_OTHERS: usize = 16;
 /// The modules of a plug-in, ready to be instantiated.
 pub(crate) enum Linked<T: 'static> {
     /// Only the main one, with all imports resolved.
-    Alone(InstancePre<State<T>>, Initialisers),
+    Alone(InstancePre<InstanceState<T>>, Initialisers),
     /// Several, whose imports from each other exist only in a store.
     Several {
-        host: Linker<State<T>>,
+        host: Linker<InstanceState<T>>,
         /// In an order in which each comes after those it imports from.
         others: Vec<(String, wasmtime::Module)>,
         main: wasmtime::Module,
@@ -37,7 +37,7 @@ pub(crate) enum Linked<T: 'static> {
 /// Exports of a module beside the main one: each is linked anew for every instance of the plug-in.
 const MAX_EXPORTS: usize = 10_000;
 
-/// Which exports have to run before all others, in this order.
+/// Exports that have to run before all others, in this order.
 #[derive(Clone, Copy)]
 pub(crate) struct Initialisers {
     /// `_initialize` or else `__wasm_call_ctors`: the former calls the latter, and twice is once too often.
@@ -73,7 +73,7 @@ impl<T: Send + 'static> Linked<T> {
     /// Makes the wasm instances, and returns the main one: for each module, its start function, then its initialisers.
     pub(crate) async fn instantiate(
         &self,
-        store: &mut Store<State<T>>,
+        store: &mut Store<InstanceState<T>>,
     ) -> wasmtime::Result<wasmtime::Instance> {
         match self {
             Self::Alone(ready, initialisers) => {
@@ -89,6 +89,7 @@ impl<T: Send + 'static> Linked<T> {
                         link_command(&mut linker, name, &ready)?;
                     } else {
                         let instance = make(&ready, &mut *store).await?;
+                        // Ready before it can be imported: start functions of those that follow may call it.
                         Initialisers::of(module).run(store, instance).await?;
                         linker.instance(&mut *store, name, instance)?;
                     }
@@ -118,12 +119,13 @@ impl Initialisers {
 
     async fn run<T: Send + 'static>(
         self,
-        store: &mut Store<State<T>>,
+        store: &mut Store<InstanceState<T>>,
         instance: wasmtime::Instance,
     ) -> wasmtime::Result<()> {
         if let Some(name) = self.reactor {
             instance.get_typed_func::<(), ()>(&mut *store, name)?.call_async(&mut *store, ()).await?;
         }
+        // After the reactor, which sets up the C library that Haskell's run time stands on.
         if self.haskell {
             let function = instance.get_typed_func::<(i32, i32), ()>(&mut *store, "hs_init")?;
             function.call_async(&mut *store, (0, 0)).await?;
@@ -134,12 +136,12 @@ impl Initialisers {
 
 /// Makes one wasm instance.
 async fn make<T: Send + 'static>(
-    ready: &InstancePre<State<T>>,
-    mut context: impl AsContextMut<Data = State<T>>,
+    ready: &InstancePre<InstanceState<T>>,
+    mut context: impl AsContextMut<Data = InstanceState<T>>,
 ) -> wasmtime::Result<wasmtime::Instance> {
     let mut store = context.as_context_mut();
     let growth = &mut store.data_mut().growth;
-    growth.instance()?;
+    growth.count_instance()?;
     // What was turned down before has nothing to do with this.
     growth.take_refused();
     let result = ready.instantiate_async(context.as_context_mut()).await;
@@ -157,22 +159,20 @@ async fn make<T: Send + 'static>(
 fn host_linker<T: Send + 'static>(
     engine: &Engine,
     host: &HostFunctions<T>,
-) -> Result<Linker<State<T>>, LoadError> {
+) -> Result<Linker<InstanceState<T>>, LoadError> {
     let mut linker = Linker::new(engine.wasmtime());
     linker.allow_shadowing(true);
-    wasi::link(&mut linker)
-        .and_then(|()| env::link(&mut linker))
-        .and_then(|()| assembly_script::link(&mut linker))
-        .map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
+    imports::link(&mut linker).map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
+    // After the crate's own, which the embedder may replace.
     host.link(&mut linker)?;
     Ok(linker)
 }
 
 /// Resolves all imports of a module, or says which cannot be.
 fn resolve<T: Send + 'static>(
-    linker: &Linker<State<T>>,
+    linker: &Linker<InstanceState<T>>,
     module: &wasmtime::Module,
-) -> Result<InstancePre<State<T>>, LoadError> {
+) -> Result<InstancePre<InstanceState<T>>, LoadError> {
     if let Some(import) = module
         .imports()
         .find(|import| import.module() == env::MODULE && env::FORBIDDEN.contains(&import.name()))
@@ -218,7 +218,7 @@ fn by_name<'a, T: Send + 'static>(
 /// Checks that all a module imports is there: from the host by resolving it, from the other modules by name and, for
 /// functions, by type. What those offer exists in a store only, so that places are held for it here.
 fn check_imports<T: Send + 'static>(
-    host: &Linker<State<T>>,
+    host: &Linker<InstanceState<T>>,
     module: &wasmtime::Module,
     modules: &Modules<'_>,
 ) -> Result<(), LoadError> {
@@ -304,9 +304,9 @@ fn is_command(module: &wasmtime::Module) -> bool {
 
 /// Links the functions of a command: each call makes an instance of its own.
 fn link_command<T: Send + 'static>(
-    linker: &mut Linker<State<T>>,
+    linker: &mut Linker<InstanceState<T>>,
     name: &str,
-    ready: &InstancePre<State<T>>,
+    ready: &InstancePre<InstanceState<T>>,
 ) -> wasmtime::Result<()> {
     let functions: Vec<(String, FuncType)> = ready
         .module()

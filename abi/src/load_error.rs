@@ -1,16 +1,16 @@
-//! Why bytes do not become a module that can be called.
+//! Reasons for which bytes do not become a module that can be called.
 
 use std::time::Duration;
 
-/// Why a module cannot be loaded.
+/// Failure to load or link a module.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// More bytes than allowed.
     #[error("the module has {bytes} bytes, more than the {allowed} allowed")]
     TooLarge {
-        /// Its size.
+        /// Size of the module in bytes.
         bytes: usize,
-        /// The ceiling.
+        /// Ceiling on bytes.
         allowed: usize,
     },
     /// The bytes do not start like a binary wasm module.
@@ -22,27 +22,27 @@ pub enum LoadError {
     /// Malformed, or using a wasm feature that is off.
     #[error("not a valid module: {message}")]
     Invalid {
-        /// What the engine says of it.
+        /// Message of the validator.
         message: String,
     },
     /// An import that nobody offers.
     #[error("the module imports `{name}` from `{module}`, which does not exist")]
     UnknownImport {
-        /// Import module.
+        /// Module that it is imported from.
         module: String,
-        /// Import name.
+        /// Name of the import.
         name: String,
     },
     /// An import that exists, with another type.
     #[error("the module imports something with a wrong type: {message}")]
     WrongImportType {
-        /// Which one, and both types.
+        /// The import, and both types.
         message: String,
     },
     /// An import that only hosts may use.
     #[error("the module imports `{name}` from `extism:host/env`, which is the host's alone")]
     ForbiddenImport {
-        /// Import name.
+        /// Name of the import.
         name: String,
     },
     /// More initial memory than allowed.
@@ -50,15 +50,15 @@ pub enum LoadError {
     InitialMemory {
         /// Its size in pages of 64 KiB.
         pages: u64,
-        /// The ceiling.
+        /// Ceiling on pages.
         allowed: u64,
     },
     /// A larger initial table than allowed.
     #[error("the module starts with a table of {elements} elements, more than the {allowed} allowed")]
     InitialTable {
-        /// Its size.
+        /// Number of its elements.
         elements: u64,
-        /// The ceiling.
+        /// Ceiling on elements.
         allowed: u64,
     },
     /// Compiling took too long.
@@ -76,39 +76,39 @@ pub enum LoadError {
     /// A linked module with a name that is taken.
     #[error("a linked module cannot have the name `{name}`: it is taken")]
     ModuleName {
-        /// The name.
+        /// Name that is taken.
         name: String,
     },
     /// A linked module that exports more than allowed.
     #[error("the linked module `{name}` exports {exports} things, more than the {allowed} allowed")]
     TooManyExports {
-        /// Its name.
+        /// Name of the linked module.
         name: String,
-        /// Their number.
+        /// Number of its exports.
         exports: usize,
-        /// The ceiling.
+        /// Ceiling on exports of one module.
         allowed: usize,
     },
     /// More linked modules than allowed.
     #[error("{modules} modules are linked to the main one, more than the {allowed} allowed")]
     TooManyModules {
-        /// Their number.
+        /// Number of linked modules.
         modules: usize,
-        /// The ceiling.
+        /// Ceiling on linked modules.
         allowed: usize,
     },
     /// The embedder declared a host function with too many parameters.
     #[error("host function `{name}` is declared with {params} parameters, more than 5")]
     HostFunction {
-        /// Its name.
+        /// Import name of the function.
         name: String,
-        /// Their number.
+        /// Number of its parameters.
         params: u8,
     },
     /// The engine failed for a reason that is not the module's.
     #[error("the wasm engine failed: {message}")]
     Engine {
-        /// What the engine says.
+        /// Message of the engine.
         message: String,
     },
 }

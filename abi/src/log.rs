@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use crate::limits::InstanceLimits;
 
-/// How serious a line of log is. The order is that of seriousness.
+/// Severity of a log line. The order is that of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// The finest detail.
+    /// The finest detail, for following each step.
     Trace,
-    /// For who looks for a fault.
+    /// Detail for finding a fault.
     Debug,
     /// Normal course of things.
     Info,
     /// Something the user should know.
     Warn,
-    /// Something went wrong.
+    /// An operation went wrong.
     Error,
 }
 
-/// Where the log lines of an instance go, and from which level on.
+/// Destination of the log lines of an instance, and the level from which on they go there.
 #[derive(Clone)]
 pub struct LogSink {
     threshold: Option<LogLevel>,
@@ -64,7 +64,7 @@ impl Log {
         Self { sink, max_lines, max_bytes, lines: 0, bytes: 0, dropped_lines: 0, dropped_bytes: 0 }
     }
 
-    /// What `get_log_level` answers.
+    /// The number that `get_log_level` returns.
     pub(crate) fn threshold(&self) -> i32 {
         match self.sink.threshold {
             Some(LogLevel::Trace) => 0,

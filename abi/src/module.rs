@@ -10,10 +10,8 @@ use crate::call_error::CallError;
 use crate::code::{Code, ModuleLimits};
 use crate::engine::Engine;
 use crate::host_function::{HostFunctions, USER_MODULE};
-use crate::instance::{Instance, InstanceOptions};
 use crate::link::Linked;
 use crate::load_error::LoadError;
-use crate::state::State;
 
 /// A plug-in's code: validated, compiled and linked. Clones are cheap and share it.
 pub struct Module<T: 'static> {
@@ -26,13 +24,13 @@ struct Inner<T: 'static> {
     functions: BTreeMap<String, Function>,
 }
 
-/// An exported function.
+/// An exported function of the main module.
 pub(crate) struct Function {
     pub(crate) export: ModuleExport,
     pub(crate) result: CallResult,
 }
 
-/// What a call of an exported function yields.
+/// Result of an exported function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallResult {
     Nothing,
@@ -81,7 +79,7 @@ impl<T: Send + 'static> Module<T> {
         Ok(Self { inner: Arc::new(Inner { main: main.clone(), linked, functions }) })
     }
 
-    /// The names of the functions that [`Instance::call`] can call, sorted.
+    /// The names of the functions that [`Instance::call`](crate::Instance::call) can call, sorted.
     pub fn exports(&self) -> impl Iterator<Item = &str> {
         let callable = |function: &Function| function.result != CallResult::NotCallable;
         self.inner
@@ -91,7 +89,7 @@ impl<T: Send + 'static> Module<T> {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Whether [`Instance::call`] can call this export.
+    /// True if [`Instance::call`](crate::Instance::call) can call this export.
     pub fn has_function(&self, name: &str) -> bool {
         self.function(name).is_ok()
     }
@@ -105,12 +103,6 @@ impl<T: Send + 'static> Module<T> {
             }
         }
         names
-    }
-
-    /// A plug-in made of this module, with `data` for its host functions. No code of the guest runs before the
-    /// first call.
-    pub fn instance(&self, data: T, options: InstanceOptions) -> Instance<T> {
-        Instance::new(self.clone(), State::new(data, options))
     }
 
     pub(crate) fn engine(&self) -> &wasmtime::Engine {

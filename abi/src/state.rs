@@ -7,17 +7,17 @@ use std::time::Instant;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::blocks::Blocks;
+use crate::directories::Directories;
 use crate::engine::TICK;
 use crate::fault::Fault;
-use crate::http::Http;
-use crate::instance::InstanceOptions;
-use crate::limits::{Growth, InstanceLimits};
+use crate::http::HttpSession;
+use crate::instance_options::InstanceOptions;
+use crate::limits::{GrowthMeter, InstanceLimits};
 use crate::log::Log;
 use crate::vars::Vars;
-use crate::wasi::Directories;
 
 /// The host's side of one instance.
-pub(crate) struct State<T> {
+pub(crate) struct InstanceState<T> {
     /// The embedder's own, and all that its host functions see.
     pub(crate) data: T,
     limits: InstanceLimits,
@@ -26,17 +26,17 @@ pub(crate) struct State<T> {
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) vars: Vars,
     pub(crate) log: Log,
-    pub(crate) http: Http,
-    /// What is left of [`InstanceLimits::fuel`].
+    pub(crate) http: HttpSession,
+    /// Rest of [`InstanceLimits::fuel`].
     pub(crate) fuel_left: u64,
     directories: Directories,
     /// Bytes written to files.
     written: u64,
 
     // For the life of the wasm instance.
-    pub(crate) growth: Growth,
+    pub(crate) growth: GrowthMeter,
     pub(crate) wasi: WasiP1Ctx,
-    /// How many descriptors are open in it.
+    /// Number of descriptors that are open in it.
     pub(crate) descriptors: usize,
 
     // For one call.
@@ -45,15 +45,15 @@ pub(crate) struct State<T> {
     pub(crate) input: u64,
     pub(crate) output: Vec<u8>,
     pub(crate) error: Option<String>,
-    /// How often each function of the host was called.
+    /// Number of calls of each function of the host.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
-    /// When the call has to be over.
+    /// Time at which the call has to be over.
     pub(crate) deadline: Option<Instant>,
-    /// When others could last run because a host function let them.
+    /// Time at which a host function last let others run.
     paused: Instant,
 }
 
-impl<T> State<T> {
+impl<T> InstanceState<T> {
     pub(crate) fn new(data: T, options: InstanceOptions) -> Self {
         let InstanceOptions { limits, config, log, http, directories } = options;
         Self {
@@ -61,9 +61,9 @@ impl<T> State<T> {
             config,
             vars: Vars::new(&limits),
             log: Log::new(log, &limits),
-            http: Http::new(http, &limits),
+            http: HttpSession::new(http, &limits),
             fuel_left: limits.fuel,
-            growth: Growth::new(&limits),
+            growth: GrowthMeter::new(&limits),
             wasi: directories.wasi(),
             descriptors: directories.descriptors(),
             directories,
@@ -80,15 +80,16 @@ impl<T> State<T> {
     }
 
     /// The state for a fresh wasm instance: all that belonged to the old one is gone.
-    pub(crate) fn renewed(mut self) -> Self {
+    pub(crate) fn for_fresh_guest(mut self) -> Self {
+        // A call whose future was dropped has not ended yet.
         self.end_call();
-        self.growth = Growth::new(&self.limits);
+        self.growth = GrowthMeter::new(&self.limits);
         self.wasi = self.directories.wasi();
         self.descriptors = self.directories.descriptors();
         self
     }
 
-    /// What all calls together may use.
+    /// Fuel that all calls together may use.
     pub(crate) fn fuel_in_total(&self) -> u64 {
         self.limits.fuel
     }
@@ -97,7 +98,7 @@ impl<T> State<T> {
     ///
     /// # Errors
     /// [`Fault::Limit`] over the ceiling.
-    pub(crate) fn book_written(&mut self, bytes: u64) -> Result<(), Fault> {
+    pub(crate) fn charge_written(&mut self, bytes: u64) -> Result<(), Fault> {
         if self.directories.is_empty() {
             return Ok(());
         }
@@ -111,21 +112,22 @@ impl<T> State<T> {
     }
 
     /// Counts a call of a function of the host.
-    pub(crate) fn count(&mut self, function: &'static str) {
+    pub(crate) fn count_host_call(&mut self, function: &'static str) {
         *self.host_calls.entry(function).or_default() += 1;
     }
 
-    /// Whether the time of the call is over. Guests that compute are told at the engine's ticks; one that does nothing but
-    /// call the host, without a loop, passes none.
-    pub(crate) fn is_late(&self) -> bool {
+    /// True if the time of the call is over. Guests that compute are told at the engine's ticks; one that does
+    /// nothing but call the host, without a loop, passes none.
+    pub(crate) fn is_past_deadline(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Lets others run, if they have waited for a tick: who ends this call among them.
-    pub(crate) async fn pause(&mut self) {
+    /// Lets others run, if they have waited for a tick: the one that ends this call among them.
+    pub(crate) async fn yield_if_due(&mut self) {
         let now = Instant::now();
         if now.duration_since(self.paused) >= TICK {
             tokio::task::yield_now().await;
+            // Not `now`: the time that others took is over, and the next tick begins here.
             self.paused = Instant::now();
         }
     }
@@ -143,24 +145,25 @@ impl<T> State<T> {
     }
 
     /// Gives the memory of the call back, and returns what it has left.
-    pub(crate) fn end_call(&mut self) -> Ended {
+    pub(crate) fn end_call(&mut self) -> EndedCall {
         self.log.end();
         self.http.end_call();
-        let ended = Ended {
+        let ended = EndedCall {
             output: std::mem::take(&mut self.output),
             message: self.error.take(),
             host_calls: std::mem::take(&mut self.host_calls),
             memory_bytes: self.growth.memory_bytes(),
             block_bytes: self.blocks.take_most_bytes(),
         };
+        // Not before its most bytes were taken. An idle instance keeps no memory of its last call.
         self.blocks.clear();
         self.input = 0;
         ended
     }
 }
 
-/// What a call has left.
-pub(crate) struct Ended {
+/// Remains of a call that has ended: its output, and numbers for its report.
+pub(crate) struct EndedCall {
     pub(crate) output: Vec<u8>,
     pub(crate) message: Option<String>,
     pub(crate) host_calls: BTreeMap<&'static str, u64>,

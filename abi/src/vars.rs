@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::fault::Fault;
 use crate::limits::InstanceLimits;
 
-/// What each variable is charged beside the bytes of its key and its value.
+/// Bytes that each variable is charged beside those of its key and its value.
 const OVERHEAD: usize = 48;
 
 /// Variables by name. None is empty.

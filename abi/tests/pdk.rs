@@ -18,7 +18,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().unwrap());
 /// Limits under which no guest of these tests ends.
 const CALL: CallLimits = CallLimits { fuel: 500_000_000, deadline: Duration::from_secs(60) };
 
-/// What host functions have noted.
+/// Notes of the host functions, in order.
 type Notes = Vec<String>;
 
 struct Guest {
@@ -215,7 +215,7 @@ async fn assemblyscript_imports_are_checked() {
     assert!(matches!(&wrong, Err(LoadError::WrongImportType { message }) if message.contains("scale")));
 }
 
-/// What the guest in Rust imports.
+/// Host functions that the guest in Rust imports.
 fn functions_for_rust() -> HostFunctions<Notes> {
     let mut host = HostFunctions::new();
     host.define_typed(declare(USER_MODULE, "join"), |_, (left, right): (String, Vec<u8>)| {

@@ -1,10 +1,10 @@
 //! Checks of the commands that plugins declare: of whatever can be read as one, a parser is made or a reason is given.
 
-use hm_host::plugin::CommandForm;
+use hm_host::plugin::CommandParser;
 use hm_plugin_protocol::{SubcommandSpec, serde_json};
 
-/// Any bytes as a command, or as the arguments of one, and what follows the first line as words for it. In builds with debug assertions
-/// clap panics if it is given what contradicts itself.
+/// Any bytes as a command, or as the arguments of one, and what follows the first line as words for it. In builds
+/// with debug assertions clap panics if it is given what contradicts itself.
 pub fn args_schema(data: &[u8]) {
     let (json, words) = data.split_at(data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len()));
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(json) else { return };
@@ -14,7 +14,7 @@ pub fn args_schema(data: &[u8]) {
         args_schema: value,
         subcommands: Vec::new(),
     });
-    let form = match CommandForm::read(&spec) {
+    let form = match CommandParser::read(&spec) {
         Ok(form) => form,
         Err(error) => return assert!(!error.to_string().contains(char::is_control), "{error}"),
     };

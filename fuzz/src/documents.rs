@@ -22,9 +22,7 @@ pub fn pipeline(data: &[u8]) {
         let steps = pipeline.steps.len();
         if let Ok(plan) = Plan::new(pipeline, &Overrides::default(), &runners) {
             assert!(plan.steps().len() <= steps && plan.summary().chain_count <= steps);
-            assert!(
-                plan.steps().iter().all(|s| s.parent.is_none_or(|p| plan.steps()[p].segment <= s.segment))
-            );
+            assert!(plan.steps().iter().all(|s| s.parent.is_none_or(|p| plan.steps()[p].stage <= s.stage)));
         }
     }
 }

@@ -10,7 +10,8 @@ use hm_abi::{
 };
 use wasm_smith::Config;
 
-use super::{RUNTIME, host_calls};
+use super::host_calls;
+use super::runtime::RUNTIME;
 
 /// Exports that the host looks for, in the combinations that matter; nothing for exports without a plan.
 const EXPORTS: [Option<&str>; 4] = [
@@ -31,7 +32,7 @@ const EXPORTS: [Option<&str>; 4] = [
 /// Calls of one guest.
 const CALLS: usize = 6;
 
-/// What a call may use.
+/// Fuel and time of one call.
 const CALL: CallLimits = CallLimits { fuel: 200_000, deadline: Duration::from_millis(30) };
 
 /// Longer than any call or compilation takes on a slow machine.

@@ -8,8 +8,8 @@ use hm_abi::{
     LogSink, Module, ModuleLimits, USER_MODULE,
 };
 
-use super::RUNTIME;
 use super::model::{self, Line, Model, Outcome, Stop};
+use super::runtime::RUNTIME;
 use super::script::{self, Op, Source};
 
 /// The guest, compiled once.
@@ -41,7 +41,7 @@ pub fn host_calls(data: &[u8]) {
     assert_log(&played.log, &model.log);
 }
 
-/// What the model makes of the operations that were reached: those with a result, and the one that ended the guest.
+/// Outcomes in the model of the operations that were reached: those with a result, and the one that ended the guest.
 fn follow(model: &mut Model, ops: &[Op], results: &[u64]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let mut running = false;
@@ -72,7 +72,7 @@ fn follow(model: &mut Model, ops: &[Op], results: &[u64]) -> Vec<Outcome> {
     outcomes
 }
 
-/// What an instance has made of a script.
+/// Record of a script that an instance has played.
 struct Played {
     outcomes: Vec<Outcome>,
     /// One for each operation; nothing if the guest was ended.

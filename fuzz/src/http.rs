@@ -1,4 +1,5 @@
-//! Checks of what decides about HTTP before anything is sent: requests as guests write them, and lists of allowed hosts.
+//! Checks of what decides about HTTP before anything is sent: requests as guests write them, and lists of allowed
+//! hosts.
 
 use std::net::IpAddr;
 
@@ -6,7 +7,8 @@ use hm_abi::{AllowedHosts, HttpRequest, Permit};
 use hm_plugin_protocol::serde_json::json;
 use url::{Host, Url};
 
-/// Any bytes as the JSON of a request: one that is accepted can be sent as it is, and means the same when it is read again.
+/// Any bytes as the JSON of a request: one that is accepted can be sent as it is, and means the same when it is read
+/// again.
 pub fn http_request(data: &[u8]) {
     let Ok(request) = HttpRequest::parse(data, b"body".to_vec()) else { return };
     let url = Url::parse(&request.url).expect("a URL");
@@ -102,7 +104,7 @@ fn address_of<S>(host: &Host<S>) -> Option<IpAddr> {
     }
 }
 
-/// What the standard library knows of addresses, which is less than the host does.
+/// Public addresses by the standard library, which knows less of them than the host does.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

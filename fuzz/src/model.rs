@@ -1,4 +1,4 @@
-//! What host calls should come to: the ABI as `abi/src/spec.md` states it, written as simply as can be and without a
+//! A model of host calls: the ABI as `abi/src/spec.md` states it, written as simply as can be and without a
 //! look at how the host does it. It knows one instance and its calls, one operation after the other.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +20,7 @@ pub const CONFIG: [(&str, &str); 3] = [("k", "value"), ("empty", ""), ("größer
 /// Offsets stay below this.
 const END: u64 = 1 << 53;
 
-/// What ends a call before it returns.
+/// An end of a call before it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     Return(i32),
@@ -29,7 +29,7 @@ pub enum Stop {
     Limit,
 }
 
-/// How a call ended, for whoever made it.
+/// Outcome of a call, for whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Output(Vec<u8>),
@@ -39,7 +39,8 @@ pub enum Outcome {
     Limit { message: Option<String> },
 }
 
-/// A line of log: its level from 0 (trace) to 4 (error), and what was given; nothing for the line that tells of dropped ones.
+/// A line of log: its level from 0 (trace) to 4 (error), and what was given; nothing for the line that tells of
+/// dropped ones.
 pub type Line = (u64, Option<Vec<u8>>);
 
 #[derive(Clone)]
@@ -48,7 +49,7 @@ struct Block {
     live: bool,
 }
 
-/// One instance.
+/// Model of one instance.
 #[derive(Clone)]
 pub struct Model {
     input: Vec<u8>,
@@ -101,8 +102,8 @@ impl Model {
         self.input_offset = self.new_block(self.input.clone(), input_offset).expect("room for the input");
     }
 
-    /// One operation with these operands: its result, or the end of the call. Offsets of new blocks are the host's choice, and
-    /// `answer` is what it chose; without one, some are made up.
+    /// One operation with these operands: its result, or the end of the call. Offsets of new blocks are the host's
+    /// choice, and `answer` is what it chose; without one, some are made up.
     pub fn step(&mut self, op: &Op, a: u64, b: u64, answer: Option<u64>) -> Result<u64, Stop> {
         match op.name() {
             "alloc" => {
@@ -260,7 +261,7 @@ impl Model {
         self.input_bytes()?.get(from..from.checked_add(count)?)
     }
 
-    /// What an argument stands for.
+    /// Bytes that an argument stands for.
     fn argument(&self, offset: u64) -> Result<&[u8], Stop> {
         if offset == 0 { Ok(&[]) } else { self.live(offset).ok_or(Stop::Trap) }
     }
@@ -308,15 +309,15 @@ impl Model {
     }
 }
 
-/// What those ask who write scripts and want to know beforehand.
+/// Questions of those who write scripts and want to know the answers beforehand.
 #[allow(dead_code, reason = "the fuzz targets do not, and they share this file with those who do")]
 impl Model {
-    /// Whether all of this range is in one live block.
+    /// True if all of this range is in one live block.
     pub fn holds(&self, offset: u64, length: u64) -> bool {
         self.live_range(offset, length).is_some()
     }
 
-    /// Whether all of this range is in one block, live or freed.
+    /// True if all of this range is in one block, live or freed.
     pub fn can_read(&self, offset: u64, length: u64) -> bool {
         self.range(offset, length).is_some()
     }
@@ -326,7 +327,7 @@ impl Model {
         self.live(offset).map_or(0, length)
     }
 
-    /// Whether the live block that starts there is UTF-8.
+    /// True if the live block that starts there is UTF-8.
     pub fn is_text(&self, offset: u64) -> bool {
         std::str::from_utf8(self.live(offset).unwrap_or_default()).is_ok()
     }

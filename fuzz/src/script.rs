@@ -1,5 +1,5 @@
 //! Scripts of host calls: what they are, how any bytes are read as one, and the guest that plays them.
-//! What they should come to is the model's affair. Nothing here depends on the host, so that others can play them too.
+//! Their results are the model's affair. Nothing here depends on the host, so that others can play them too.
 
 /// Most operations of a script. The guest has room for so many results.
 pub const MAX_OPS: usize = 256;
@@ -80,7 +80,7 @@ pub struct Op {
 pub struct Operand {
     /// 0 for 0, else one more than the index of the operation whose result it is.
     pub result: u16,
-    /// Added, wrapping.
+    /// Added to the result; wraps around.
     pub plus: u64,
 }
 
@@ -112,7 +112,7 @@ impl Op {
         Self::new(name, Operand::default(), Operand::default())
     }
 
-    /// Whether its result is the offset of a block, or 0 for none.
+    /// True if its result is the offset of a block, or 0 for none.
     pub fn makes_block(&self) -> bool {
         ["alloc", "input_offset", "config_get", "var_get", "reverse"].contains(&self.name())
     }
@@ -208,7 +208,8 @@ impl Source<'_> {
     }
 }
 
-/// Reads a script. Steps that `keep` does not want are left out; the first operation of each call asks where the input is.
+/// Reads a script. Steps that `keep` does not want are left out; the first operation of each call asks where the
+/// input is.
 pub fn read(source: &mut Source<'_>, mut keep: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
     let mut ops: Vec<Op> = Vec::new();
     loop {
@@ -223,7 +224,7 @@ pub fn read(source: &mut Source<'_>, mut keep: impl FnMut(&[Op]) -> bool) -> Vec
     }
 }
 
-/// How many calls it takes to play a script to its end, which is an exit where there is one.
+/// Number of calls that play a script to its end, which is an exit where there is one.
 #[allow(dead_code, reason = "who writes scripts for others knows how many calls there are")]
 pub fn calls(ops: &[Op]) -> usize {
     let exit = ops.iter().position(|op| op.name() == "proc_exit");
@@ -264,7 +265,7 @@ pub fn encode(ops: &[Op]) -> Vec<u8> {
     bytes
 }
 
-/// What the guest's `results` gives.
+/// The numbers in the output of the guest's `results`.
 pub fn decode(results: &[u8]) -> Vec<u64> {
     let (words, _) = results.as_chunks();
     words.iter().map(|word| u64::from_le_bytes(*word)).collect()
@@ -272,8 +273,8 @@ pub fn decode(results: &[u8]) -> Vec<u64> {
 
 /// The guest that plays scripts, as module text.
 ///
-/// `load` takes a script. `run` plays it up to a `return`, or its end; the next `run` goes on from there. `results` gives
-/// the results of all operations played, eight bytes each.
+/// `load` takes a script. `run` plays it up to a `return`, or its end; the next `run` goes on from there. `results`
+/// gives the results of all operations played, eight bytes each.
 pub fn guest() -> String {
     let mut imports = String::new();
     let mut arms = String::new();

@@ -1,5 +1,6 @@
 //! The form in which a command declares its arguments: what the SDK's `clap_json_from` writes into
-//! [`SubcommandSpec::args_schema`](crate::SubcommandSpec), and of which the host builds a parser. Parsing is the host's.
+//! [`SubcommandSpec::args_schema`](crate::SubcommandSpec), and of which the host builds a parser. Parsing is the
+//! host's.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,13 +12,13 @@ pub struct ArgsSchema {
     pub args: Vec<ArgSpec>,
 }
 
-/// One argument.
+/// One argument of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArgSpec {
     /// The key of its value in [`SubcommandInput::args`](crate::SubcommandInput).
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"))]
     pub id: String,
-    /// What it takes, and so what its value is.
+    /// Form of its value.
     pub takes: ArgTakes,
     /// The name behind `--`. An argument with neither this nor `short` is positional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,7 +27,7 @@ pub struct ArgSpec {
     /// The letter behind `-`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short: Option<char>,
-    /// Whether it must be given.
+    /// True if it must be given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub required: bool,
     /// Its values if it is not given.
@@ -38,20 +39,20 @@ pub struct ArgSpec {
     /// A sentence for the help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// What its value is called in the help.
+    /// Name of its value in the help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_name: Option<String>,
 }
 
-/// What an argument takes.
+/// Form of the value of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArgTakes {
-    /// Nothing: whether it was given.
+    /// No value on the command line: true if it was given.
     Flag,
-    /// Nothing: how often it was given.
+    /// No value on the command line: the number of times that it was given.
     Count,
-    /// A string.
+    /// One string, or null.
     One,
     /// Strings: of an option, one each time that it is given.
     Many,

@@ -1,10 +1,10 @@
-//! How a plugin's capability says that it failed, or how its command ended.
+//! The failure of a plugin's capability, and the end of its command.
 //! The host decides how these look to a person and which exit code they become.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a subcommand ended: the process exit code, and a line for the person at the terminal if there is one.
+/// Outcome of a subcommand: the process exit code, and a line for the person at the terminal if there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExitInfo {
     /// Becomes the exit code of `hm`.
@@ -22,7 +22,7 @@ pub struct PluginError {
     pub code: String,
     /// One sentence for a person.
     pub message: String,
-    /// Where to read more.
+    /// Address of a document to read on.
     pub doc_url: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What happens in a build, as the formatter and the hooks hear of it.
+//! Events of a build, as the formatter and the hooks hear of them.
 //! The host alone makes these events; a plugin may only contribute log lines of its own step.
 
 use chrono::{DateTime, Utc};
@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use crate::executor::{ArtifactRef, SnapshotRef};
 
-/// Which of a command's two output streams a line came from.
+/// One of a command's two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StdStream {
-    /// Standard output.
+    /// Standard output, file descriptor 1.
     Stdout,
-    /// Standard error.
+    /// Standard error, file descriptor 2.
     Stderr,
 }
 
@@ -27,7 +27,7 @@ pub enum BuildEvent {
     BuildStart {
         /// Names the run everywhere.
         run_id: Uuid,
-        /// What will be run.
+        /// Summary of the plan that will be run.
         plan: PlanSummary,
         /// Wall clock at the start.
         started_at: DateTime<Utc>,
@@ -38,12 +38,12 @@ pub enum BuildEvent {
         step_id: Uuid,
         /// The step's key in the pipeline.
         key: String,
-        /// Which chain it belongs to, from 0.
+        /// Number of the chain that it belongs to, from 0.
         chain_idx: usize,
     },
     /// A step's executor was called.
     StepStart {
-        /// The step.
+        /// The step that starts.
         step_id: Uuid,
         /// The runner that was chosen.
         runner: String,
@@ -52,7 +52,7 @@ pub enum BuildEvent {
     },
     /// One line of a step's output, without its line end.
     StepLog {
-        /// The step.
+        /// The step that wrote the line.
         step_id: Uuid,
         /// The stream that the line was written to.
         stream: StdStream,
@@ -63,7 +63,7 @@ pub enum BuildEvent {
     },
     /// The step's result was taken from the cache.
     StepCacheHit {
-        /// The step.
+        /// The step that was not run.
         step_id: Uuid,
         /// The step's key in the pipeline.
         key: String,
@@ -72,13 +72,13 @@ pub enum BuildEvent {
     },
     /// A step came to its end.
     StepEnd {
-        /// The step.
+        /// The step that ended.
         step_id: Uuid,
         /// The exit code of its command; 124 after a timeout, 130 when cancelled.
         exit_code: i32,
         /// From `step_start` on, in milliseconds.
         duration_ms: u64,
-        /// What its children build in.
+        /// State that its children build in.
         snapshot: Option<SnapshotRef>,
         /// The files that it has produced.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,28 +92,28 @@ pub enum BuildEvent {
         failed_step_id: Uuid,
         /// Its key in the pipeline.
         failed_step_key: String,
-        /// Its exit code.
+        /// Exit code of its command.
         exit_code: i32,
-        /// Why, in a sentence.
+        /// Reason, in a sentence.
         message: String,
-        /// Wall clock.
+        /// Wall clock when the step had ended.
         ts: DateTime<Utc>,
     },
-    /// The last event.
+    /// The build is over. Nothing follows.
     BuildEnd {
-        /// What `hm build` exits with.
+        /// Exit code of `hm build`.
         exit_code: i32,
         /// From `build_start` on, in milliseconds.
         duration_ms: u64,
     },
 }
 
-/// What a header needs to know of the plan.
+/// Summary of a plan, as a header shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanSummary {
-    /// How many command steps there are.
+    /// Number of command steps.
     pub step_count: usize,
-    /// How many chains they form: runs of steps in which each is the only child of the one before.
+    /// Number of chains that they form: runs of steps in which each is the only child of the one before.
     pub chain_count: usize,
     /// The runner of steps that name none.
     pub default_runner: String,

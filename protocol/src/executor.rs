@@ -25,13 +25,13 @@ pub struct SnapshotRef(pub String);
 pub struct ArtifactRef {
     /// Its name within the step.
     pub key: String,
-    /// Its media type.
+    /// Media type, such as `text/plain`.
     pub mime: String,
     /// Its length in bytes.
     pub size_bytes: u64,
 }
 
-/// What the host found in its cache. The executor obeys and does not look for itself.
+/// Decision of the host about its cache. The executor obeys and does not look for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum CacheDecision {
@@ -59,13 +59,13 @@ pub struct ExecutorInput {
     pub workspace_archive_id: ArchiveId,
     /// The environment of the command, already merged.
     pub env: BTreeMap<String, String>,
-    /// Where the workspace is, for the command.
+    /// Path of the workspace, as the command sees it.
     pub workdir: String,
-    /// The run.
+    /// The run that the step is part of.
     pub run_id: Uuid,
     /// The step within the run.
     pub step_id: Uuid,
-    /// What the cache says.
+    /// Decision of the host about its cache.
     pub cache_lookup: CacheDecision,
     /// The state to start from; none for a step that starts from the source tree.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub struct ExecutorInput {
 /// The output of `hm_executor_run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepResult {
-    /// What the command exited with.
+    /// Exit code of the command.
     pub exit_code: i32,
     /// The state that children build in.
     pub committed_snapshot: Option<SnapshotRef>,

@@ -1,5 +1,5 @@
-//! What a lifecycle hook is called with and what it may answer.
-//! Which hooks run, in which order and for how long, is the host's affair.
+//! Input of a lifecycle hook, and its answer.
+//! The choice of hooks, their order and their time are the host's affair.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,13 @@ use crate::events::BuildEvent;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HookEvent {
-    /// What is about to happen, or has happened.
+    /// The event that is about to happen, or has happened.
     pub event: BuildEvent,
-    /// Which of the two.
+    /// Phase of the event in which the hook is called.
     pub phase: HookPhase,
 }
 
-/// When a hook is called.
+/// Phase of an event in which a hook is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HookPhase {
@@ -26,13 +26,13 @@ pub enum HookPhase {
     After,
 }
 
-/// A hook's answer.
+/// Answer of a hook to an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum HookOutcome {
-    /// Go on.
+    /// The build goes on.
     Continue,
-    /// Stop the build.
+    /// The build stops, and fails.
     Abort {
         /// Shown to the user.
         reason: String,
@@ -43,18 +43,18 @@ pub enum HookOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HookEventKind {
-    /// [`BuildEvent::BuildStart`]
+    /// Asks for [`BuildEvent::BuildStart`].
     BuildStart,
-    /// [`BuildEvent::StepQueued`]
+    /// Asks for [`BuildEvent::StepQueued`].
     StepQueued,
-    /// [`BuildEvent::StepStart`]
+    /// Asks for [`BuildEvent::StepStart`].
     StepStart,
-    /// [`BuildEvent::StepLog`]
+    /// Asks for [`BuildEvent::StepLog`].
     StepLog,
-    /// [`BuildEvent::StepCacheHit`]
+    /// Asks for [`BuildEvent::StepCacheHit`].
     StepCacheHit,
-    /// [`BuildEvent::StepEnd`]
+    /// Asks for [`BuildEvent::StepEnd`].
     StepEnd,
-    /// [`BuildEvent::BuildEnd`]
+    /// Asks for [`BuildEvent::BuildEnd`].
     BuildEnd,
 }

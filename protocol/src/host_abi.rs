@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::executor::{ArchiveId, SnapshotRef};
 
-/// How important a diagnostic line is.
+/// Severity of a diagnostic line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -16,15 +16,15 @@ pub enum Level {
     Trace,
     /// For whoever wonders what it does.
     Debug,
-    /// Worth knowing.
+    /// Progress worth knowing of.
     Info,
-    /// Something is odd.
+    /// Something is odd, and the work goes on.
     Warn,
-    /// Something failed.
+    /// Some part of the work failed.
     Error,
 }
 
-/// How long a stored value lives.
+/// Life span of a stored value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KvScope {
@@ -46,7 +46,7 @@ pub struct SocketHandle(pub u64);
 #[serde(transparent)]
 pub struct LoopbackHandle(pub u64);
 
-/// What 0.0.1, which has no such field, means.
+/// Meaning of an absent field, which 0.0.1 does not have.
 fn yes() -> bool {
     true
 }
@@ -65,157 +65,158 @@ macro_rules! args {
 }
 
 args! {
-    /// For `hm_archive_read`.
+    /// Arguments of `hm_archive_read`.
     ArchiveReadArgs {
-        /// The archive.
+        /// The archive to read from.
         id: ArchiveId,
-        /// Where to begin, in bytes.
+        /// Offset of the first byte.
         offset: u64,
-        /// How many bytes at the most.
+        /// Most bytes to read.
         max: u64,
     }
-    /// What `hm_loopback_recv` answers when the callback came.
+    /// Answer of `hm_loopback_recv` when the callback came.
     CallbackData {
-        /// The request's path.
+        /// Path of the request's URL.
         path: String,
-        /// Its query, decoded.
+        /// Query of the request's URL, decoded.
         query: BTreeMap<String, String>,
     }
-    /// For `hm_keyring_get` and `hm_keyring_delete`.
+    /// Arguments of `hm_keyring_get` and `hm_keyring_delete`.
     KeyringArgs {
-        /// The service.
+        /// Service that the secret is for.
         service: String,
         /// The account within it.
         account: String,
     }
-    /// For `hm_keyring_set`.
+    /// Arguments of `hm_keyring_set`.
     KeyringSetArgs {
-        /// The service.
+        /// Service that the secret is for.
         service: String,
         /// The account within it.
         account: String,
-        /// What to keep.
+        /// The secret to keep.
         secret: String,
     }
-    /// For `hm_loopback_recv`.
+    /// Arguments of `hm_loopback_recv`.
     LoopbackRecvArgs {
-        /// The server.
+        /// The server to wait at.
         h: LoopbackHandle,
-        /// How long to wait, in milliseconds.
+        /// Longest wait, in milliseconds.
         timeout_ms: u32,
     }
-    /// For `hm_socket_read`.
+    /// Arguments of `hm_socket_read`.
     SocketReadArgs {
-        /// The socket.
+        /// The socket to read from.
         h: SocketHandle,
-        /// How many bytes at the most.
+        /// Most bytes to read.
         max: u64,
     }
-    /// For `hm_socket_write`.
+    /// Arguments of `hm_socket_write`.
     SocketWriteArgs {
-        /// The socket.
+        /// The socket to write to.
         h: SocketHandle,
-        /// What to write.
+        /// The bytes to write.
         bytes: Vec<u8>,
     }
-    /// For `hm_tty_confirm`.
+    /// Arguments of `hm_tty_confirm`.
     TtyConfirmArgs {
-        /// The question.
+        /// The yes-or-no question.
         msg: String,
         /// The answer where there is no terminal, or for an empty line.
         default: bool,
     }
-    /// For `hm_tty_prompt`.
+    /// Arguments of `hm_tty_prompt`.
     TtyPromptArgs {
-        /// The question.
+        /// Text in front of the input.
         msg: String,
-        /// Whether what is typed stays hidden.
+        /// True to hide what is typed.
         mask: bool,
     }
-    /// For `hm_docker_start_container`.
+    /// Arguments of `hm_docker_start_container`.
     DockerStartArgs {
-        /// The image.
+        /// The image to start from.
         image: String,
-        /// The container's environment.
+        /// Environment of the container's commands.
         env: BTreeMap<String, String>,
-        /// Its working directory.
+        /// Working directory of the container.
         workdir: String,
         /// Goes into its name, for people.
         name_hint: String,
-        /// Whether it asks for the network; the user's policy may still say no.
+        /// True to ask for the network; the user's policy may still say no.
         #[serde(default = "yes", skip_serializing_if = "is_yes")]
         network: bool,
     }
-    /// For `hm_docker_exec`.
+    /// Arguments of `hm_docker_exec`.
     DockerExecArgs {
-        /// The container.
+        /// The container to run it in.
         container_id: String,
-        /// Program and arguments.
+        /// The program, and its arguments.
         cmd: Vec<String>,
-        /// Added to the environment.
+        /// Variables added to the environment.
         env: BTreeMap<String, String>,
-        /// Where it runs.
+        /// Working directory of the program.
         workdir: String,
         /// An archive to feed to its standard input.
         stdin_archive_id: Option<ArchiveId>,
     }
-    /// For `hm_docker_commit`.
+    /// Arguments of `hm_docker_commit`.
     DockerCommitArgs {
-        /// The container.
+        /// The container to commit.
         container_id: String,
         /// The image to make.
         tag: String,
     }
-    /// For `hm_docker_artifacts`, which answers with what it has brought out, or with nothing where that does not work; why, is
-    /// then in the step's logs.
+    /// For `hm_docker_artifacts`, which answers with what it has brought out, or with nothing where that does not
+    /// work; why, is then in the step's logs.
     DockerArtifactsArgs {
-        /// The container.
+        /// The container to bring out of.
         container_id: String,
-        /// What to bring out: patterns of paths in `workdir`, relative to it. A directory means all that is below it.
+        /// Files to bring out: patterns of paths in `workdir`, relative to it. A directory means all that is below it.
         paths: Vec<String>,
-        /// Where the workspace is.
+        /// Path of the workspace in the container.
         workdir: String,
     }
-    /// For `hm_docker_extract_workspace`.
+    /// Arguments of `hm_docker_extract_workspace`.
     DockerExtractArgs {
-        /// The container.
+        /// The container to unpack in.
         container_id: String,
         /// The archive to unpack.
         archive_id: ArchiveId,
-        /// Where to.
+        /// Directory to unpack into.
         workdir: String,
     }
-    /// For `hm_sandbox_start`, which answers with the sandbox's id.
+    /// Arguments of `hm_sandbox_start`, which answers with the sandbox's id.
     SandboxStartArgs {
         /// The source tree that a sandbox without a parent starts from.
         archive_id: ArchiveId,
         /// The state to start from instead.
         parent: Option<SnapshotRef>,
     }
-    /// For `hm_sandbox_exec`, which answers with the exit code; output becomes step logs.
+    /// Arguments of `hm_sandbox_exec`, which answers with the exit code; output becomes step logs.
     SandboxExecArgs {
-        /// The sandbox.
+        /// The sandbox to run it in.
         sandbox_id: String,
-        /// Program and arguments.
+        /// The program, and its arguments.
         cmd: Vec<String>,
         /// Added to the sandbox's own environment.
         env: BTreeMap<String, String>,
-        /// Where it runs.
+        /// Working directory of the program.
         workdir: String,
-        /// Whether it asks for the network; the user's policy may still say no.
+        /// True to ask for the network; the user's policy may still say no.
         network: bool,
     }
-    /// For `hm_sandbox_artifacts`, which answers with what it has brought out, or with nothing where that does not work; why, is
-    /// then in the step's logs.
+    /// For `hm_sandbox_artifacts`, which answers with what it has brought out, or with nothing where that does not
+    /// work; why, is then in the step's logs.
     SandboxArtifactsArgs {
-        /// The sandbox.
+        /// The sandbox to bring out of.
         sandbox_id: String,
-        /// What to bring out: patterns of paths in the workspace, relative to it. A directory means all that is below it.
+        /// Files to bring out: patterns of paths in the workspace, relative to it. A directory means all that is
+        /// below it.
         paths: Vec<String>,
     }
-    /// For `hm_sandbox_commit`, which answers with the snapshot.
+    /// Arguments of `hm_sandbox_commit`, which answers with the snapshot.
     SandboxCommitArgs {
-        /// The sandbox.
+        /// The sandbox to commit.
         sandbox_id: String,
         /// The name to keep it under beyond this run: the one of the step's `CacheDecision::MissBuildAs`. The snapshot
         /// has another name where keeping it does not work.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A bare pipeline.
+/// A pipeline, as emitters write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pipeline {
     /// The wire format: `"0"`.
@@ -30,7 +30,7 @@ pub struct Pipeline {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Step {
-    /// Runs a command.
+    /// Runs a shell command.
     Command(Box<CommandStep>),
     /// Holds everything below it back until everything above it has ended.
     Wait(WaitStep),
@@ -44,7 +44,7 @@ pub struct CommandStep {
     /// For people; may hold `:emoji:` codes.
     #[serde(default)]
     pub label: Option<String>,
-    /// A shell command.
+    /// The shell command to run.
     pub cmd: String,
     /// The key of the step whose file system state this one starts from.
     #[serde(default)]
@@ -58,7 +58,7 @@ pub struct CommandStep {
     /// The command is stopped after this many seconds.
     #[serde(default)]
     pub timeout_seconds: Option<u32>,
-    /// When a former result may be used again.
+    /// Conditions under which a former result may be used again.
     #[serde(default)]
     pub cache: Option<Cache>,
     /// The runner to use, by name.
@@ -72,10 +72,10 @@ pub struct CommandStep {
     pub extra: BTreeMap<String, Value>,
 }
 
-/// A barrier.
+/// A barrier between the steps above and below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitStep {
-    /// Whether what follows runs although something before it failed. The build fails all the same.
+    /// True to run what follows although something before it failed. The build fails all the same.
     #[serde(default)]
     pub continue_on_failure: bool,
     /// Fields that this version does not know.
@@ -83,15 +83,16 @@ pub struct WaitStep {
     pub extra: BTreeMap<String, Value>,
 }
 
-/// When a former result of a step may be used again.
+/// Conditions under which a former result of a step may be used again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cache {
     /// `none`, `forever`, `ttl`, `on_change` or `compose`.
     pub policy: String,
-    /// What the emitter computed. It leaves out too much to be trusted alone.
+    /// Key that the emitter computed. It leaves out too much to be trusted alone.
     #[serde(default)]
     pub key: Option<String>,
-    /// Parameters of the policy (`duration_seconds`, `paths`, `env_keys`, `sub_policies`) and fields that this version does not know.
+    /// Parameters of the policy (`duration_seconds`, `paths`, `env_keys`, `sub_policies`) and fields that this
+    /// version does not know.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
 }

@@ -1,4 +1,4 @@
-//! What a plugin says of itself in `hm_manifest`: what it provides and what it asks for.
+//! The manifest of a plugin, as `hm_manifest` returns it: what it provides and what it asks for.
 //! A manifest is a request; what the user granted decides what works.
 
 use schemars::JsonSchema as DeriveSchema;
@@ -9,8 +9,8 @@ use crate::hook::{HookEventKind, HookPhase};
 /// A JSON Schema, passed through as it is.
 pub type JsonSchema = serde_json::Value;
 
-/// The arguments of a command, as the SDK's `clap_json_from` writes them: an [`ArgsSchema`](crate::ArgsSchema). Anything without
-/// `args` declares none, and the command gets what was typed.
+/// The arguments of a command, as the SDK's `clap_json_from` writes them: an [`ArgsSchema`](crate::ArgsSchema).
+/// Anything without `args` declares none, and the command gets what was typed.
 pub type ClapJson = serde_json::Value;
 
 /// The output of `hm_manifest`.
@@ -18,17 +18,17 @@ pub type ClapJson = serde_json::Value;
 pub struct PluginManifest {
     /// [`HM_PLUGIN_API_VERSION`](crate::HM_PLUGIN_API_VERSION) of the SDK that the plugin was built with.
     pub api_version: u32,
-    /// `[a-z0-9][a-z0-9-]{0,63}`.
+    /// Name of the plugin: `[a-z0-9][a-z0-9-]{0,63}`.
     pub name: String,
     /// The plugin's own version.
     pub version: semver::Version,
-    /// One sentence.
+    /// One sentence about the plugin.
     pub description: String,
-    /// What the plugin provides.
+    /// Capabilities that the plugin provides.
     pub capabilities: Vec<Capability>,
     /// The host functions that it asks for, by import name.
     pub required_host_fns: Vec<String>,
-    /// What its configuration must look like.
+    /// Schema of its configuration.
     pub config_schema: Option<JsonSchema>,
     /// Hosts, sockets and directories that it asks for.
     #[serde(default)]
@@ -56,9 +56,9 @@ pub struct SubcommandSpec {
     pub verb: String,
     /// One line of help.
     pub about: String,
-    /// Its arguments.
+    /// Arguments of the command.
     pub args_schema: ClapJson,
-    /// Commands below it.
+    /// Commands below this one.
     pub subcommands: Vec<Self>,
 }
 
@@ -67,20 +67,20 @@ pub struct SubcommandSpec {
 pub struct StepExecutorSpec {
     /// The name that steps use in `runner`.
     pub runner: String,
-    /// Whether it runs steps that name no runner.
+    /// True if it runs steps that name no runner.
     pub default: bool,
-    /// What `runner_args` must look like.
+    /// Schema of `runner_args`.
     pub step_schema: Option<JsonSchema>,
 }
 
 /// A hook that the plugin provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DeriveSchema)]
 pub struct LifecycleHookSpec {
-    /// What it wants to hear of.
+    /// Events that it wants to hear of.
     pub events: Vec<HookEventKind>,
     /// Before or after the event takes effect.
     pub phase: HookPhase,
-    /// How long one call may take, in milliseconds.
+    /// Longest time of one call, in milliseconds.
     pub timeout_ms: u32,
 }
 

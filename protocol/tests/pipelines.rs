@@ -10,7 +10,7 @@ fn corpus() -> serde_json::Map<String, Value> {
     serde_json::from_str(include_str!("data/corpus_v0.json")).unwrap()
 }
 
-/// Whether all of `part` is found in `whole`, which may have more fields.
+/// True if all of `part` is found in `whole`, which may have more fields.
 fn is_within(part: &Value, whole: &Value) -> bool {
     match (part, whole) {
         (Value::Object(part), Value::Object(whole)) => {

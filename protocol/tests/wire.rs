@@ -1,5 +1,5 @@
 //! The wire form of every type, next to the published 0.0.1 crate: same text out, same texts accepted and refused.
-//! Where this crate says more than 0.0.1 on purpose (unknown fields of pipelines), `pipelines` has the tests.
+//! Tests of what this crate adds to 0.0.1 on purpose (unknown fields of pipelines) are in `pipelines`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fmt::Debug;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const ID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
-/// What one of the two crates makes of a text: the text that it writes for it, or nothing.
+/// The text that one of the two crates writes for a text that it has read, or nothing.
 fn read_and_write<T: Serialize + DeserializeOwned>(json: &str) -> Option<String> {
     serde_json::from_str::<T>(json).ok().map(|value| serde_json::to_string(&value).unwrap())
 }
@@ -180,7 +180,7 @@ same! {
         DockerExtractArgs { r#"{"container_id":"c","archive_id":"ID","workdir":"/w"}"# };
 }
 
-/// What 0.0.1 does not have.
+/// Fields that 0.0.1 does not have.
 #[test]
 fn sandboxes_and_more_of_docker() {
     fn unchanged<T: Serialize + DeserializeOwned>(json: &str) {

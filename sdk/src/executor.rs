@@ -1,5 +1,5 @@
 //! The trait of plugins that run steps.
-//! When a step runs, and from which state, the host decides.
+//! The host decides when a step runs, and from which state.
 
 use hm_plugin_protocol::PluginError;
 pub use hm_plugin_protocol::executor::*;

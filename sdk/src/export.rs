@@ -1,4 +1,4 @@
-//! How an exported function of a plugin takes its input and gives its output or its error.
+//! The body of an exported function: it reads the input, and writes the output or the error.
 //! Used by the expansion of `register_plugin!`, not by authors.
 
 use extism_pdk::{FromBytesOwned, ToMemory};

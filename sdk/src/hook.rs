@@ -1,5 +1,5 @@
 //! The trait of plugins that listen to builds and may stop them.
-//! Which events arrive, and when, the manifest's [`LifecycleHookSpec`](crate::LifecycleHookSpec) says.
+//! The manifest's [`LifecycleHookSpec`](crate::LifecycleHookSpec) says which events arrive, and when.
 
 use hm_plugin_protocol::PluginError;
 pub use hm_plugin_protocol::hook::*;
@@ -10,6 +10,7 @@ pub trait LifecycleHook {
     /// reported as a mistake.
     ///
     /// # Errors
-    /// When the hook could not do its work; in phase `before` that stops the build too, in `after` it switches the hook off.
+    /// When the hook could not do its work; in phase `before` that stops the build too, in `after` it switches the
+    /// hook off.
     fn on_event(&self, event: HookEvent) -> Result<HookOutcome, PluginError>;
 }

@@ -1,4 +1,4 @@
-//! What an author of `hm` plugins works with.
+//! The toolkit of authors of `hm` plugins.
 //!
 //! A plugin is a `cdylib` for `wasm32-wasip1`. It implements one or more of four traits and names them in
 //! [`register_plugin!`]; everything it does to the world goes through [`host`]. Running plugins, and deciding

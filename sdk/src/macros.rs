@@ -1,5 +1,5 @@
 //! `register_plugin!`: from a manifest and up to four types to the exports that the host calls.
-//! What an export does with its input and output is in `export`.
+//! The body of an export is in `export`.
 
 /// Makes the exports of a plugin: `hm_manifest`, and those of each capability.
 ///

@@ -22,7 +22,7 @@ use hm_plugin_protocol::*;
 
 use crate::forms::value;
 
-/// The host of a plugin under test: all that the plugin finds and leaves behind.
+/// A host for plugins under test: what they find, and what they leave behind.
 #[derive(Debug, Default)]
 pub struct Host {
     /// Recorded: lines of `log`.
@@ -42,7 +42,7 @@ pub struct Host {
 
     /// The answer of `should_cancel`.
     pub should_cancel: bool,
-    /// Values that `config` finds.
+    /// Values that `config` finds, by key.
     pub config: BTreeMap<String, String>,
     /// Values that `kv_get` finds and `kv_set` stores.
     pub kv: Vec<((KvScope, String), Vec<u8>)>,
@@ -52,7 +52,7 @@ pub struct Host {
     pub config_files: BTreeMap<String, Vec<u8>>,
     /// Secrets that the keyring functions find, keep and remove, by service and account.
     pub keyring: BTreeMap<(String, String), String>,
-    /// Lines that the person types at prompts, in order.
+    /// Texts that the person types at prompts, in order.
     pub prompt_answers: VecDeque<String>,
     /// Answers of the person to yes-or-no questions, in order; then the default holds.
     pub confirm_answers: VecDeque<bool>,
@@ -73,17 +73,17 @@ pub struct Host {
     pub sandbox_execs: Vec<SandboxExecArgs>,
     /// Recorded: arguments of `sandbox_artifacts`.
     pub artifact_calls: Vec<SandboxArtifactsArgs>,
-    /// Files that `sandbox_artifacts` and `docker_artifacts` bring out.
+    /// Artifacts that `sandbox_artifacts` and `docker_artifacts` bring out.
     pub artifacts: Vec<ArtifactRef>,
     /// True if `sandbox_artifacts` and `docker_artifacts` do not work.
     pub artifacts_fail: bool,
     /// Recorded: sandboxes that were discarded.
     pub discarded: Vec<String>,
-    /// States that `sandbox_exists` finds; `sandbox_commit` adds the name it was given, or else `layer-of-ID`.
+    /// Snapshots that `sandbox_exists` finds; `sandbox_commit` adds the name it was given, or else `layer-of-ID`.
     pub snapshots: Vec<SnapshotRef>,
     /// The answer of `docker_ping`.
     pub docker_answers: bool,
-    /// Images that `docker_image_exists` finds; pulling and committing add to it.
+    /// Images that `docker_image_exists` finds; pulling and committing add to them.
     pub images: Vec<String>,
     /// Recorded: images that were pulled.
     pub pulled: Vec<String>,
@@ -157,7 +157,7 @@ macro_rules! functions {
 
 hm_plugin_protocol::host_functions!(functions);
 
-/// The value that the test put into [`Host::config`]; an empty value counts as none, as it does on wasm32.
+/// Value that the test put into [`Host::config`]; an empty one counts as none, as it does on wasm32.
 pub(crate) fn config_get(key: &str) -> Option<String> {
     called("config_get", |host| host.config.get(key).filter(|value| !value.is_empty()).cloned())
 }

@@ -1,5 +1,5 @@
 //! The trait of plugins that show a build.
-//! Where the bytes go, and what a terminal may be sent, the host decides.
+//! The host decides where the bytes go, and what a terminal may be sent.
 
 use hm_plugin_protocol::PluginError;
 pub use hm_plugin_protocol::events::*;
@@ -15,7 +15,7 @@ pub trait OutputFormatter {
     /// When the event cannot be shown. The build goes on.
     fn on_event(&self, event: BuildEvent) -> Result<(), PluginError>;
 
-    /// What remains to be written after the last event: nothing, unless the format is one document.
+    /// Bytes to be written after the last event: none, unless the format is one document.
     ///
     /// # Errors
     /// When the document cannot be made.

@@ -1,5 +1,5 @@
 //! `register_plugin!` takes all of its arguments, in an order of the author's choice.
-//! What the exports do is tested where there is a host to call them.
+//! The work of the exports is tested where there is a host to call them.
 
 use hm_plugin_sdk::*;
 

@@ -1,4 +1,4 @@
-//! What a plugin becomes when it is built for wasm32-wasip1: its imports and its exports.
+//! Imports and exports of a plugin that is built for wasm32-wasip1.
 //! Calling them is for the tests of the hosts.
 
 #[path = "../../xtask/src/wasm.rs"]

@@ -1,33 +1,21 @@
 //! A clock that goes wrong: what is older than now must not be taken for younger.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::caching::{forever, kept};
-use crate::support::{Project, ran, skipped, step};
+use crate::support::{Project, at_time, installed, ran, step};
 
 /// `hm build` at another time, as the program sees it.
 fn build_at(project: &Project, when: &str) -> (bool, String) {
     let hm = project.hm(&["build", "--format", "json"]);
-    let mut command = Command::new("faketime");
-    command
-        .args(["-f", when])
-        .arg(hm.get_program())
-        .args(hm.get_args())
-        .current_dir(project.path())
-        .env_clear();
-    command.envs(hm.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    // What waits for a span of time is not to be troubled, and files have the times that they have.
-    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
-    let ran = ran(command.output().expect("faketime starts")).expect_code(0);
+    let ran = ran(at_time(when, &hm).output().expect("faketime starts")).expect_code(0);
     (ran.stdout.contains(r#""kind":"step_cache_hit""#), ran.stderr)
 }
 
 #[test]
 fn a_clock_that_was_set_back_makes_no_result_younger() {
-    if Command::new("faketime").arg("--version").output().is_err() {
-        return skipped("faketime is not installed");
+    if !installed(&["faketime"]) {
+        return;
     }
     let ttl = json!({"policy": "ttl", "duration_seconds": 3600});
     let project = Project::with_steps(&json!([kept(step("k", "true"), ttl)])).alone();

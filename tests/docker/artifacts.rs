@@ -79,6 +79,25 @@ fn the_workspace_itself_may_be_a_link_by_then() {
 }
 
 #[test]
+fn more_than_a_step_may_produce_is_its_failure() {
+    let Some(engine) = Engine::get() else { return };
+    let many = "mkdir many; seq 10001 | sed s,^,many/, | xargs touch";
+    let large = "mkdir large; truncate -s 5G large/file";
+    let project = engine.project(&json!([
+        told(root("many", many), json!({"artifacts": ["many"]})),
+        told(root("large", large), json!({"artifacts": ["large"]})),
+    ]));
+    let (ran, events) = project.events(&["--keep-going"]);
+    ran.expect_code(1);
+    for (key, expected) in [("many", "more than 10000 files match"), ("large", "have more than 4 GiB")] {
+        let said = logs(&events)[key].join("\n");
+        assert!(said.contains(expected), "{said}");
+    }
+    assert_eq!(names(&out(&project)), [".gitignore"], "half of it is of no use");
+    assert_eq!(engine.left_by(&events), [""; 0]);
+}
+
+#[test]
 fn unusual_names_and_many_files_come_out_too() {
     let Some(engine) = Engine::get() else { return };
     let make = r#"mkdir -p out/many; for i in $(seq 1 2000); do echo $i > out/many/$i; done; printf 1 > "$(printf 'out/two\nlines')";

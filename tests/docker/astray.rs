@@ -2,13 +2,12 @@
 //! quick to be told, and clocks that disagree.
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::json;
 
 use super::lab::{BUSYBOX, Engine, in_image, root};
 use crate::caching::{Built, forever, on_change};
-use crate::support::{child, logs, skipped};
+use crate::support::{at_time, child, installed, logs};
 
 /// A name for an image that nobody else has.
 fn unique() -> String {
@@ -102,8 +101,8 @@ fn what_a_mark_of_layers_hides_is_changed() {
 #[test]
 fn what_changed_is_newer_by_the_engines_own_clock() {
     let Some(engine) = Engine::get() else { return };
-    if Command::new("faketime").arg("--version").output().is_err() {
-        return skipped("faketime is not installed");
+    if !installed(&["faketime"]) {
+        return;
     }
     let project = engine.project(&json!([
         // Some time ago: a shell compares seconds.
@@ -113,12 +112,7 @@ fn what_changed_is_newer_by_the_engines_own_clock() {
     for (source, clock) in [("one", "+0"), ("two", "-300"), ("three", "+300"), ("four", "-1.5")] {
         project.write("source", source);
         let hm = project.hm(&["build", "--format", "json"]);
-        let mut command = Command::new("faketime");
-        command.args(["-f", &format!("{clock}s")]).arg(hm.get_program()).args(hm.get_args());
-        command.current_dir(project.path()).env_clear();
-        command.envs(hm.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
-        let output = command.output().expect("faketime starts");
+        let output = at_time(&format!("{clock}s"), &hm).output().expect("faketime starts");
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{told}");
         assert!(told.contains(&format!("\"line\":\"{source}\"")), "{clock}: {told}");

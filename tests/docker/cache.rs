@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use super::lab::{BUSYBOX, Engine, chain, in_image, root};
 use super::lab::{BUSYBOX, Engine, in_image, root};
+use crate::caching::hits::calls_of_runners;
 use crate::caching::{Built, forever, on_change};
 use crate::support::{Project, child, logs};
 
@@ -58,6 +60,16 @@ fn a_hit_gives_again_what_the_step_gave() {
     assert_eq!(kept.len(), 2);
     assert!(kept.iter().all(|tag| engine.has(tag)), "{kept:?}");
     Built::of(&project, &["--no-cache"]).expect("", "always make next");
+    project.run(&["cache", "clear"]).expect_code(0);
+}
+
+#[test]
+fn a_hit_of_a_snapshot_that_the_host_has_starts_no_plugin() {
+    let Some(engine) = Engine::get() else { return };
+    let project =
+        engine.project(&json!([forever(root("a", "echo a > a")), forever(child("b", "a", "cat a"))]));
+    Built::of(&project, &[]).expect("", "a b");
+    assert_eq!(calls_of_runners(&project, "a b"), [""; 0]);
     project.run(&["cache", "clear"]).expect_code(0);
 }
 
@@ -197,11 +209,7 @@ fn another_image_under_the_same_name_makes_a_miss() {
 #[test]
 fn what_is_gone_from_the_engine_is_made_anew() {
     let Some(engine) = Engine::get() else { return };
-    let project = engine.project(&json!([
-        forever(root("root", "echo x > x")),
-        forever(child("child", "root", "cat x; echo y > y")),
-        child("look", "child", "cat x y"),
-    ]));
+    let project = engine.project(&chain());
     Built::of(&project, &[]).expect("", "child look root");
     for tag in kept(&project) {
         engine.docker(&["rmi", "-f", &tag]);

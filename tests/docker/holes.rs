@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::cache::kept;
-use super::lab::{BUSYBOX, Engine, ORDINARY_USER, OWNER, RUN, in_image, root};
+use super::lab::{BUSYBOX, Engine, ORDINARY_USER, OWNER, RUN, chain, in_image, root};
 use crate::caching::{Built, forever, set_steps};
-use crate::support::{Project, child, logs, skipped};
+use crate::support::{Project, built_guests, child, logs};
 
 /// An image that has become of another one: what this command does in it, and what Docker is told to change about it.
 #[track_caller]
@@ -66,11 +66,7 @@ fn all_about(engine: &Engine, image: &str) -> String {
 #[test]
 fn what_others_make_of_a_kept_image_is_theirs() {
     let Some(engine) = Engine::get() else { return };
-    let project = engine.project(&json!([
-        forever(root("root", "echo x > x")),
-        forever(child("child", "root", "cat x; echo y > y")),
-        child("look", "child", "cat x y"),
-    ]));
+    let project = engine.project(&chain());
     Built::of(&project, &[]).expect("", "child look root");
     let mut theirs = Vec::new();
     for tag in kept(&project) {
@@ -259,12 +255,10 @@ fn kept_images_do_not_tell_what_steps_were_told() {
 #[test]
 fn nor_do_those_of_the_published_plugin() {
     let Some(engine) = Engine::get() else { return };
-    let Some(guests) = std::env::var_os("HM_TEST_GUESTS") else {
-        return skipped("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it");
-    };
+    let Some(guests) = built_guests() else { return };
     let (project, secrets) = with_secrets(engine);
     fs::write(project.config().join("plugins.toml"), "[plugin.docker]\nenabled = false\n").expect("a file");
-    let file = PathBuf::from(guests).join("published-docker.wasm");
+    let file = guests.join("published-docker.wasm");
     project.run(&["plugin", "install", file.to_str().expect("a path"), "--yes"]).expect_code(0);
     expect_no_secrets(engine, &project, secrets);
 }
@@ -418,11 +412,7 @@ fn what_an_image_lacks_a_program_for_is_said() {
 #[test]
 fn builds_get_along_with_whoever_clears_the_cache() {
     let Some(engine) = Engine::get() else { return };
-    let project = engine.project(&json!([
-        forever(root("root", "echo x > x")),
-        forever(child("child", "root", "cat x; echo y > y")),
-        child("look", "child", "cat x y"),
-    ]));
+    let project = engine.project(&chain());
     let until = Instant::now() + Duration::from_secs(5);
     let commands: [&[&str]; 4] = [
         &["build", "--format", "json"],

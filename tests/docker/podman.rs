@@ -1,5 +1,5 @@
-//! Podman's service in the place of a Docker Engine: the same steps, the same cache, and as little left. Where the service is and how
-//! it is started is written here; what it is asked through is Docker's client.
+//! Podman's service in the place of a Docker Engine: the same steps, the same cache, and as little left. It is asked through Docker's
+//! client.
 
 use std::fs;
 
@@ -8,51 +8,6 @@ use serde_json::json;
 use super::lab::{Engine, root};
 use crate::caching::{Built, forever};
 use crate::support::{child, exits, logs};
-
-/// Starts the service in the folder `$0`, for [`Engine::of`]. Its locks are in `/dev/shm`, and not to be those of the machine's own.
-const SERVICE: &str = r#"
-    mount -t tmpfs tmpfs /dev/shm
-    {
-      echo '[engine]'
-      echo 'cgroup_manager = "cgroupfs"'
-      echo 'events_logger = "file"'
-      [ ! -e "$0/runtime" ] || printf 'runtime = "here"\n[engine.runtimes]\nhere = ["%s"]\n' "$0/runtime"
-    } >"$0/containers.conf"
-    export CONTAINERS_CONF="$0/containers.conf"
-    podman --root "$0/root" --runroot "$0/run" --tmpdir "$0/tmp" system service --time=0 "unix://$0/docker.sock" &
-    wait
-"#;
-
-/// What Podman asks `runc` for, without the limits that every container is to get: whoever may not raise limits cannot start one.
-const RUNTIME: &str = r#"#!/bin/sh
-for word; do
-  case $before in
-    --bundle | -b) file=$word/config.json ;;
-    --process | -p) file=$word ;;
-    *) file=${word#--process=} && [ "$file" != "$word" ] || file= ;;
-  esac
-  [ -z "$file" ] || sed -i -z 's/"rlimits":[[:space:]]*\[[^]]*\]/"rlimits":[]/' "$file"
-  before=$word
-done
-exec runc "$@"
-"#;
-
-/// The capability to raise limits.
-const CAP_SYS_RESOURCE: u32 = 24;
-
-fn podman() -> Option<Engine> {
-    Engine::of("podman", SERVICE, |folder| {
-        let status = fs::read_to_string("/proc/self/status").expect("a status");
-        let held = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("capabilities");
-        let held = u64::from_str_radix(held.trim(), 16).expect("a number");
-        if held >> CAP_SYS_RESOURCE & 1 == 0 {
-            let runtime = folder.join("runtime");
-            fs::write(&runtime, RUNTIME).expect("a file");
-            fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-                .expect("a mode");
-        }
-    })
-}
 
 /// All that an engine has, of whomever.
 fn all_of(engine: &Engine) -> String {
@@ -63,7 +18,7 @@ fn all_of(engine: &Engine) -> String {
 
 #[test]
 fn chains_forks_and_failures_are_what_they_are_in_docker() {
-    let Some(engine) = podman() else { return };
+    let Some(engine) = Engine::podman() else { return };
     let before = all_of(&engine);
     let project = engine.project(&json!([
         root("root", "cat source; echo root > made; rm gone; mkdir /opt; echo x > /opt/x; id -u; pwd; echo $CI; cat"),
@@ -93,7 +48,7 @@ fn chains_forks_and_failures_are_what_they_are_in_docker() {
 
 #[test]
 fn what_is_kept_is_taken_and_cleared() {
-    let Some(engine) = podman() else { return };
+    let Some(engine) = Engine::podman() else { return };
     let before = all_of(&engine);
     let project = engine.project(&json!([
         forever(root("deps", "cat source; echo installed > deps; mkdir /opt; echo x > /opt/x")),
@@ -121,7 +76,7 @@ fn what_is_kept_is_taken_and_cleared() {
 
 #[test]
 fn a_directory_that_a_step_has_replaced_is_another_one() {
-    let Some(engine) = podman() else { return };
+    let Some(engine) = Engine::podman() else { return };
     let before = all_of(&engine);
     let project = engine.project(&json!([
         forever(root("replace", "rm -rf build; mkdir build; echo new > build/new; echo more > src/more")),

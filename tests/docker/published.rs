@@ -7,14 +7,12 @@ use serde_json::json;
 
 use super::lab::{BUSYBOX, Engine, root};
 use crate::caching::{Built, forever};
-use crate::support::{child, exits, logs, skipped};
+use crate::support::{built_guests, child, exits, logs};
 
 #[test]
 fn it_runs_chains_forks_and_cached_steps_where_ours_is_switched_off() {
     let Some(engine) = Engine::get() else { return };
-    let Some(guests) = std::env::var_os("HM_TEST_GUESTS") else {
-        return skipped("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it");
-    };
+    let Some(guests) = built_guests() else { return };
     let mut parent =
         forever(root("root", "cat source; echo $MORE; pwd; echo made > made; echo x > /x; rm gone"));
     parent["env"] = json!({"MORE": "set"});

@@ -3,27 +3,30 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use hm_host::backend::Backends;
+use hm_docker::{DockerBackend, DockerConfig, EngineEnv, Limits};
 use hm_host::backend::browser::Browser;
-use hm_host::backend::docker::{DockerBackend, DockerConfig, Limits, Reach};
 use hm_host::backend::keyring::Keyring;
 use hm_host::backend::kv::KeptValues;
-use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
 use hm_host::backend::terminal::Terminal;
+use hm_host::backend::{Backends, LocalSandbox};
 use hm_host::host_functions::{
     BackendKind, Diagnostic, Diagnostics, Grants, Handles, HostContext, HostFn, Output, PluginState, Policy,
     Role, StepContext, StepScope, Stream,
 };
+use hm_host::record::EventWriter;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, Level, PluginManifest};
+use hm_step_sandbox::{Mode, SandboxConfig};
+use hm_workspace::Workspace;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{docker, outside, project, steps, words};
 use crate::docker::lab::Engine;
+use crate::support::installed;
 
 /// One call of one function.
 pub(super) struct Case {
@@ -52,7 +55,7 @@ pub(super) struct Happened<'a> {
 pub(super) struct Bench {
     pub(super) directory: tempfile::TempDir,
     pub(super) context: Arc<HostContext>,
-    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) cancellation: CancellationToken,
     pub(super) backends: Backends,
     pub(super) archive: ArchiveId,
     pub(super) step_id: Uuid,
@@ -60,9 +63,10 @@ pub(super) struct Bench {
     pub(super) handles: Mutex<Handles>,
 }
 
-/// True if there is on this machine what the function is for.
+/// True if there is on this machine what the function is for. What there is not is said.
 pub(super) fn is_possible(function: &HostFn) -> bool {
-    function.rules.backend != BackendKind::Docker || Engine::get().is_some()
+    let engine = function.rules.backend != BackendKind::Docker || Engine::get().is_some();
+    engine && (function.name != "hm_docker_pull" || installed(&["docker-registry"]))
 }
 
 /// The case of this function; a function without one has to get it in the file of its back end.
@@ -85,15 +89,13 @@ pub(super) fn json(value: impl Serialize) -> Vec<u8> {
 }
 
 /// Back ends for steps; they live in the directory, but for the engine.
-pub(super) async fn backends(directory: &Path) -> Backends {
+pub(super) fn backends(directory: &Path) -> Backends {
     let at = |name: &str| directory.join(name);
     for name in ["project", "home"] {
         std::fs::create_dir(at(name)).expect("a directory");
     }
-    let config = LocalConfig {
+    let config = SandboxConfig {
         helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-        project: at("project"),
-        cache: at("cache"),
         run_id: Uuid::new_v4(),
         host_env: [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())].into(),
         home: Some(at("home")),
@@ -103,14 +105,18 @@ pub(super) async fn backends(directory: &Path) -> Backends {
     std::fs::write(at("project/of-the-project"), "").expect("a file");
     let engine = Engine::get().map_or("unix:///nowhere", |engine| &engine.host);
     let docker = DockerConfig {
-        reach: Reach { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
+        engine: EngineEnv { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
         cache: at("cache"),
         run_id: config.run_id,
         network: false,
         limits: Limits::default(),
     };
-    let local = Arc::new(LocalBackend::open(config).await.expect("a sandbox"));
-    Backends { docker: Arc::new(DockerBackend::new(docker, local.clone())), local }
+    let workspace = Arc::new(Workspace::new(&at("project"), &at("cache")));
+    Backends {
+        local: Arc::new(LocalSandbox::new(config, workspace.clone(), |_| {})),
+        docker: Arc::new(DockerBackend::new(docker, workspace.clone())),
+        workspace,
+    }
 }
 
 impl Bench {
@@ -132,7 +138,7 @@ impl Bench {
         };
         Self {
             context: Arc::new(context),
-            cancelled: Arc::default(),
+            cancellation: CancellationToken::new(),
             backends: backends.clone(),
             archive: ArchiveId(Uuid::new_v4()),
             step_id: Uuid::new_v4(),
@@ -152,7 +158,8 @@ impl Bench {
             is_built_in: true,
             artifacts: None,
         };
-        (StepContext::new(scope, self.backends.clone(), sender, None, self.context.secrets.clone()), events)
+        let output = EventWriter::new(None, sender).of_step(self.step_id, 0, "k");
+        (StepContext::new(scope, self.backends.clone(), output, self.context.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.
@@ -181,7 +188,7 @@ impl Bench {
         let (diagnostics, said) = Diagnostics::new(Level::Trace);
         let state = PluginState::new("p".into(), Arc::new(policy), role, self.context.clone(), diagnostics);
         let handles = std::mem::take(&mut *self.handles.lock().expect("no panic"));
-        let state = PluginState { cancelled: self.cancelled.clone(), handles, ..state };
+        let state = PluginState { cancellation: self.cancellation.clone(), handles, ..state };
         (state, said)
     }
 

@@ -3,17 +3,19 @@
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
+use hm_docker::{Command as Program, ContainerSpec, Image};
 use hm_host::backend::docker::{Command as Program, ContainerSpec, Image};
 use hm_host::host_functions::{Role, StepContext};
+use hm_host::sandbox::{Role, StepContext};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,
     DockerStartArgs, SnapshotRef,
 };
+use hm_test_lab::Registry;
 use tokio::sync::mpsc;
 
 use super::case::{Bench, Case, Done, Happened, json};
 use crate::docker::lab::{BUSYBOX, Engine};
-use crate::support::wait_until;
 
 /// Where the project's files go.
 const WORKSPACE: &str = "/workspace";
@@ -28,9 +30,8 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
         }
         "hm_docker_image_exists" => (BUSYBOX.into(), Box::new(is_true)),
         "hm_docker_pull" => {
-            let registry = Registry::start();
-            let image = registry.image.clone();
-            (image.clone().into(), Box::new(move |_| registry.is_there() && engine().has(&image)))
+            let remote = Remote::new();
+            (remote.image.clone().into(), Box::new(move |_| engine().has(&remote.image)))
         }
         "hm_docker_start_container" => {
             let name_hint = "x".to_owned();
@@ -140,44 +141,25 @@ fn engine() -> &'static Engine {
     Engine::get().expect("there was one")
 }
 
-/// A registry on this machine that has one image, which the engine has not.
-struct Registry {
-    program: Child,
+/// An image of a registry that the engine has not, under this name; and it is removed again.
+struct Remote {
     image: String,
-    _folder: tempfile::TempDir,
+    _registry: Registry,
 }
 
-impl Registry {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a directory");
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let root = folder.path().join("data");
-        let file = folder.path().join("config.yml");
-        let text = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
-            root.display()
-        );
-        std::fs::write(&file, text).expect("a file");
-        let mut command = engine().beside("docker-registry");
-        command.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let program = command.spawn().expect("docker-registry, of Debian's package of that name");
-        let image = format!("127.0.0.1:{port}/case:1");
-        let registry = Self { program, image, _folder: folder };
-        engine().docker(&["tag", BUSYBOX, &registry.image]);
-        wait_until("the registry answers", || engine().try_docker(&["push", &registry.image]).is_ok());
-        engine().docker(&["rmi", &registry.image]);
-        registry
-    }
-
-    fn is_there(&self) -> bool {
-        std::fs::exists(format!("/proc/{}", self.program.id())).unwrap_or(false)
+impl Remote {
+    fn new() -> Self {
+        let registry = Registry::start(engine(), None).expect("a registry");
+        let image = format!("{}/case:1", registry.host);
+        engine().docker(&["tag", BUSYBOX, &image]);
+        engine().docker(&["push", &image]);
+        engine().docker(&["rmi", &image]);
+        Self { image, _registry: registry }
     }
 }
 
-impl Drop for Registry {
+impl Drop for Remote {
     fn drop(&mut self) {
         let _ = engine().try_docker(&["rmi", &self.image]);
-        let _ = self.program.kill().and_then(|()| self.program.wait());
     }
 }

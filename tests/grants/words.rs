@@ -1,7 +1,5 @@
 //! Cases of the functions that carry words.
 
-use std::sync::atomic::Ordering;
-
 use chrono::Utc;
 use hm_host::host_functions::Role;
 use hm_plugin_protocol::{BuildEvent, Level, StdStream};
@@ -24,7 +22,7 @@ pub(super) fn case(name: &str, bench: &Bench) -> Case {
             output(bench, vec![json(event)])
         }
         "hm_should_cancel" => {
-            bench.cancelled.store(true, Ordering::Relaxed);
+            bench.cancellation.cancel();
             Case {
                 role: Role::Hook,
                 args: Vec::new(),

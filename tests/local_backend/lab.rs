@@ -4,12 +4,16 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use hm_step_sandbox::{ExecSpec, Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_workspace::Workspace;
+
 use crate::support::skipped;
-use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
+pub(super) use hm_test_lab::processes_with as processes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -59,11 +63,13 @@ impl Lab {
         self.directory.path().join("cache")
     }
 
-    pub(super) fn config(&self) -> LocalConfig {
-        LocalConfig {
+    pub(super) fn workspace(&self) -> Arc<Workspace> {
+        Arc::new(Workspace::new(&self.project(), &self.cache()))
+    }
+
+    pub(super) fn config(&self) -> SandboxConfig {
+        SandboxConfig {
             helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-            project: self.project(),
-            cache: self.cache(),
             run_id: Uuid::new_v4(),
             host_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
             home: Some(self.home()),
@@ -73,13 +79,13 @@ impl Lab {
     }
 
     /// None, with a word, on a machine without namespaces.
-    pub(super) async fn open(&self) -> Option<LocalBackend> {
-        open(self.config()).await
+    pub(super) async fn open(&self) -> Option<SandboxRun> {
+        open(self.config(), self.workspace()).await
     }
 }
 
-pub(super) async fn open(config: LocalConfig) -> Option<LocalBackend> {
-    match LocalBackend::open(config).await {
+pub(crate) async fn open(config: SandboxConfig, workspace: Arc<Workspace>) -> Option<SandboxRun> {
+    match SandboxRun::open(config, workspace).await {
         Ok(backend) => Some(backend),
         Err(SandboxError::Setup(reason)) => {
             skipped(&format!("no sandbox on this machine: {reason}"));
@@ -98,11 +104,7 @@ pub(super) fn shell(script: &str) -> ExecSpec {
     }
 }
 
-pub(super) async fn exec(
-    backend: &LocalBackend,
-    id: &str,
-    command: ExecSpec,
-) -> Result<Outcome, SandboxError> {
+pub(super) async fn exec(backend: &SandboxRun, id: &str, command: ExecSpec) -> Result<Outcome, SandboxError> {
     let (sender, mut output) = mpsc::channel(4);
     let collect = async {
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -116,13 +118,13 @@ pub(super) async fn exec(
     Ok(Outcome { code: code?, out, err })
 }
 
-pub(super) async fn run(backend: &LocalBackend, id: &str, script: &str) -> Outcome {
+pub(super) async fn run(backend: &SandboxRun, id: &str, script: &str) -> Outcome {
     exec(backend, id, shell(script)).await.unwrap()
 }
 
 /// Runs a step on a parent, which has to succeed, and commits it.
 pub(super) async fn step(
-    backend: &LocalBackend,
+    backend: &SandboxRun,
     parent: Option<&SnapshotRef>,
     script: &str,
 ) -> (SnapshotRef, String) {
@@ -130,19 +132,6 @@ pub(super) async fn step(
     let outcome = run(backend, &id, script).await;
     assert_eq!(outcome.code, 0, "{script}: {outcome:?}");
     (backend.commit(&id, None).await.unwrap(), outcome.text())
-}
-
-/// Processes whose command line contains the marker.
-pub(super) fn processes(marker: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(marker) && entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
-            found.push(line);
-        }
-    }
-    found
 }
 
 /// An argument for `sleep` that no other process has.

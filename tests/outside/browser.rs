@@ -2,14 +2,13 @@
 //! whole way, with a real one.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::{granted, strs};
-use crate::support::{Project, ran, skipped};
+use crate::support::{Project, free_port, installed, ran};
 
 /// A program that opens pages, as `$BROWSER` names it.
 fn browser(project: &Project, script: &str) -> PathBuf {
@@ -114,16 +113,14 @@ fn waiting_for_ever_ends_at_the_deadline() {
 
 #[test]
 fn a_real_browser_brings_the_callback() {
-    let Some(chromium) =
-        ["/usr/bin/chromium", "/usr/bin/chromium-browser"].into_iter().find(|p| PathBuf::from(p).exists())
-    else {
-        return skipped("there is no chromium here");
-    };
+    if !installed(&["chromium"]) {
+        return;
+    }
     let project = Project::new();
     let path = browser(
         &project,
         &format!(
-            "exec {chromium} --headless --no-sandbox --disable-gpu --user-data-dir=\"$0.profile\" --dump-dom \"$1\" > \"$0.dom\""
+            "exec chromium --headless --no-sandbox --disable-gpu --user-data-dir=\"$0.profile\" --dump-dom \"$1\" > \"$0.dom\""
         ),
     );
     let port = free_port();
@@ -140,12 +137,4 @@ fn a_real_browser_brings_the_callback() {
     let ran = ran(hm.env("BROWSER", &path).output().expect("hm starts")).expect_code(0);
     let callback: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(callback, json!({"path": "/cb", "query": {"code": "s&cret", "state": "1"}}));
-}
-
-/// A port that nobody has at the moment.
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
 }

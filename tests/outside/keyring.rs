@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{granted, strs};
-use crate::support::{Project, Ran, ran, skipped};
+use crate::support::{Project, Ran, installed, ran};
 
 /// The exports of a [`Plugin`].
 const GET: &str = "call0";
@@ -140,12 +140,8 @@ fn no_secret_is_in_an_error() {
 
 /// Runs shell commands with a keyring of their own.
 fn with_keyring(project: &Project, script: &str) -> Option<Ran> {
-    for program in ["dbus-run-session", "gnome-keyring-daemon"] {
-        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-        if !found.is_ok_and(|output| output.status.success()) {
-            skipped(&format!("there is no {program} here"));
-            return None;
-        }
+    if !installed(&["dbus-run-session", "gnome-keyring-daemon"]) {
+        return None;
     }
     let mut session = project.hm(&[]);
     let runtime = project.home().join("runtime");

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::support::wait_until;
+use crate::support::{run_by, wait_until};
 
 /// What somebody sees, and can type at.
 pub(crate) struct Pty {
@@ -42,9 +42,7 @@ impl Pty {
         let mut with = Command::new("setsid");
         // The terminal that setsid takes is its standard input; the program gets another.
         with.args(["--ctty", "--wait", "sh", "-c", r#"exec "$@" < /dev/null"#, "sh"]);
-        with.arg(command.get_program()).args(command.get_args());
-        with.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        with.current_dir(command.get_current_dir().expect("a directory"));
+        let mut with = run_by(with, command);
         with.stdin(std::fs::File::open(&self.device).expect("a pty"));
         with
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::pty::Pty;
 use super::{granted, strs};
 use crate::foreign_plugins::module;
-use crate::support::{Project, Ran, Running, ran, wait_until};
+use crate::support::{Project, Ran, Running, ran, run_by, wait_until};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -177,10 +177,8 @@ fn without_a_terminal_there_is_the_default_or_an_error() {
     let project = Project::new();
     let without = |command: Command| {
         let mut with = Command::new("setsid");
-        with.arg("--wait").arg(command.get_program()).args(command.get_args()).env_clear();
-        with.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        with.current_dir(project.path()).stdin(Stdio::null());
-        ran(with.output().expect("hm starts"))
+        with.arg("--wait");
+        ran(run_by(with, &command).stdin(Stdio::null()).output().expect("hm starts"))
     };
     let asked = without(hm(&project, "hm_tty_prompt", &prompt("Name?", false), &[])).expect_code(6);
     assert!(asked.stderr.contains("there is no terminal to ask at"), "{}", asked.stderr);
@@ -196,10 +194,8 @@ fn in_the_background_there_is_no_terminal_to_ask_at() {
     let hm = hm(&project, "hm_tty_prompt", &prompt("Name?", false), &[]);
     let mut shell = Command::new("sh");
     // With job control, a command in the background is a group of its own.
-    shell.args(["-c", r#"set -m; "$@" & wait $!"#, "sh"]).arg(hm.get_program()).args(hm.get_args());
-    shell.env_clear().envs(hm.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(project.path());
-    let mut running = Running(at(&pty, &shell));
+    shell.args(["-c", r#"set -m; "$@" & wait $!"#, "sh"]);
+    let mut running = Running(at(&pty, &run_by(shell, &hm)));
     assert_eq!(running.ended(), Some(6));
 }
 

@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::support::BLOCKS;
+
 /// What a noisy plugin says as soon as anything of it runs.
 pub(crate) const CANARY: &str = "the canary sings";
 
@@ -85,13 +87,10 @@ impl Made {
         let start = if self.noisy { "(start $sing)" } else { "" };
         let wat = format!(
             r#"(module
-              (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-              (import "extism:host/env" "length" (func $length (param i64) (result i64)))
-              (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
-              (import "extism:host/env" "output_set" (func $output (param i64 i64)))
               (import "extism:host/env" "config_get" (func $config (param i64) (result i64)))
               (import "extism:host/env" "log_warn" (func $warn (param i64)))
               (import "extism:host/user" "hm_sandbox_exists" (func $exists (param i64) (result i64)))
+              {BLOCKS}
               (memory (export "memory") 4)
               (global $times (mut i32) (i32.const 0))
               (data (i32.const 0) "\"x\"")
@@ -99,17 +98,8 @@ impl Made {
               (data (i32.const 32) "{CANARY}")
               (data (i32.const 256) "{result}")
               {data}
-              (func $block (param $from i32) (param $len i32) (result i64) (local $block i64) (local $at i32)
-                (local.set $block (call $alloc (i64.extend_i32_u (local.get $len))))
-                (block $done (loop $next
-                  (br_if $done (i32.ge_u (local.get $at) (local.get $len)))
-                  (call $store (i64.add (local.get $block) (i64.extend_i32_u (local.get $at)))
-                    (i32.load8_u (i32.add (local.get $from) (local.get $at))))
-                  (local.set $at (i32.add (local.get $at) (i32.const 1)))
-                  (br $next)))
-                (local.get $block))
               (func $give (param $from i32) (param $len i32)
-                (call $output (call $block (local.get $from) (local.get $len)) (i64.extend_i32_u (local.get $len))))
+                (call $answer (call $block (local.get $from) (local.get $len))))
               (func $sing (call $warn (call $block (i32.const 32) (i32.const {sung}))))
               {start}
               (func (export "hm_manifest") {faces}
@@ -118,9 +108,8 @@ impl Made {
                 (drop (call $exists (call $block (i32.const 0) (i32.const 3))))
                 (call $give (i32.const 256) (i32.const {result_len})))
               (func (export "hm_output_on_event"))
-              (func (export "hm_output_finalize") (local $value i64)
-                (local.set $value (call $config (call $block (i32.const 16) (i32.const 4))))
-                (call $output (local.get $value) (call $length (local.get $value))))
+              (func (export "hm_output_finalize")
+                (call $answer (call $config (call $block (i32.const 16) (i32.const 4)))))
               (func (export "hm_hook_on_event"))
               (func (export "hm_subcommand_run")))"#,
             sung = CANARY.len(),

@@ -4,27 +4,33 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use hm_host::backend::local::{LocalBackend, LocalConfig, Mode, SandboxError};
+use hm_host::backend::local::{LocalConfig, Mode};
 use hm_host::pipeline::{Source, read};
 use hm_host::render::{Interpreter, Rendered, render as render_scripts};
+use hm_step_sandbox::{Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_workspace::Workspace;
 use uuid::Uuid;
 
-use crate::support::{Project, skipped};
+use crate::local_backend::lab::open;
+use crate::support::{Project, installed, or_skipped};
 
 /// The versions that are tested.
 pub(super) const OLD: &str = "0.0.1";
 pub(super) const NEW: &str = "0.0.9";
 
-/// Where a version of harmont is installed, with what it needs; nothing, with a word, if it is not.
-pub(super) fn packages(version: &str) -> Option<PathBuf> {
+/// Where a version of harmont is installed, with what it needs; nothing, with a word, if it is not or there is no Python.
+pub(crate) fn packages(version: &str) -> Option<PathBuf> {
+    if !installed(&["python3"]) {
+        return None;
+    }
     let folder =
         std::env::var_os("HM_TEST_HARMONT").map(|f| PathBuf::from(f).join(format!("harmont=={version}")));
     let found = folder.filter(|f| f.join("harmont").is_dir());
-    if found.is_none() {
-        skipped(&format!("HM_TEST_HARMONT has no harmont {version} (cargo xtask test installs it with pip)"));
-    }
-    found
+    or_skipped(found.ok_or_else(|| {
+        format!("HM_TEST_HARMONT has no harmont {version} (cargo xtask test installs it with pip)")
+    }))
 }
 
 /// The Python on `PATH`: its program, without shims before it, and its version as in names of directories.
@@ -49,6 +55,9 @@ fn asked(python: &str) -> (PathBuf, String) {
 
 /// Makes a virtual environment, with that version of harmont; answers with its interpreter.
 pub(super) fn environment(at: &Path, version: Option<&str>) -> Option<PathBuf> {
+    if !installed(&["python3"]) {
+        return None;
+    }
     environment_of(&python().0, at, version)
 }
 
@@ -77,24 +86,16 @@ pub(super) fn copy(from: &Path, to: &Path) {
 pub(super) async fn render(project: &Project, mode: Mode) -> Option<Rendered> {
     let path = std::env::var("PATH").expect("PATH");
     let env = BTreeMap::from([("PATH".to_owned(), path)]);
-    let config = LocalConfig {
+    let workspace = Arc::new(Workspace::new(&project.path(), &project.home().join("cache")));
+    let config = SandboxConfig {
         helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-        project: project.path(),
-        cache: project.home().join("cache"),
         run_id: Uuid::new_v4(),
         host_env: env.clone(),
         home: Some(project.home()),
         network: true,
         mode,
     };
-    let backend = match LocalBackend::open(config).await {
-        Ok(backend) => backend,
-        Err(SandboxError::Setup(reason)) => {
-            skipped(&format!("no sandbox on this machine: {reason}"));
-            return None;
-        }
-        Err(error) => panic!("{error:?}"),
-    };
+    let backend = open(config, workspace).await?;
     let found = read(&Source::Project(project.path()), std::io::empty()).expect("readable");
     let home = project.home();
     let python = Interpreter::find(&env, Some(&home), &home, &project.path()).expect("an interpreter");

@@ -1,14 +1,15 @@
-//! `cargo xtask bench`: what a step costs. `hm build` on 1, 10 and 100 steps of `true` beside a plain shell loop, in one run.
-//! How that grows with thousands of steps is `scale`'s; steps in containers are `docker`'s.
+//! `cargo xtask bench`: what a step costs. `hm build` on 1, 10 and 100 steps of `true` beside a plain shell loop, in
+//! one run. Its growth with thousands of steps is `scale`'s; steps in containers are `docker`'s.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::docker::docker;
+use crate::measure::{median, millis, time};
 use crate::run::{cargo, run};
 use crate::scale::{pipeline, scale};
 use crate::setup;
@@ -16,7 +17,8 @@ use crate::setup;
 /// Measured runs of each command; the median is what is shown.
 const RUNS: usize = 15;
 
-/// Builds `hm` optimised and measures what a step costs, with `scale` how that grows, or with `docker` what one in a container costs.
+/// Builds `hm` optimised and measures what a step costs, with `scale` how that grows, or with `docker` what one in a
+/// container costs.
 ///
 /// # Errors
 /// When something cannot be built, or a measured command fails.
@@ -88,27 +90,4 @@ fn steps(hm: &Path, folder: &Path) -> Result<()> {
     }
     println!("\n\"a step\" is the cost of each step after the first.");
     Ok(())
-}
-
-pub(crate) fn time(mut command: Command) -> Result<Duration> {
-    let start = Instant::now();
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .context("cannot start a measured command")?;
-    let time = start.elapsed();
-    if !status.success() {
-        bail!("a measured command ended with {status}");
-    }
-    Ok(time)
-}
-
-pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-pub(crate) fn millis(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }

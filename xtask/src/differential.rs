@@ -1,5 +1,5 @@
-//! `cargo xtask differential`: runs well-behaved guests in our host and in the reference implementation, and compares. The
-//! program that does it is in `fuzz/differential`, a workspace of its own.
+//! `cargo xtask differential`: runs well-behaved guests in our host and in the reference implementation, and
+//! compares. The program that does it is in `fuzz/differential`, a workspace of its own.
 
 use std::path::Path;
 use std::process::Command;

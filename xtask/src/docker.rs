@@ -1,5 +1,5 @@
-//! `cargo xtask bench docker`: what a step in a container costs, beside the bare calls to the same engine, `docker run` and `docker exec`,
-//! all in one run. The calls are plain HTTP here, so that nothing but the engine is measured.
+//! `cargo xtask bench docker`: what a step in a container costs, beside the bare calls to the same engine, `docker
+//! run` and `docker exec`, all in one run. The calls are plain HTTP here, so that nothing but the engine is measured.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::bench::{median, millis, time};
+use crate::measure::{median, millis, time};
 use crate::scale::pipeline;
 
 /// Measured rounds; the median is what is shown.
@@ -24,7 +24,7 @@ const STEPS: u32 = 10;
 
 const IMAGE: &str = "hm-bench/busybox:1";
 
-/// What is at the other end where `DOCKER_HOST` is not set.
+/// Address of the engine where `DOCKER_HOST` is not set.
 const DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// Runs steps by this `hm`, by hand and by Docker's client in turn, and prints a table.
@@ -42,7 +42,7 @@ pub(crate) fn docker(hm: &Path, folder: &Path) -> Result<()> {
     let place = folder.join("bench-docker");
     let project = place.join("project");
     fs::create_dir_all(project.join(".hm"))?;
-    import(&host, &place)?;
+    hm_test_lab::import_busybox(&host, IMAGE).map_err(|why| anyhow!(why))?;
     for steps in CHAINS {
         let text = pipeline(steps, &format!(r#","image":"{IMAGE}""#), |n| Some(n - 1));
         fs::write(project.join(format!(".hm/chain{steps}.json")), text)?;
@@ -103,18 +103,6 @@ pub(crate) fn docker(hm: &Path, folder: &Path) -> Result<()> {
     println!(
         "\nhm adds {overhead:.1} % to the bare calls: create, attach, start, exec, wait, commit, remove"
     );
-    Ok(())
-}
-
-/// Makes the image: a shell, and nothing else that a step of `true` needs.
-fn import(host: &str, place: &Path) -> Result<()> {
-    let script = r#"rm -rf "$1"; mkdir -p "$1/bin" "$1/etc"; cp /bin/busybox "$1/bin/"
-        for name in sh true sleep; do ln -s busybox "$1/bin/$name"; done
-        echo root:x:0:0:root:/:/bin/sh > "$1/etc/passwd"
-        tar -C "$1" --owner=0 --group=0 -cf - . | docker -H "$2" import --change "ENV PATH=/bin" - "$3""#;
-    let mut make = Command::new("sh");
-    make.args(["-ec", script, "sh"]).arg(place.join("image")).args([host, IMAGE]);
-    ensure!(make.stdout(Stdio::null()).status()?.success(), "cannot make {IMAGE} of /bin/busybox");
     Ok(())
 }
 

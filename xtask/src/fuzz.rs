@@ -1,5 +1,7 @@
-//! `cargo xtask fuzz`: runs the fuzz targets one after the other. What they check is in `fuzz/`; their corpora also run as
-//! ordinary tests.
+//! `cargo xtask fuzz`: runs the fuzz targets one after the other. What they check is in `fuzz/`; their corpora also
+//! run as ordinary tests.
+
+mod corpus;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +9,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use self::corpus::Corpus;
 use crate::run::{cargo, run};
 
-/// How long one target runs unless told otherwise.
+/// Seconds that one target runs unless told otherwise.
 const SECONDS: u64 = 60;
 
 /// An input that takes longer is a finding. Compiling a guest takes its time, and a machine may be busy.
@@ -17,14 +20,19 @@ const HANG_SECONDS: u64 = 60;
 
 const MEMORY_MIB: u64 = 4096;
 
-/// What was asked for.
+/// Arguments of the fuzzer that has each input kept which reaches something that no other one does, and of those the fewest. How often
+/// something is reached does not count: with it, nearly every input would be one of its own.
+const FEWEST: [&str; 2] = ["-set_cover_merge=1", "-use_counters=0"];
+
+/// The command line, parsed.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
     seconds: u64,
+    minimize: bool,
     targets: Vec<String>,
 }
 
-/// Runs the targets that are named, or all.
+/// Runs the targets that are named, or all; or has their corpora minimized.
 ///
 /// # Errors
 /// When there is no nightly toolchain, something cannot be built, or a target has found something.
@@ -35,37 +43,45 @@ pub(crate) fn fuzz(root: &Path, args: &[String]) -> Result<()> {
     let build = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("fuzz/target"), |folder| Path::new(&folder).join("fuzz"));
     for target in &request.targets {
-        // What is found goes beside what was built; the checked-in corpus is only read.
-        let found = build.join("corpus").join(target);
-        fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
-        let mut command = Command::new("rustup");
-        command
-            .args(["run", "nightly"])
-            .arg(&cargo_fuzz)
-            // No sanitizer: all unsafe code is in libraries with fuzzers of their own, and what is looked for panics.
-            .args(["run", "--sanitizer", "none", "--codegen-units", "16", "--target-dir"])
-            .arg(&build)
-            .arg(target)
-            .arg(&found)
-            .arg(root.join("fuzz/corpus").join(target))
-            .arg("--")
-            .arg(format!("-max_total_time={}", request.seconds))
-            .arg(format!("-timeout={HANG_SECONDS}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MIB}"));
-        forget_this_cargo(&mut command);
-        run(command.current_dir(root.join("fuzz")))?;
+        let corpus = Corpus::of(root, &build, target);
+        let fuzzer = |folders: &[&Path], options: &[String]| {
+            let mut command = Command::new("rustup");
+            command
+                .args(["run", "nightly"])
+                .arg(&cargo_fuzz)
+                // No sanitizer: all unsafe code is in libraries with fuzzers of their own, and what is looked for panics.
+                .args(["run", "--sanitizer", "none", "--codegen-units", "16", "--target-dir"])
+                .arg(&build)
+                .arg(target)
+                .args(folders)
+                .arg("--")
+                .args(options)
+                .arg(format!("-timeout={HANG_SECONDS}"))
+                .arg(format!("-rss_limit_mb={MEMORY_MIB}"));
+            forget_this_cargo(&mut command);
+            run(command.current_dir(root.join("fuzz")))
+        };
+        corpus.unpack()?;
+        if request.minimize {
+            corpus.minimize(|folders| fuzzer(folders, &FEWEST.map(str::to_owned)))?;
+        } else {
+            let folders = [&*corpus.found, &corpus.unpacked, &corpus.seeds];
+            fuzzer(&folders, &[format!("-max_total_time={}", request.seconds)])?;
+        }
     }
     Ok(())
 }
 
 impl Request {
     fn read(args: &[String], known: &[String]) -> Result<Self> {
-        let mut request = Self { seconds: SECONDS, targets: Vec::new() };
+        let mut request = Self { seconds: SECONDS, minimize: false, targets: Vec::new() };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             if arg == "--seconds" {
                 let number = args.next().context("`--seconds` needs a number")?;
                 request.seconds = number.parse().with_context(|| format!("`--seconds {number}`"))?;
+            } else if arg == "--minimize" {
+                request.minimize = true;
             } else if known.contains(arg) {
                 request.targets.push(arg.clone());
             } else {
@@ -141,7 +157,8 @@ mod tests {
         let all = read(&[]).unwrap();
         assert_eq!((all.seconds, all.targets), (SECONDS, vec!["guest".to_owned(), "pipeline".to_owned()]));
         let one = read(&["--seconds", "5", "pipeline"]).unwrap();
-        assert_eq!((one.seconds, one.targets), (5, vec!["pipeline".to_owned()]));
+        assert_eq!((one.seconds, one.minimize, one.targets), (5, false, vec!["pipeline".to_owned()]));
+        assert!(read(&["--minimize", "guest"]).unwrap().minimize);
         let error = |args: &[&str]| read(args).unwrap_err().to_string();
         assert_eq!(error(&["nonsense"]), "there is no fuzz target `nonsense`; there are guest, pipeline");
         assert_eq!(error(&["--seconds"]), "`--seconds` needs a number");

@@ -1,5 +1,5 @@
 //! Builds the guests of `tests/guests`: plug-ins in several languages, each with the tools that its authors would use.
-//! What they are for, and what becomes of a test whose guest is not there, is `abi/tests/pdk.rs`'s.
+//! The use of them, and the fate of a test whose guest is not there, are `abi/tests/pdk.rs`'s.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ mod differential;
 mod docker;
 mod fuzz;
 mod guests;
+mod measure;
 mod plugins;
 mod run;
 mod scale;
@@ -43,8 +44,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "fuzz",
-        arguments: "[--seconds N] [TARGET...]",
-        about: "run the fuzz targets, or those that are named",
+        arguments: "[--seconds N | --minimize] [TARGET...]",
+        about: "run the fuzz targets, or those that are named, or minimize their corpora",
         run: fuzz::fuzz,
     },
     Command {
@@ -120,7 +121,7 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
 fn help() -> String {
     let lines = COMMANDS.iter().map(|command| {
         let usage = format!("{} {}", command.name, command.arguments);
-        format!("  {:38} {}\n", usage.trim_end(), command.about)
+        format!("  {:46} {}\n", usage.trim_end(), command.about)
     });
     iter::once("Usage: cargo xtask COMMAND\n\n".to_owned()).chain(lines).collect()
 }

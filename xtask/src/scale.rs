@@ -1,5 +1,5 @@
-//! `cargo xtask bench scale`: how time and memory of `hm plan` and `hm build` grow with the number of steps, in one chain and in one
-//! fork, without the cache, filling it, and taking everything from it.
+//! `cargo xtask bench scale`: how time and memory of `hm plan` and `hm build` grow with the number of steps, in one
+//! chain and in one fork, without the cache, filling it, and taking everything from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 const PLANNED: [u32; 3] = [1_000, 10_000, 100_000];
 const RUN: [u32; 3] = [100, 1_000, 10_000];
 
-/// How often a running `hm` is looked at. What is looked at only ever goes up.
+/// Time between two looks at a running `hm`. The figures that are looked at only ever go up.
 const POLL: Duration = Duration::from_millis(2);
 
 /// The unit of times in `/proc`, the same on every common Linux.
@@ -21,16 +21,17 @@ const TICK: Duration = Duration::from_millis(10);
 /// The shapes of a pipeline, by name.
 const SHAPES: [&str; 2] = ["chain", "fork"];
 
-/// What a run of `hm` took.
+/// Cost of a run of `hm`.
 struct Cost {
     time: Duration,
     taken: Taken,
 }
 
-/// What a process has taken so far.
+/// Resources that a process has taken so far.
 #[derive(Default)]
 struct Taken {
-    /// Processor time, with that of the processes that it started. Unlike the time, it hardly depends on what else the machine does.
+    /// Processor time, with that of the processes that it started. Unlike the time, it hardly depends on what else
+    /// the machine does.
     work: Duration,
     /// Most memory that it had itself at once, in MiB.
     peak: f64,
@@ -81,7 +82,7 @@ const FOREVER: &str = r#","cache":{"policy":"forever"}"#;
 struct Bench<'a> {
     hm: &'a Path,
     project: PathBuf,
-    /// Where this benchmark's own cache and records are.
+    /// Folder of this benchmark's own cache and records.
     places: PathBuf,
 }
 
@@ -144,14 +145,14 @@ pub(crate) fn pipeline(steps: u32, more: &str, parent: impl Fn(u32) -> Option<u3
 }
 
 impl Taken {
-    /// What a process has taken so far. None once it is over.
+    /// Resources that a process has taken so far. None once it is over.
     fn by(process: u32) -> Option<Self> {
         let read = |name| fs::read_to_string(format!("/proc/{process}/{name}")).ok();
         let status = read("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        // Behind the program's name in brackets: the state, ten numbers, and the times in user and system mode, of the process
-        // and of those that it has waited for.
+        // Behind the program's name in brackets: the state, ten numbers, and the times in user and system mode, of
+        // the process and of those that it has waited for.
         let stat = read("stat")?;
         let (_, numbers) = stat.rsplit_once(')')?;
         let times = numbers.split_ascii_whitespace().skip(11).take(4);

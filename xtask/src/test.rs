@@ -12,10 +12,11 @@ use crate::{guests, setup};
 /// The emitters whose pipelines must run: the last with `steps`, and one with a `graph`.
 const HARMONT: [&str; 2] = ["harmont==0.0.1", "harmont==0.0.9"];
 
-/// Where a step finds Python whatever `PATH` says.
+/// Places where a step finds Python whatever `PATH` says.
 const SYSTEM_PYTHON: [&str; 2] = ["/usr/bin/python3", "/usr/local/bin/python3"];
 
-/// Runs the tests of all workspaces. A test that cannot run for want of something says SKIPPED; with `CI=true` it fails instead.
+/// Runs the tests of all workspaces. A test that cannot run for want of something says SKIPPED; with `CI=true` it
+/// fails instead.
 ///
 /// # Errors
 /// When the set-up or a test fails.

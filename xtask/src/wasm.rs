@@ -25,7 +25,7 @@ pub(crate) enum Toolchain {
     Debian { linker: PathBuf },
 }
 
-/// Why wasm32-wasip1 cannot be built, or was not.
+/// Reason for which wasm32-wasip1 cannot be built, or was not.
 #[derive(Debug)]
 pub(crate) enum WasmError {
     /// [`CHOICE`] has another value.
@@ -34,7 +34,7 @@ pub(crate) enum WasmError {
     NoTarget(Vec<String>),
     /// A program did not start.
     Start { program: PathBuf, source: io::Error },
-    /// The compiler refused.
+    /// The compiler refused the plugin.
     Build(ExitStatus),
     /// The build went well, but this file is not there.
     NoOutput(PathBuf),
@@ -158,7 +158,7 @@ impl Toolchain {
     }
 }
 
-/// Whether cargo or rustup set this variable for the build that we are part of. The user's own settings of
+/// True if cargo or rustup set this variable for the build that we are part of. The user's own settings of
 /// directories, network and registries stay.
 fn is_of_outer_build(name: &str) -> bool {
     const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_TERM_"];
@@ -222,7 +222,7 @@ pub(crate) fn newest_version(prefix: &str, names: impl Iterator<Item = String>) 
         .map(|(_, name)| name)
 }
 
-/// What a program prints, or why it did not, in a sentence.
+/// Output of a program, or the reason for which there is none, in a sentence.
 fn output(command: &mut Command) -> Result<String, String> {
     let program = Path::new(command.get_program()).display().to_string();
     let output = command.output().map_err(|error| format!("cannot start {program}: {error}"))?;

@@ -1,11 +1,11 @@
-//! Which addresses are on the public internet, which on a private network, and which neither: those of the link, of
+//! Classes of IP addresses: on the public internet, on a private network, and neither: those of the link, of
 //! cloud metadata services, of other protocols, and those that stand for other addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What can be behind an address.
+/// Class of an address, by the machines that can be behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum AddressClass {
     /// Any server of the internet.
     Public,
     /// This machine, or one of the network it is in.
@@ -20,7 +20,7 @@ type Network4 = (Ipv4Addr, u32);
 /// An IPv6 network: its first address, and the length of its prefix.
 type Network6 = (Ipv6Addr, u32);
 
-/// What is special in IPv4, also where it is inside of a private or public network.
+/// Special networks of IPv4, also those inside of a private or public network.
 const SPECIAL4: &[Network4] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8), // this network; Linux takes it for this machine
     (Ipv4Addr::new(100, 100, 100, 200), 32), // metadata of Alibaba Cloud
@@ -44,7 +44,7 @@ const PRIVATE4: &[Network4] = &[
     (Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 
-/// What is special inside of the networks below.
+/// Special networks of IPv6 inside of the networks below.
 const SPECIAL6: &[Network6] = &[
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, Teredo
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
@@ -59,23 +59,23 @@ const PRIVATE6: &[Network6] = &[(Ipv6Addr::LOCALHOST, 128), (Ipv6Addr::new(0xfc0
 /// All that is given out on the internet. The rest, IPv4 addresses in IPv6 among it, is special.
 const PUBLIC6: Network6 = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-pub(super) fn reach(address: IpAddr) -> Reach {
+pub(super) fn classify(address: IpAddr) -> AddressClass {
     match address {
         IpAddr::V4(address) => {
             let in_any = |networks: &[Network4]| networks.iter().any(|network| in4(address, *network));
             match () {
-                () if in_any(SPECIAL4) => Reach::Special,
-                () if in_any(PRIVATE4) => Reach::Private,
-                () => Reach::Public,
+                () if in_any(SPECIAL4) => AddressClass::Special,
+                () if in_any(PRIVATE4) => AddressClass::Private,
+                () => AddressClass::Public,
             }
         }
         IpAddr::V6(address) => {
             let in_any = |networks: &[Network6]| networks.iter().any(|network| in6(address, *network));
             match () {
-                () if in_any(SPECIAL6) => Reach::Special,
-                () if in_any(PRIVATE6) => Reach::Private,
-                () if in6(address, PUBLIC6) => Reach::Public,
-                () => Reach::Special,
+                () if in_any(SPECIAL6) => AddressClass::Special,
+                () if in_any(PRIVATE6) => AddressClass::Private,
+                () if in6(address, PUBLIC6) => AddressClass::Public,
+                () => AddressClass::Special,
             }
         }
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn first_and_last_addresses_of_networks_and_their_neighbours() {
-        use Reach::{Private, Public, Special};
+        use AddressClass::{Private, Public, Special};
         let table = [
             (Public, "1.0.0.0 1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0"),
             (Public, "126.255.255.255 128.0.0.0 168.63.129.15 168.63.129.17 169.253.255.255 169.255.0.0"),
@@ -119,7 +119,7 @@ mod tests {
         ];
         for (expected, addresses) in table {
             for address in addresses.split(' ') {
-                assert_eq!(reach(address.parse().unwrap()), expected, "{address}");
+                assert_eq!(classify(address.parse().unwrap()), expected, "{address}");
             }
         }
     }

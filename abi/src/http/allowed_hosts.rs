@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-use super::addresses::{Reach, reach};
+use super::addresses::{AddressClass, classify};
 
-/// What entries of the same list start with that are no hosts, but sockets and directories.
-const NO_HOSTS: &[&str] = &["unix:", "dir:", "dir+rw:"];
+/// Prefixes of entries of the same list that are no hosts, but sockets and directories.
+const OTHER_PREFIXES: &[&str] = &["unix:", "dir:", "dir+rw:"];
 
 const LOCALHOST: &str = "localhost";
 
@@ -33,16 +33,16 @@ const LOCALHOST: &str = "localhost";
 /// address. `localhost` is never looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts {
-    entries: Vec<Entry>,
+    entries: Vec<HostEntry>,
 }
 
 /// An entry that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("allowed host {entry:?}: {reason}")]
 pub struct AllowedHostsError {
-    /// The entry.
+    /// The entry, as it was given.
     pub entry: String,
-    /// What is wrong with it.
+    /// The mistake in it, in words.
     pub reason: String,
 }
 
@@ -62,15 +62,15 @@ pub enum Permit {
     Public,
     /// Those, and those of private networks, of this machine too.
     Private,
-    /// 127.0.0.1 and ::1.
+    /// This machine: 127.0.0.1 and ::1.
     Loopback,
-    /// This one.
+    /// This one address, of whatever class.
     Only(IpAddr),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    hosts: Hosts,
+struct HostEntry {
+    hosts: HostPattern,
     /// Any, if there is none.
     port: Option<u16>,
     http: bool,
@@ -78,7 +78,7 @@ struct Entry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Hosts {
+enum HostPattern {
     All,
     /// The names that end so: a dot and a name.
     Below(String),
@@ -95,19 +95,20 @@ impl AllowedHosts {
             .into_iter()
             .map(|entry| {
                 let entry = entry.as_ref();
-                Entry::parse(entry).map_err(|reason| AllowedHostsError { entry: entry.to_owned(), reason })
+                HostEntry::parse(entry)
+                    .map_err(|reason| AllowedHostsError { entry: entry.to_owned(), reason })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { entries })
     }
 
-    /// Whether an entry of a manifest's list is for this type: all are but those that start with `unix:`, `dir:` or
+    /// True if an entry of a manifest's list is for this type: all are but those that start with `unix:`, `dir:` or
     /// `dir+rw:`.
     pub fn is_host(entry: &str) -> bool {
-        !NO_HOSTS.iter().any(|prefix| entry.starts_with(prefix))
+        !OTHER_PREFIXES.iter().any(|prefix| entry.starts_with(prefix))
     }
 
-    /// Whether a request may be sent to this URL, and then to which addresses.
+    /// The addresses to which a request for this URL may be sent.
     ///
     /// # Errors
     /// [`NotAllowed`] if no entry has its scheme, host and port.
@@ -118,18 +119,18 @@ impl AllowedHosts {
 }
 
 impl Permit {
-    /// Whether a request may be sent to this address.
+    /// True if a request may be sent to this address.
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
-            Self::Public => reach(address) == Reach::Public,
-            Self::Private => reach(address) != Reach::Special,
+            Self::Public => classify(address) == AddressClass::Public,
+            Self::Private => classify(address) != AddressClass::Special,
             Self::Loopback => LOOPBACK.contains(&address),
             Self::Only(only) => address == only,
         }
     }
 }
 
-/// Where `localhost` is.
+/// Addresses of `localhost`, which is never looked up.
 pub(super) const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// The host of a URL to which requests can be sent, a name without the dot that may end it.
@@ -140,7 +141,7 @@ pub(super) fn host_of(url: &Url) -> Option<Host<&str>> {
     })
 }
 
-/// Whether a name is this machine's by definition.
+/// True if a name is this machine's by definition.
 pub(super) fn is_localhost(name: &str) -> bool {
     name == LOCALHOST
 }
@@ -150,16 +151,16 @@ pub(super) fn origin(url: &Url) -> String {
     if url.has_host() { url.origin().ascii_serialization() } else { format!("{}:", url.scheme()) }
 }
 
-impl Entry {
+impl HostEntry {
     fn parse(entry: &str) -> Result<Self, String> {
         if !AllowedHosts::is_host(entry) {
             return Err("not a host".to_owned());
         }
         let plain = entry.strip_prefix("http://");
         let (host, port) = split(plain.unwrap_or(entry))?;
-        let hosts = Hosts::parse(host)?;
+        let hosts = HostPattern::parse(host)?;
         let (http, https) = match (&hosts, plain.is_some()) {
-            (Hosts::One(_), true) => (true, false),
+            (HostPattern::One(_), true) => (true, false),
             (_, true) => return Err("plain HTTP is granted to one host at a time".to_owned()),
             (_, false) => (hosts.is_loopback(), true),
         };
@@ -177,16 +178,16 @@ impl Entry {
         let port = self.port.is_none() || self.port == url.port_or_known_default();
         let host = host_of(url)?;
         (scheme && port && self.hosts.contain(&host)).then(|| match &self.hosts {
-            Hosts::One(Host::Ipv4(address)) => Permit::Only((*address).into()),
-            Hosts::One(Host::Ipv6(address)) => Permit::Only((*address).into()),
-            Hosts::One(Host::Domain(name)) if is_localhost(name) => Permit::Loopback,
-            Hosts::One(Host::Domain(_)) if self.http => Permit::Private,
+            HostPattern::One(Host::Ipv4(address)) => Permit::Only((*address).into()),
+            HostPattern::One(Host::Ipv6(address)) => Permit::Only((*address).into()),
+            HostPattern::One(Host::Domain(name)) if is_localhost(name) => Permit::Loopback,
+            HostPattern::One(Host::Domain(_)) if self.http => Permit::Private,
             _ => Permit::Public,
         })
     }
 }
 
-impl Hosts {
+impl HostPattern {
     fn parse(host: &str) -> Result<Self, String> {
         if host == "*" {
             return Ok(Self::All);
@@ -210,7 +211,7 @@ impl Hosts {
         }
     }
 
-    /// Whether it is one of the three that mean this machine, and hence no network that could listen.
+    /// True if it is one of the three that mean this machine, and hence no network that could listen.
     fn is_loopback(&self) -> bool {
         match self {
             Self::One(Host::Domain(name)) => is_localhost(name),

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder;
 
-use crate::host_function::HostError;
+use crate::host_error::HostError;
 
-use super::client::HttpError;
+use super::client::body_too_large;
+use super::error::HttpError;
 
 /// A body that is being received.
 pub(super) struct Body {
@@ -24,14 +25,8 @@ enum Decoder {
 struct Capped {
     bytes: Vec<u8>,
     allowed: usize,
-    /// How many bytes there would have been, when they became too many.
+    /// Number of bytes there would have been, when they became too many.
     refused: Option<usize>,
-}
-
-/// More than `allowed` bytes of body.
-pub(super) fn too_large(asked: usize, allowed: usize) -> HostError {
-    let number = |size: usize| size.try_into().unwrap_or(u64::MAX);
-    HostError::Limit { which: "bytes of an HTTP response", asked: number(asked), allowed: number(allowed) }
 }
 
 impl Body {
@@ -48,7 +43,7 @@ impl Body {
         // Also where they decode to nothing.
         self.received = self.received.saturating_add(sent.len());
         if self.received > self.allowed {
-            return Err(too_large(self.received, self.allowed));
+            return Err(body_too_large(self.received, self.allowed));
         }
         let written = match &mut self.decoder {
             Decoder::None(bytes) => bytes.write_all(sent),
@@ -77,7 +72,7 @@ impl Body {
             Decoder::Gzip(decoder) => decoder.get_ref(),
         };
         match bytes.refused {
-            Some(asked) => too_large(asked, self.allowed),
+            Some(asked) => body_too_large(asked, self.allowed),
             None => HostError::failed(HttpError::Gzip(error)),
         }
     }
@@ -112,7 +107,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// What becomes of a body sent in pieces of `piece` bytes.
+    /// Result of a body that is sent in pieces of `piece` bytes.
     fn body(gzip: bool, allowed: usize, sent: &[u8], piece: usize) -> Result<Vec<u8>, String> {
         let mut body = Body::new(gzip, allowed);
         let added = sent.chunks(piece).try_for_each(|bytes| body.add(bytes));

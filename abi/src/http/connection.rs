@@ -12,11 +12,11 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::host_function::HostError;
+use crate::host_error::HostError;
 
-use super::HttpLimits;
-use super::body::{Body, too_large};
-use super::client::HttpError;
+use super::body::Body;
+use super::client::HttpLimits;
+use super::error::HttpError;
 
 /// Most headers of a response.
 const MAX_HEADERS: usize = 1024;
@@ -32,7 +32,7 @@ pub(super) struct Reply {
     connection: Connection,
 }
 
-/// What moves the bytes, until it has ended.
+/// The task that moves the bytes, until it has ended.
 struct Connection(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
 
 impl Connection {
@@ -41,6 +41,7 @@ impl Connection {
         tokio::pin!(task);
         if let Some(connection) = &mut self.0 {
             tokio::select! {
+                // The task first: what it has finished counts, also where the connection ends in the same moment.
                 biased;
                 result = &mut task => return result,
                 // How it ended, the task is told as well.
@@ -76,9 +77,8 @@ impl Reply {
     pub(super) async fn body(&mut self, decode: bool, limits: &HttpLimits) -> Result<Vec<u8>, HostError> {
         let gzip = decode && self.headers.get("content-encoding").is_some_and(|value| value == "gzip");
         let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-        if announced > limits.body_bytes {
-            return Err(too_large(announced, limits.body_bytes));
-        }
+        // Refused by its announcement, before a byte of it is received.
+        limits.check_body(announced)?;
         if gzip {
             // They are those of what was sent.
             self.headers.remove("content-encoding");

@@ -1,4 +1,4 @@
-//! What a guest asks for: JSON and a body, checked for form. Whether it may is not asked here.
+//! The HTTP request of a guest: JSON and a body, checked for form. Permission is not asked here.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -40,41 +40,41 @@ pub struct HttpRequest {
     pub url: String,
     /// By lower-case name. None of them is about the connection or the framing of the message.
     pub headers: BTreeMap<String, String>,
-    /// Empty for none.
+    /// Bytes of the body; empty for none.
     pub body: Vec<u8>,
 }
 
-/// Why a request is malformed.
+/// Mistake in the form of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpRequestError {
     /// The JSON is too long.
     #[error("the request has {bytes} bytes of JSON, more than the {MAX_JSON_BYTES} allowed")]
     TooLong {
-        /// Its length.
+        /// Length of the JSON.
         bytes: usize,
     },
     /// It is not JSON, or not the right one.
     #[error("the request is no JSON object of `url`, `method` and `headers`: {message}")]
     Json {
-        /// What is wrong with it.
+        /// Message of the JSON parser.
         message: String,
     },
     /// The URL is none.
     #[error("the URL is malformed: {message}")]
     Url {
-        /// What is wrong with it.
+        /// Message of the URL parser.
         message: String,
     },
     /// The URL is too long.
     #[error("the URL has {bytes} bytes, more than the {MAX_URL_BYTES} allowed")]
     LongUrl {
-        /// Its length.
+        /// Length of the URL.
         bytes: usize,
     },
     /// The URL is of another kind.
     #[error("the URL's scheme is `{scheme}`, which is neither http nor https")]
     Scheme {
-        /// Its scheme.
+        /// Scheme, as given.
         scheme: String,
     },
     /// The URL holds credentials, which do not belong there.
@@ -89,31 +89,31 @@ pub enum HttpRequestError {
     /// There are too many headers.
     #[error("{headers} headers, more than the {MAX_HEADERS} allowed")]
     TooManyHeaders {
-        /// Their number.
+        /// Number of headers.
         headers: usize,
     },
     /// The name of a header is no token.
     #[error("{name:?} is not the name of a header")]
     HeaderName {
-        /// The name, as given.
+        /// Name, as given.
         name: String,
     },
     /// The value of a header has characters that would end it.
     #[error("the value of header `{name}` has control characters")]
     HeaderValue {
-        /// Its name.
+        /// Lower-case name of the header.
         name: String,
     },
     /// The header is the client's to set.
     #[error("header `{name}` is the host's alone")]
     ReservedHeader {
-        /// Its name.
+        /// Lower-case name of the header.
         name: String,
     },
     /// Two names differ only in case.
     #[error("header `{name}` is given twice")]
     RepeatedHeader {
-        /// Its name.
+        /// Lower-case name of the header.
         name: String,
     },
 }
@@ -169,7 +169,7 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// Whether requests can be sent there at all.
+/// Checks that requests can be sent there at all.
 pub(super) fn check_url(url: &Url) -> Result<(), HttpRequestError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(HttpRequestError::Scheme { scheme: url.scheme().to_owned() });

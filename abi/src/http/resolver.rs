@@ -7,7 +7,7 @@ use std::pin::Pin;
 /// The addresses of a name, later.
 pub type ResolveFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 
-/// Looks names up.
+/// The look-up of host names.
 pub trait Resolver: Send + Sync {
     /// The addresses of a host, best first. The name is in ASCII and lower case, and may still be anything.
     fn resolve<'a>(&'a self, name: &'a str) -> ResolveFuture<'a>;

@@ -19,27 +19,27 @@ pub struct TlsRoots {
     config: Arc<ClientConfig>,
 }
 
-/// Why there are no authorities to trust.
+/// Failure to find authorities to trust.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The system has none, or none that can be read.
     #[error("no certificate authorities found on this system{}", first(.problems))]
     NoSystemRoots {
-        /// What stood in the way.
+        /// Errors that were met on the way.
         problems: Vec<String>,
     },
     /// A given certificate is none.
     #[error("certificate {number} cannot be read: {message}")]
     Certificate {
-        /// Which one, from 1.
+        /// Its number in the list, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// Message of the certificate parser.
         message: String,
     },
     /// The TLS library refuses its own defaults.
     #[error("TLS cannot be set up: {message}")]
     Setup {
-        /// What it says.
+        /// Message of the TLS library.
         message: String,
     },
 }
@@ -47,7 +47,7 @@ pub enum TlsError {
 impl TlsRoots {
     /// Those that the operating system trusts. Reads files: call it once, where blocking is allowed.
     ///
-    /// Where they are may be said by the variables `SSL_CERT_FILE` and `SSL_CERT_DIR`, as for other programs.
+    /// The variables `SSL_CERT_FILE` and `SSL_CERT_DIR` can name another place of them, as for other programs.
     ///
     /// # Errors
     /// [`TlsError::NoSystemRoots`] if there are none.

@@ -1,11 +1,11 @@
-//! What a guest hands over once and the host might hold many times.
+//! Amplification: values that a guest hands over once and the host might hold many times.
 
 use hm_abi::{HostFunction, HostFunctions, InstanceLimits, LogLevel, USER_MODULE};
 
 use crate::guest::{assemble, rig, rig_with};
 
-/// [host.argument-bytes] The arguments of one call are no more bytes than Extism memory may have, also where all are the
-/// same block.
+/// [host.argument-bytes] The arguments of one call are no more bytes than Extism memory may have, also where all are
+/// the same block.
 #[tokio::test]
 async fn arguments_are_bounded_together() {
     let mut host = HostFunctions::<()>::new();

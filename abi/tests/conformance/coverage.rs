@@ -1,5 +1,5 @@
 //! That every rule of the ABI has a guest: the names of rules in `src/spec.md` and those that tests carry are the same.
-//! Whether a guest shows what its rule says is for its reader.
+//! That a guest shows what its rule says is for its reader to judge.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn marks(test: &str) -> Vec<&str> {
     found
 }
 
-/// What is wrong between a specification and tests, which are named.
+/// Mismatches between a specification and named tests.
 fn problems(spec: &str, tests: &[(String, String)]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut rules = BTreeSet::new();

@@ -401,7 +401,8 @@ async fn files_have_their_price() {
     assert!(stat - tell > 9000 && sync - tell > 9000, "{costs:?}");
 }
 
-/// [file.deadline] A pipe that takes the place of a file between the look at it and its opening holds nobody up for longer.
+/// [file.deadline] A pipe that takes the place of a file between the look at it and its opening holds nobody up for
+/// longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_files_wait_for_ends_at_the_deadline() {
     let place = place();

@@ -1,4 +1,5 @@
-//! A guest that calls any function of WASI with any arguments, in directories of the test; and what a test asks of it most.
+//! A guest that calls any function of WASI with any arguments, in directories of the test; and what a test asks of it
+//! most.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -13,10 +14,10 @@ use hm_abi::{
 use crate::guest::load;
 use crate::wasi::{FUNCTIONS, importing_all};
 
-/// Where in the guest's memory the data of a call is, behind its arguments.
+/// Place in the guest's memory of the data of a call, behind its arguments.
 const DATA: u64 = 128;
 
-/// Where the guest's functions are told to put what they answer, and how much of it there is.
+/// Place in the guest's memory for answers, and then for their length.
 pub(crate) const ANSWER: u64 = 32_768;
 const ANSWER_BYTES: u64 = 16_384;
 
@@ -24,12 +25,12 @@ const ANSWER_BYTES: u64 = 16_384;
 pub(crate) const READ: u64 = 1 << 1;
 pub(crate) const WRITE: u64 = READ | 1 << 6;
 
-/// Ways to open.
+/// Flags of `path_open`.
 pub(crate) const CREATE: u64 = 1;
 pub(crate) const EXCLUSIVE: u64 = 4;
 pub(crate) const TRUNCATE: u64 = 8;
 
-/// What functions answer.
+/// Error numbers that functions answer with.
 pub(crate) const BADF: u64 = 8;
 pub(crate) const LOOP: u64 = 32;
 pub(crate) const MFILE: u64 = 33;
@@ -163,7 +164,7 @@ impl Files {
         Ok(self.try_call("fd_write", &[descriptor, DATA, 1, ANSWER], &data).await?.0)
     }
 
-    /// What a file holds, or why it cannot be read.
+    /// Content of a file, or the error number of reading it.
     pub(crate) async fn content(&mut self, directory: u64, path: &str) -> Result<String, u64> {
         let descriptor = self.open(directory, path, 0, READ).await?;
         let bytes = self.read(descriptor).await?;
@@ -177,21 +178,21 @@ impl Files {
         self.call(name, &arguments, path.as_bytes()).await.0
     }
 
-    /// `path_rename`
+    /// Calls `path_rename` for one path.
     pub(crate) async fn rename(&mut self, (from, old): (u64, &str), (to, new): (u64, &str)) -> u64 {
         let (at, then) = (DATA, DATA + length(old));
         let arguments = [from, at, length(old), to, then, length(new)];
         self.call("path_rename", &arguments, [old, new].concat().as_bytes()).await.0
     }
 
-    /// `path_link`
+    /// Calls `path_link` for one path.
     pub(crate) async fn link(&mut self, (from, old): (u64, &str), (to, new): (u64, &str)) -> u64 {
         let (at, then) = (DATA, DATA + length(old));
         let arguments = [from, 0, at, length(old), to, then, length(new)];
         self.call("path_link", &arguments, [old, new].concat().as_bytes()).await.0
     }
 
-    /// `path_symlink`
+    /// Calls `path_symlink` for one path.
     pub(crate) async fn symlink(&mut self, target: &str, (directory, path): (u64, &str)) -> u64 {
         let (at, then) = (DATA, DATA + length(target));
         let arguments = [at, length(target), directory, then, length(path)];

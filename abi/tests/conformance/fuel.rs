@@ -1,4 +1,4 @@
-//! What the work of a guest and of its host costs.
+//! Prices of the work of a guest and of its host.
 
 use hm_abi::InstanceLimits;
 

@@ -7,7 +7,7 @@ use hm_abi::{
 
 use crate::guest::{CALL, Rig, assemble, describe, load, rig_with};
 
-/// What the functions were called with.
+/// Arguments that the functions were called with.
 type Calls = Vec<Vec<Vec<u8>>>;
 
 const fn declare(name: &'static str, params: u8, returns: bool) -> HostFunction {
@@ -95,7 +95,8 @@ fn rig() -> Rig<Calls> {
     rig_with(&assemble(GUEST), &functions(), Vec::new(), InstanceLimits::standard(), LogLevel::Info)
 }
 
-/// [host.arguments] [host.result] [host.empty] [host.bytes] [owner.argument] [owner.late-free] From none to five arguments.
+/// [host.arguments] [host.result] [host.empty] [host.bytes] [owner.argument] [owner.late-free] From none to five
+/// arguments.
 #[tokio::test]
 async fn arguments_and_results() {
     let mut rig = rig();
@@ -212,7 +213,8 @@ const fn typed(module: &'static str, name: &'static str) -> TypedFunction {
     TypedFunction { module, name, fuel: 1000, fuel_per_byte: 10 }
 }
 
-/// [host.bytes] [host.text] [host.bool] [host.four] [host.eight] [host.option] [host.json] [host.no-value] Each type is given back as it came.
+/// [host.bytes] [host.text] [host.bool] [host.four] [host.eight] [host.option] [host.json] [host.no-value] Each type
+/// is given back as it came.
 #[tokio::test]
 async fn each_type_has_its_bytes() {
     let mut host = HostFunctions::new();

@@ -179,7 +179,8 @@ fn exports_of_linked_modules_are_bounded() {
     assert!(link(&many, &[]).is_ok());
 }
 
-/// [link.imports] What a linked module imports must be there, with the same type; kernel functions are refused in it too.
+/// [link.imports] What a linked module imports must be there, with the same type; kernel functions are refused in it
+/// too.
 #[test]
 fn imports_between_modules_are_checked() {
     let library = text(r#"(module (func (export "f") (param i32)) (memory (export "m") 1))"#);

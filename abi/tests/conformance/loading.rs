@@ -1,4 +1,4 @@
-//! What can be loaded, and what is said about the rest.
+//! Loading: the modules that can be loaded, and the errors for the rest.
 
 use hm_abi::{HostFunctions, LoadError, Module, ModuleLimits};
 
@@ -11,7 +11,8 @@ fn error_of(wat: &str) -> String {
     }
 }
 
-/// [load.binary] [load.text] [load.component] [load.invalid] [load.no-exports] [load.no-imports] What bytes are a module.
+/// [load.binary] [load.text] [load.component] [load.invalid] [load.no-exports] [load.no-imports] What bytes are a
+/// module.
 #[test]
 fn only_binary_core_modules() {
     for (bytes, expected) in [
@@ -70,7 +71,8 @@ fn size_is_checked_before_anything_else() {
     assert!(matches!(result, Err(LoadError::TooLarge { bytes: 4, allowed: 3 })));
 }
 
-/// [import.unknown] [import.host-side] [import.type] [import.only-functions] [wasi.unstable] What is not offered, or not so.
+/// [import.unknown] [import.host-side] [import.type] [import.only-functions] [wasi.unstable] What is not offered, or
+/// not so.
 #[test]
 fn imports() {
     for (import, expected) in [

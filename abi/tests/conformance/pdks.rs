@@ -1,4 +1,4 @@
-//! What the PDKs of different languages make of the ABI, beside what all of them do.
+//! Uses of the ABI that are peculiar to the PDKs of single languages.
 
 use crate::guest::{case, check};
 

@@ -1,4 +1,4 @@
-//! What a call has used, the budgets of an instance's whole life, and cancel handles.
+//! Reports of calls, the budgets of an instance's whole life, and cancel handles.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a call comes to: codes, errors, exits, traps, and which of them go together.
+//! Results of a call: codes, errors, exits, traps, and which of them go together.
 
 use hm_abi::{CallError, InstanceLimits};
 

@@ -9,7 +9,8 @@ use crate::guest::{CALL, describe, rig};
 /// Calls in a row: enough for minutes.
 const CALLS: usize = 20_000;
 
-/// [deadline.straight] The deadline also ends a guest that does nothing but call the host, without a loop; so does its fuel.
+/// [deadline.straight] The deadline also ends a guest that does nothing but call the host, without a loop; so does
+/// its fuel.
 #[tokio::test]
 async fn rows_of_calls_end_at_the_deadline() {
     for (imports, call) in [

@@ -154,7 +154,8 @@ async fn without_an_exported_memory_the_first_wasi_call_is_a_trap() {
     assert_eq!(rig.call("f", "").await, "trap WASI needs an exported `memory`");
 }
 
-/// All of WASI preview 1: name, and the type as letters, `i` for i32 and `I` for i64; all return an i32 but `proc_exit`.
+/// All of WASI preview 1: name, and the type as letters, `i` for i32 and `I` for i64; all return an i32 but
+/// `proc_exit`.
 pub(crate) const FUNCTIONS: &[(&str, &str)] = &[
     ("args_get", "ii"),
     ("args_sizes_get", "ii"),
@@ -218,8 +219,8 @@ pub(crate) fn importing_all(others: &str, body: &str) -> Vec<u8> {
     wat::parse_str(format!(r#"(module {imports} {others} (memory (export "memory") 1) {body})"#)).unwrap()
 }
 
-/// [wasi.all] [wasi.descriptors] All 46 functions are there. Descriptor 3, the first that is not a standard stream, is none,
-/// and what would work on one says so; what is not about descriptors works.
+/// [wasi.all] [wasi.descriptors] All 46 functions are there. Descriptor 3, the first that is not a standard stream,
+/// is none, and what would work on one says so; what is not about descriptors works.
 #[tokio::test]
 async fn all_functions_are_there_and_reach_nothing() {
     assert_eq!(FUNCTIONS.len(), 46);

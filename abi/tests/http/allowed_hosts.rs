@@ -3,7 +3,7 @@
 use hm_abi::{AllowedHosts, Permit};
 use url::Url;
 
-/// What a list says of a URL, in a word.
+/// Verdict of a list on a URL, in a word.
 fn verdict(entries: &str, url: &str) -> String {
     let hosts = AllowedHosts::parse(entries.split_whitespace()).unwrap();
     match hosts.check(&Url::parse(url).unwrap()) {

@@ -19,7 +19,7 @@ const LIMITS: InstanceLimits =
 /// Longer than any interruption takes.
 const HANG: Duration = Duration::from_secs(20);
 
-/// What comes of a response, and the status that is left.
+/// Result of a response, and the status that is left.
 async fn outcome(answer: impl Into<Vec<u8>>) -> String {
     let answer = answer.into();
     let server = Server::answering(move |_| answer.clone()).await;
@@ -31,7 +31,7 @@ async fn outcome(answer: impl Into<Vec<u8>>) -> String {
     outcome
 }
 
-/// What comes of a response that never ends: `head`, and then `again` for ever, with pauses between.
+/// Result of a response that never ends: `head`, and then `again` for ever, with pauses between.
 async fn endless(head: &'static str, again: &'static str, pause: Duration) -> String {
     let server = Server::start("127.0.0.1:0", move |mut stream, _| async move {
         read_request(&mut stream).await;

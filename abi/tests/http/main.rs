@@ -1,5 +1,5 @@
-//! HTTP over real sockets of this machine. Each file is one duty; `plugin` is the guest that asks, `server` the one that
-//! answers.
+//! HTTP over real sockets of this machine. Each file is one duty; `plugin` is the guest that asks, `server` the one
+//! that answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "where these fail, a test fails")]
 
 mod allowed_hosts;

@@ -71,7 +71,7 @@ impl Plugin {
         Self { instance: MODULE.instance((), options) }
     }
 
-    /// What comes of asking for a URL.
+    /// Result of asking for a URL.
     pub(crate) async fn get(&mut self, url: &str) -> String {
         self.call("get", &serde_json::json!({ "url": url }).to_string()).await
     }

@@ -1,4 +1,4 @@
-//! Which machines a request reaches: never one that the list does not, whatever names and addresses are made to say.
+//! Machines that a request reaches: never one that the list does not, whatever names and addresses are made to say.
 
 use crate::plugin::{Names, Plugin};
 use crate::server::{Server, ok, redirect};

@@ -70,7 +70,7 @@ fn plugin(hosts: &[&str], roots: TlsRoots) -> Plugin {
     Plugin::with(client, InstanceLimits::standard())
 }
 
-/// [http.tls] By name.
+/// [http.tls] The certificate has to be for the name of the host.
 #[tokio::test]
 async fn a_server_that_is_vouched_for() {
     let authority = Authority::new("trusted");

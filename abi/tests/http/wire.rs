@@ -1,4 +1,4 @@
-//! What goes over the wire, byte by byte: nothing a guest says becomes a header or a request it was not asked for.
+//! Bytes on the wire: nothing a guest says becomes a header or a request it was not asked for.
 
 use std::collections::BTreeMap;
 use std::io::Write;

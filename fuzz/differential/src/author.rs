@@ -1,5 +1,5 @@
-//! Writes scripts of well-behaved guests: those for which both hosts must do the same. What is left out here, operation by
-//! operation, is where ours is stricter on purpose.
+//! Writes scripts of well-behaved guests: those for which both hosts must do the same. What is left out here,
+//! operation by operation, is where ours is stricter on purpose.
 
 use crate::model::{Model, Stop};
 use crate::script::{self, Op, Operand, Source};
@@ -18,7 +18,7 @@ const VARIABLES: [&[u8]; 4] = [b"k", b"key", b"empty", "größer".as_bytes()];
 pub struct Script {
     pub input: Vec<u8>,
     pub ops: Vec<Op>,
-    /// How each of its calls ends.
+    /// End of each of its calls.
     pub stops: Vec<Stop>,
 }
 
@@ -49,7 +49,8 @@ struct Author {
     results: Vec<u64>,
     /// The first operation of this call: offsets of earlier ones mean nothing.
     call_began: usize,
-    /// The blocks that were declared output and error: 1.41 reads them when the call is over, ours when they are declared.
+    /// The blocks that were declared output and error: 1.41 reads them when the call is over, ours when they are
+    /// declared.
     output: u64,
     error: u64,
 }

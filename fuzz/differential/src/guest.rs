@@ -1,5 +1,5 @@
-//! Calls of a guest that was built with the Rust PDK, with what people write in it. (A reactor in C cannot be compared: where an
-//! initialiser calls a function of the host, 1.41 follows a null pointer.)
+//! Calls of a guest that was built with the Rust PDK, with what people write in it. (A reactor in C cannot be
+//! compared: where an initialiser calls a function of the host, 1.41 follows a null pointer.)
 
 use anyhow::{Context, Result, bail};
 

@@ -1,5 +1,6 @@
 //! Runs well-behaved guests in our host and in the reference implementation, and tells where they differ.
-//! `hm-differential GUEST [--scripts N] [--seed N]`, where the guest is `rust.wasm` of those that `cargo xtask guests` builds.
+//! `hm-differential GUEST [--scripts N] [--seed N]`, where the guest is `rust.wasm` of those that `cargo xtask
+//! guests` builds.
 
 mod author;
 mod guest;
@@ -22,7 +23,7 @@ use crate::model::Stop;
 /// Scripts that are played unless told otherwise.
 const SCRIPTS: u64 = 5000;
 
-/// What 1.41 calls a trap.
+/// Exit code by which 1.41 tells of a trap.
 const TRAP_CODE: i32 = 134;
 
 fn main() -> ExitCode {

@@ -12,10 +12,10 @@ use crate::author::Script;
 use crate::host::{Called, Calls, FUNCTIONS, Function, answer};
 use crate::script;
 
-/// Never used up.
+/// Limits that no script uses up.
 const CALL: CallLimits = CallLimits { fuel: 1_000_000_000, deadline: Duration::from_secs(60) };
 
-/// What our host made of a call.
+/// Result of a call in our host.
 pub type Answer = Result<Vec<u8>, CallError>;
 
 /// A guest in our host.

@@ -9,7 +9,7 @@ use crate::author::Script;
 use crate::host::{self, Called, Calls, FUNCTIONS, answer};
 use crate::script;
 
-/// What 1.41 made of a call, by both of its ways to call: one says why, the other with which code.
+/// Result of a call in 1.41, by both of its ways to call: one gives the reason of a failure, the other its code.
 pub struct Answer {
     pub output: Result<Vec<u8>, String>,
     pub code: Result<Vec<u8>, i32>,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Attack, Call, End, Outcome, Verdict};
+use super::{Attack, AttackOutcome, Call, CallEnd, Judgement};
 
 /// Most of a text that is told.
-const TOLD: usize = 200;
+const MAX_TEXT: usize = 200;
 
 /// Judges what has become of an attack.
 #[must_use]
-pub fn judge(attack: &Attack, outcome: &Outcome) -> Verdict {
+pub(crate) fn judge(attack: &Attack, outcome: &AttackOutcome) -> Judgement {
     let mut problems = Vec::new();
     if outcome.time > attack.time {
         problems.push(format!("it took {:?}, more than {:?}", outcome.time, attack.time));
@@ -37,7 +37,7 @@ pub fn judge(attack: &Attack, outcome: &Outcome) -> Verdict {
             kinds(seen.ends.iter().map(|end| end.kind.as_str()))
         }
     };
-    Verdict {
+    Judgement {
         attack: attack.name.clone(),
         class: attack.class,
         expected: kinds(attack.calls.iter().map(|call| call.expected.kind)),
@@ -49,8 +49,8 @@ pub fn judge(attack: &Attack, outcome: &Outcome) -> Verdict {
     }
 }
 
-/// What is wrong with what became of the calls.
-fn of_calls(calls: &[Call], ends: &[End]) -> Vec<String> {
+/// Differences between the calls that were expected and those that came to an end.
+fn of_calls(calls: &[Call], ends: &[CallEnd]) -> Vec<String> {
     let mut problems = Vec::new();
     if calls.len() != ends.len() {
         problems.push(format!("{} of {} calls came to an end", ends.len(), calls.len()));
@@ -65,7 +65,7 @@ fn of_calls(calls: &[Call], ends: &[End]) -> Vec<String> {
                 expected.kind,
                 expected.says,
                 end.kind,
-                end.text.chars().take(TOLD).collect::<String>()
+                end.text.chars().take(MAX_TEXT).collect::<String>()
             ));
         }
     }
@@ -89,7 +89,7 @@ fn milliseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Expected, Seen, attacks};
+    use super::super::{Expected, Observation, attacks};
     use super::*;
 
     fn attack() -> Attack {
@@ -101,9 +101,9 @@ mod tests {
         attack
     }
 
-    fn held() -> Seen {
-        let end = |kind: &str, text: &str| End { kind: kind.into(), text: text.into() };
-        Seen {
+    fn held() -> Observation {
+        let end = |kind: &str, text: &str| CallEnd { kind: kind.into(), text: text.into() };
+        Observation {
             ends: vec![end("ok", "output"), end("trap", "trap: unreachable")],
             neighbour: None,
             log: None,
@@ -112,8 +112,8 @@ mod tests {
         }
     }
 
-    fn problems(change: impl FnOnce(&mut Outcome)) -> Vec<String> {
-        let mut outcome = Outcome { seen: Ok(held()), time: Duration::from_secs(1) };
+    fn problems(change: impl FnOnce(&mut AttackOutcome)) -> Vec<String> {
+        let mut outcome = AttackOutcome { seen: Ok(held()), time: Duration::from_secs(1) };
         change(&mut outcome);
         let verdict = judge(&attack(), &outcome);
         assert_eq!(verdict.held, verdict.problems.is_empty());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     /// Changes what was seen.
-    fn seen(change: impl FnOnce(&mut Seen)) -> Vec<String> {
+    fn seen(change: impl FnOnce(&mut Observation)) -> Vec<String> {
         problems(|outcome| {
             if let Ok(seen) = &mut outcome.seen {
                 change(seen);
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_load_error_in_place_of_calls_is_no_success() {
-        let refused = End { kind: "load".into(), text: "too large".into() };
+        let refused = CallEnd { kind: "load".into(), text: "too large".into() };
         let problems = seen(|s| s.ends = vec![refused]);
         assert_eq!(problems.len(), 2, "{problems:?}");
     }

@@ -1,10 +1,10 @@
 //! The sandbox attacks itself: hostile guests, each in a process of its own, and what must become of them. The table of
 //! attacks is [`attacks`]; [`act`] carries one out, [`run`] has that done and judges it. Showing it is the command line's.
 
-mod act;
+mod carry_out;
+mod generated;
 mod guests;
 mod judge;
-mod made;
 mod run;
 mod table;
 
@@ -14,30 +14,30 @@ use serde::{Deserialize, Serialize};
 
 use guests::Guest;
 
-pub use act::{Failure, act};
-pub use judge::judge;
-pub use run::run;
-pub use table::attacks;
+pub(crate) use carry_out::{AttackError, act};
+pub(crate) use judge::judge;
+pub(crate) use run::run;
+pub(crate) use table::attacks;
 
 /// One attack on the sandbox.
-pub struct Attack {
-    /// How it is called.
+pub(crate) struct Attack {
+    /// Name, with its group before the slash.
     pub name: String,
     /// The part of the sandbox that it tests.
     pub class: &'static str,
     module: Guest,
     links: Vec<(&'static str, Guest)>,
-    /// What it may reach by HTTP; without any, there is no HTTP.
+    /// Network hosts that it may reach; without any, there is no HTTP.
     hosts: &'static [&'static str],
     calls: Vec<Call>,
     fuel: u64,
     deadline: Duration,
     compile_time: Duration,
-    /// When each call is cancelled.
+    /// Time after which each call is cancelled.
     cancelled_after: Option<Duration>,
-    /// In what time it must be over, all in all.
+    /// Time in which all of it must be over.
     pub time: Duration,
-    /// How many bytes of memory the process may have had at its worst.
+    /// Bytes of memory that the process may have had at its worst.
     pub memory: u64,
 }
 
@@ -48,65 +48,64 @@ struct Call {
     expected: Expected,
 }
 
-/// What must become of a call, or of loading the module.
+/// Expected end of a call, or of loading the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    /// [`End::kind`]
+pub(crate) struct Expected {
+    /// Kind that [`CallEnd::kind`] must be.
     pub kind: &'static str,
-    /// What [`End::text`] must contain.
+    /// Text that [`CallEnd::text`] must contain.
     pub says: &'static str,
 }
 
-/// What became of a call, or of loading the module.
+/// End of a call, or of loading the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
+pub(crate) struct CallEnd {
     /// `ok`, `load` if the module could not be loaded, else the kind of the error.
     pub kind: String,
     /// The error, or the output; not all of it, if it is long.
     pub text: String,
 }
 
-/// What the process of an attack has seen.
+/// Observations of the process that carries out an attack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Seen {
-    /// What became of each call.
-    pub ends: Vec<End>,
-    /// What was wrong with the calls of a harmless neighbour, meanwhile and afterwards.
+pub(crate) struct Observation {
+    /// End of each call.
+    pub ends: Vec<CallEnd>,
+    /// First thing that was wrong with the calls of a harmless neighbour, meanwhile and afterwards.
     pub neighbour: Option<String>,
-    /// What was wrong with the lines that the guest could log.
+    /// First thing that was wrong with the lines that the guest could log.
     pub log: Option<String>,
-    /// How many connections were made to a listener that nobody may reach.
+    /// Connections to a listener that nobody may reach.
     pub connections: usize,
     /// The most bytes of memory that the process has had.
     pub memory: u64,
 }
 
-/// What has become of an attack.
+/// Outcome of an attack, not judged yet.
 #[derive(Debug, Clone)]
-pub struct Outcome {
-    /// What the process has seen; or why it could not tell.
-    pub seen: Result<Seen, String>,
-    /// How long it has taken.
+pub(crate) struct AttackOutcome {
+    /// Observations of the process; or the reason that there are none.
+    pub seen: Result<Observation, String>,
+    /// Time from the start of the process to its end.
     pub time: Duration,
 }
 
 /// An attack with its judgement.
 #[derive(Debug, Clone, Serialize)]
-pub struct Verdict {
-    /// The attack's name.
+pub(crate) struct Judgement {
     pub attack: String,
     /// The part of the sandbox that it tests.
     pub class: &'static str,
-    /// What must become of it.
+    /// Kinds of ends that were expected.
     pub expected: String,
-    /// What became of it.
+    /// Kinds of ends that came.
     pub got: String,
-    /// How long it has taken.
+    /// Time from the start of the process to its end, in milliseconds.
     pub ms: u64,
     /// The most bytes of memory that its process has had.
     pub memory_bytes: u64,
-    /// Whether the sandbox has held.
+    /// True if the guest boundary has held.
     pub held: bool,
-    /// What was wrong, if it has not.
+    /// Everything that was wrong, if it has not held.
     pub problems: Vec<String>,
 }

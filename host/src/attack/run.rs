@@ -8,23 +8,23 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::{Attack, Outcome, Seen};
+use super::{Attack, AttackOutcome, Observation};
 
 /// Most bytes that such a process has to say.
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// Runs an attack as `program arguments… NAME`, which writes its [`Seen`] to standard output as JSON. The process ends with
+/// Runs an attack as `program arguments… NAME`, which writes its [`Observation`] to standard output as JSON. The process ends with
 /// this future, at the latest.
-pub async fn run(attack: &Attack, program: &Path, arguments: &[&str]) -> Outcome {
+pub(crate) async fn run(attack: &Attack, program: &Path, arguments: &[&str]) -> AttackOutcome {
     let start = Instant::now();
     let seen = match tokio::time::timeout(attack.time, answer(attack, program, arguments)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("it was not over after {:?}, and was killed", attack.time)),
     };
-    Outcome { seen, time: start.elapsed() }
+    AttackOutcome { seen, time: start.elapsed() }
 }
 
-async fn answer(attack: &Attack, program: &Path, arguments: &[&str]) -> Result<Seen, String> {
+async fn answer(attack: &Attack, program: &Path, arguments: &[&str]) -> Result<Observation, String> {
     let mut child = Command::new(program)
         .args(arguments)
         .arg(&attack.name)

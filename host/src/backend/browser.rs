@@ -14,7 +14,7 @@ use url::Url;
 /// A program that has not failed after this time has opened the page.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// How a page is opened. The default opens none.
+/// Programs that open a page. The default opens none.
 #[derive(Debug, Clone, Default)]
 pub struct Browser {
     /// Programs with their arguments, in which `%s` stands for the address.
@@ -41,8 +41,12 @@ impl Browser {
 
     /// Opens a page; whether that worked, as far as can be told.
     pub async fn open(&self, url: &Url) -> bool {
+        self.open_within(url, SETTLED).await
+    }
+
+    async fn open_within(&self, url: &Url, settled: Duration) -> bool {
         for opener in &self.openers {
-            if start(opener, url).await {
+            if start(opener, url, settled).await {
                 return true;
             }
         }
@@ -50,7 +54,7 @@ impl Browser {
     }
 }
 
-async fn start(opener: &[String], url: &Url) -> bool {
+async fn start(opener: &[String], url: &Url, settled: Duration) -> bool {
     let Some((program, arguments)) = opener.split_first() else { return false };
     let mut command = Command::new(program);
     command.args(arguments.iter().map(|argument| argument.replace("%s", url.as_str())));
@@ -60,7 +64,7 @@ async fn start(opener: &[String], url: &Url) -> bool {
     // Ctrl-C is for us, and not for the browser.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let Ok(mut child) = command.spawn() else { return false };
-    match tokio::time::timeout(SETTLED, child.wait()).await {
+    match tokio::time::timeout(settled, child.wait()).await {
         Ok(ended) => ended.is_ok_and(|status| status.success()),
         // The browser itself, which stays.
         Err(_) => true,
@@ -118,6 +122,7 @@ mod tests {
         let stays = dir.path().join("stays");
         script(&stays, "exec sleep 20");
         let url = Url::parse("https://a.example/").expect("a URL");
-        assert!(browser(&[("BROWSER", &stays.display().to_string())]).open(&url).await);
+        let browser = browser(&[("BROWSER", &stays.display().to_string())]);
+        assert!(browser.open_within(&url, Duration::from_millis(300)).await);
     }
 }

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hm_plugin_protocol::CallbackData;
@@ -16,26 +16,34 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How long a server is there.
+/// Lifetime of a server.
 const LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// How many connections are served at a time; the next ones wait.
+/// Connections that are served at a time; the next ones wait.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a connection may take to bring its request, and in all.
-const REQUEST: Duration = Duration::from_secs(5);
-const CONNECTION: Duration = Duration::from_secs(10);
+/// Time that a connection gets.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// To bring the head of its request.
+    request: Duration,
+    /// In all.
+    connection: Duration,
+}
+
+const PATIENCE: Patience = Patience { request: Duration::from_secs(5), connection: Duration::from_secs(10) };
 
 /// Most bytes of a request's head, and most headers in it.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
-/// How long to wait where no connection can be had, for instance because there are too many open files.
+/// Pause where no connection can be had, for instance because there are too many open files.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A server that waits for its one request. It ends with this value.
@@ -56,6 +64,10 @@ impl CallbackServer {
     /// # Errors
     /// What the system says, for instance that the port is taken.
     pub async fn start(port: Option<u16>) -> io::Result<Self> {
+        Self::with_patience(port, PATIENCE).await
+    }
+
+    async fn with_patience(port: Option<u16>, patience: Patience) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await?;
         let port = listener.local_addr()?.port();
         let (sender, receiver) = oneshot::channel();
@@ -63,12 +75,11 @@ impl CallbackServer {
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             // When the time is over, what waits for the callback sees that the sender is gone.
-            let _ = timeout(LIFETIME, serve(listener, port, first)).await;
+            let _ = timeout(LIFETIME, serve(listener, port, first, patience)).await;
         });
         Ok(Self { port, callback: Some(receiver), _serving: serving })
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -83,7 +94,7 @@ impl CallbackServer {
     }
 }
 
-async fn serve(listener: TcpListener, port: u16, first: First) {
+async fn serve(listener: TcpListener, port: u16, first: First, patience: Patience) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -93,21 +104,22 @@ async fn serve(listener: TcpListener, port: u16, first: First) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let first = first.clone();
-                connections.spawn(timeout(CONNECTION, connection(stream, port, first)));
+                connections
+                    .spawn(timeout(patience.connection, connection(stream, port, first, patience.request)));
             }
             Err(_) => sleep(RETRY).await,
         }
     }
 }
 
-async fn connection(stream: TcpStream, port: u16, first: First) {
+async fn connection(stream: TcpStream, port: u16, first: First, request: Duration) {
     let service = service_fn(move |request: Request<Incoming>| {
         let status = status(&request, port, &first);
         async move { Ok::<_, Infallible>(response(status)) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(REQUEST)
+        .header_read_timeout(request)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .keep_alive(false);
@@ -115,7 +127,7 @@ async fn connection(stream: TcpStream, port: u16, first: First) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// What a request gets. The first that is a callback is kept.
+/// Status that a request gets. The first that is a callback is kept.
 fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     // A name that was made to lead here, or a browser that takes us for its proxy.
     if !names_us(request, port) {
@@ -129,7 +141,8 @@ fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     if path == "/favicon.ico" {
         return StatusCode::NOT_FOUND;
     }
-    let Some(sender) = first.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    // Taken, not looked at: of two requests at the same moment one is the first.
+    let Some(sender) = first.lock().take() else {
         return StatusCode::GONE;
     };
     let query = request.uri().query().unwrap_or_default();
@@ -139,7 +152,7 @@ fn status<B>(request: &Request<B>, port: u16, first: &First) -> StatusCode {
     StatusCode::OK
 }
 
-/// Whether a request is meant for the server at this port and no other.
+/// True if a request is meant for the server at this port and no other.
 fn names_us<B>(request: &Request<B>, port: u16) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -177,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// What the server answers to these bytes; what it closes without an answer is empty.
+    /// Answer of the server to these bytes; a connection that is closed without one gives nothing.
     async fn answer(port: u16, request: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a connection");
         let _ = stream.write_all(request.as_bytes()).await;
@@ -254,7 +267,9 @@ mod tests {
 
     #[tokio::test]
     async fn slow_clients_keep_nobody_else_waiting_for_long() {
-        let mut server = CallbackServer::start(None).await.expect("a server");
+        let patience =
+            Patience { request: Duration::from_millis(200), connection: Duration::from_millis(400) };
+        let mut server = CallbackServer::with_patience(None, patience).await.expect("a server");
         let port = server.port();
         let mut slow = Vec::new();
         for _ in 0..2 * MAX_CONNECTIONS {

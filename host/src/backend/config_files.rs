@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use hm_disk::{PathError, cannot, open_below, read_if_regular};
 use rustix::fs::OFlags;
-
-use crate::files::{open_below, read_if_regular};
 
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
@@ -16,20 +15,15 @@ const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 /// Bytes in a file, at the most.
 const MAX: usize = 1 << 20;
 
-/// Why a file cannot be read, although something is there.
+/// Error of a file that cannot be read, although something is there.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigFileError {
-    /// It is elsewhere.
+pub(crate) enum ConfigFileError {
+    /// A path that leads out of the folders.
     #[error("{0:?} is not below the project's .hm or .harmont")]
     Outside(String),
-    /// It is too large, no regular file, or the system says no.
-    #[error("cannot read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: io::Error,
-    },
+    /// A file that is too large or not regular, or that the system does not give.
+    #[error(transparent)]
+    Read(#[from] PathError),
 }
 
 /// Reads a regular file below `.hm` or else `.harmont` of a project, by its path below there. None if neither has it. Links are
@@ -37,7 +31,7 @@ pub enum ConfigFileError {
 ///
 /// # Errors
 /// [`ConfigFileError`]
-pub fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileError> {
+pub(crate) fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileError> {
     let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if path.is_empty() || !Path::new(path).components().all(inside) {
         return Err(ConfigFileError::Outside(path.to_owned()));
@@ -50,9 +44,7 @@ pub fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, ConfigFileErr
             Err(error) if error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
                 return Err(ConfigFileError::Outside(path.to_owned()));
             }
-            Err(source) => {
-                return Err(ConfigFileError::Read { path: project.join(folder).join(path), source });
-            }
+            Err(error) => return Err(cannot("read", project.join(folder).join(path))(error).into()),
         }
     }
     Ok(None)
@@ -73,6 +65,7 @@ fn read_below(project: &Path, folder: &str, path: &str) -> io::Result<Vec<u8>> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -163,7 +156,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(project.join(".hm/socket")).unwrap();
         for path in ["larger", "loop", "pipe", "socket", "sub", ".", "both\0"] {
             let result = read(&project, path);
-            assert!(matches!(result, Err(ConfigFileError::Read { .. })), "{path}: {result:?}");
+            assert!(matches!(result, Err(ConfigFileError::Read(_))), "{path}: {result:?}");
         }
     }
 
@@ -175,7 +168,7 @@ mod tests {
         fs::write(&here, "fine").unwrap();
         let done = AtomicBool::new(false);
         let swap = || {
-            for round in 0..100_000_u32 {
+            for round in 0..10_000_u32 {
                 match round % 4 {
                     0 => symlink(scratch.path().join("canary"), &there).unwrap(),
                     1 => symlink("../canary", &there).unwrap(),

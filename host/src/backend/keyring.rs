@@ -2,20 +2,22 @@
 //! sandbox's business, which lies above.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::secret_files::{SecretFileError, SecretFiles};
 
 /// The owner of entries that belong to no plugin, as a file name. No plugin can be called so.
 const EVERYBODY: &str = "_everybody";
 
-/// Why the keyring did not do it. No secret is in it.
+/// Failure of the keyring. No secret is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// Nothing was set up.
     #[error("there is no keyring")]
     None,
-    /// What the system's keyring says.
+    /// An error of the system's keyring, in its words.
     #[error("the keyring of this system failed: {0}")]
     Service(String),
     /// The entry was made by another program.
@@ -26,7 +28,7 @@ pub enum KeyringError {
     File(#[from] SecretFileError),
 }
 
-/// Whose an entry is.
+/// Owner of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// The plugin of this name, which no other can be mistaken for.
@@ -35,14 +37,13 @@ pub enum Owner {
     Everybody,
 }
 
-/// Where a secret is kept.
+/// Name of a secret in the keyring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose it is.
     pub owner: Owner,
-    /// What it is for.
+    /// Purpose of the secret.
     pub service: String,
-    /// Which one of those.
+    /// One of the secrets of that service.
     pub account: String,
 }
 
@@ -119,9 +120,9 @@ impl Keyring {
         .await
     }
 
-    /// Where secrets are kept in files because there is no keyring; only once, so that it can be said once.
+    /// Directory of the secret files, if there is no keyring; only once, so that it can be said once.
     pub fn notice(&self) -> Option<PathBuf> {
-        self.notice.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.notice.lock().take()
     }
 
     /// Does what may block, on a thread where it may. If the system's keyring hangs, it keeps that one thread and no more.
@@ -129,13 +130,14 @@ impl Keyring {
         &self,
         action: impl FnOnce(&Store) -> Result<T, KeyringError> + Send + 'static,
     ) -> Result<T, KeyringError> {
+        // The turn is waited for here and not on the thread below, or each call behind one that hangs would keep a thread.
         let (mut store, notice) = (self.store.clone().lock_owned().await, self.notice.clone());
         let done = tokio::task::spawn_blocking(move || {
             if let Store::Undecided(directory) = &*store {
                 *store = if keyring::Entry::store_status().is_ok() {
                     Store::System
                 } else {
-                    *notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.clone());
+                    *notice.lock() = Some(directory.clone());
                     Store::Files(SecretFiles::new(directory.clone()))
                 };
             }
@@ -172,7 +174,7 @@ fn missing<T>(result: keyring::Result<T>) -> Result<Option<T>, KeyringError> {
     }
 }
 
-/// What the keyring says, without what it holds.
+/// Words of the keyring, without the secret that it holds.
 fn failed(error: keyring::Error) -> KeyringError {
     match error {
         keyring::Error::BadEncoding(_) | keyring::Error::BadDataFormat(..) => KeyringError::NotText,

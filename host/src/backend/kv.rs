@@ -5,10 +5,12 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use hm_disk::{LockFile, PathError, TaskError, blocking};
+use parking_lot::Mutex;
 
 /// Keys of one plugin, in each place where it keeps values.
 const KEYS_MAX: usize = 1024;
@@ -25,20 +27,19 @@ const TOTAL_MAX: usize = 4 << 20;
 /// Longest name of a plugin.
 const NAME_MAX: usize = 64;
 
-/// How long to wait before asking again for a lock that somebody has: about as long as a write takes.
+/// Pause before a lock that somebody has is tried again: about as long as a write takes.
 const LOCKED: Duration = Duration::from_millis(3);
 
-/// Why a value cannot be had or kept.
+/// Error of a value that cannot be had or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
-    /// It would be too much.
+    /// A limit that the value would exceed.
     #[error("{which}: {asked}, of at most {allowed}")]
     Limit {
-        /// What is limited.
         which: &'static str,
-        /// How much there would have been.
+        /// Amount that there would have been.
         asked: usize,
-        /// How much there may be.
+        /// Amount that there may be.
         allowed: usize,
     },
     /// The name cannot be that of a file.
@@ -46,33 +47,20 @@ pub enum KvError {
     Name(String),
     /// The file is there, and is not one of ours.
     #[error("{} is damaged, and stays as it is: nothing can be kept until it is removed or restored", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    Damaged { path: PathBuf, source: serde_json::Error },
     /// The system says no.
-    #[error("cannot {what} {}", .path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// What it was about.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// A thread of ours ended in a panic, or the program is ending.
     #[error("the work on stored values was given up")]
-    Task(#[source] tokio::task::JoinError),
+    Task(#[from] TaskError),
 }
 
-/// Values in memory.
+/// Values of one plugin, in memory.
 #[derive(Default)]
 pub struct Values(BTreeMap<String, Vec<u8>>);
 
 impl Values {
-    /// A value.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.get(key).map(Vec::as_slice)
@@ -114,7 +102,7 @@ impl SharedValues {
     /// A value of a plugin.
     #[must_use]
     pub fn get(&self, plugin: &str, key: &str) -> Option<Vec<u8>> {
-        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.0.lock();
         values.get(plugin)?.get(key).map(<[u8]>::to_vec)
     }
 
@@ -123,7 +111,7 @@ impl SharedValues {
     /// # Errors
     /// [`KvError::Limit`]; then nothing has changed.
     pub fn set(&self, plugin: &Arc<str>, key: &str, value: Vec<u8>) -> Result<(), KvError> {
-        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.0.lock();
         values.entry(plugin.clone()).or_default().set(key, value)
     }
 }
@@ -148,7 +136,7 @@ impl KeptValues {
     pub async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, KvError> {
         let path = self.path(plugin)?;
         let key = key.to_owned();
-        blocking(move || Ok(file::read(&path)?.0.remove(&key))).await
+        blocking(move || Ok(file::read(&path)?.0.remove(&key))).await?
     }
 
     /// Keeps a value of a plugin instead of what was there. It is on the disk when this returns. Waits for others who are
@@ -160,16 +148,9 @@ impl KeptValues {
         check_size(key, &value)?;
         let path = self.path(plugin)?;
         let directory = self.directory.clone();
-        let lock = path.with_extension("lock");
-        let mut lock = blocking(move || {
-            file::make_directory(&directory)?;
-            file::Lock::open(lock)
-        })
-        .await?;
-        // Asking is no waiting: a thread that waits for a lock could not be called off.
-        while !lock.is_taken()? {
-            tokio::time::sleep(LOCKED).await;
-        }
+        blocking(move || file::make_directory(&directory)).await??;
+        // The one that hm 0.0.1 takes too.
+        let lock = LockFile::new(path.with_extension("lock")).exclusive_polled(LOCKED).await?;
         let key = key.to_owned();
         blocking(move || {
             let mut values = file::read(&path)?;
@@ -178,7 +159,7 @@ impl KeptValues {
             drop(lock);
             Ok(())
         })
-        .await
+        .await?
     }
 
     fn path(&self, plugin: &str) -> Result<PathBuf, KvError> {
@@ -193,7 +174,7 @@ impl KeptValues {
     }
 }
 
-/// What can be said without looking at what is there.
+/// Checks the limits that do not depend on the values that are there.
 fn check_size(key: &str, value: &[u8]) -> Result<(), KvError> {
     within("bytes of the key of a stored value", key.len(), KEY_MAX)?;
     within("bytes of a stored value", value.len(), VALUE_MAX)
@@ -201,19 +182,6 @@ fn check_size(key: &str, value: &[u8]) -> Result<(), KvError> {
 
 fn within(which: &'static str, asked: usize, allowed: usize) -> Result<(), KvError> {
     if asked <= allowed { Ok(()) } else { Err(KvError::Limit { which, asked, allowed }) }
-}
-
-/// For `map_err`: what was done to which path.
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KvError {
-    let path = path.to_owned();
-    move |source| KvError::Io { what, path, source }
-}
-
-/// For work that waits for the disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KvError> + Send + 'static,
-) -> Result<T, KvError> {
-    tokio::task::spawn_blocking(work).await.map_err(KvError::Task)?
 }
 
 #[cfg(test)]

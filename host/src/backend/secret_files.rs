@@ -2,14 +2,13 @@
 //! is `keyring`'s affair.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hm_disk::{LockFile, PathError, cannot, read_regular, replace_file};
 use serde::{Deserialize, Serialize};
-
-use crate::files::{read_regular, write_atomically};
 
 /// Most bytes of one owner's file.
 const MAX_FILE: usize = 1 << 20;
@@ -17,19 +16,12 @@ const MAX_FILE: usize = 1 << 20;
 /// Whoever changes a file holds this one's lock. It cannot be an owner's: their names do not begin so.
 const LOCK: &str = "_lock";
 
-/// Why a secret cannot be read or kept. No secret is in it.
+/// Error of a secret that cannot be read or kept. No secret is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// What the system says.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    /// An error of the system.
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Somebody else could have put it there.
     #[error("{} is not a directory of this user's alone", .0.display())]
     Foreign(PathBuf),
@@ -47,7 +39,7 @@ pub(super) struct SecretFiles {
     directory: PathBuf,
 }
 
-/// What a file holds.
+/// Content of a file.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Secrets {
@@ -86,12 +78,9 @@ impl SecretFiles {
             return Ok(());
         }
         self.prepare()?;
-        let lock_path = self.directory.join(LOCK);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
-        // It ends with the file.
-        let _lock = lock
-            .and_then(|file| file.lock().map(|()| file))
-            .map_err(|source| SecretFileError::Io { what: "lock", path: lock_path, source })?;
+        let lock = LockFile::new(self.directory.join(LOCK));
+        let _lock = lock.exclusive().map_err(|error| error.during("lock"))?;
+        // Read under the lock, or what another process has kept since would be lost.
         let mut secrets = read(&path)?;
         let accounts = secrets.entries.entry(service.to_owned()).or_default();
         let before = match secret {
@@ -112,14 +101,16 @@ impl SecretFiles {
     /// Makes the directory, for this user alone.
     fn prepare(&self) -> Result<(), SecretFileError> {
         let path = &self.directory;
-        let failed = |source| SecretFileError::Io { what: "make the directory", path: path.clone(), source };
+        let failed = |error| cannot("make the directory", path)(error);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
+        // With its mode from the start: between making and changing it somebody could enter.
         match DirBuilder::new().mode(0o700).create(path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e).into()),
             _ => {}
         }
+        // It may have been there before, as anybody's link to anywhere.
         let there = path.symlink_metadata().map_err(failed)?;
         if !there.is_dir() || there.uid() != rustix::process::geteuid().as_raw() {
             return Err(SecretFileError::Foreign(path.clone()));
@@ -132,20 +123,20 @@ impl SecretFiles {
 
     /// Replaces a file, whole or not at all.
     fn write(&self, path: &Path, secrets: &Secrets) -> Result<(), SecretFileError> {
-        let failed = |source| SecretFileError::Io { what: "write", path: path.to_owned(), source };
         // Its errors could quote a secret.
-        let text = toml::to_string(secrets).map_err(|_| failed(io::ErrorKind::InvalidData.into()))?;
+        let text =
+            toml::to_string(secrets).map_err(|_| cannot("write", path)(io::ErrorKind::InvalidData.into()))?;
         if text.len() > MAX_FILE {
             return Err(SecretFileError::Full(path.to_owned()));
         }
-        write_atomically(path, text.as_bytes()).map_err(failed)
+        Ok(replace_file(path, text.as_bytes())?)
     }
 }
 
 fn read(path: &Path) -> Result<Secrets, SecretFileError> {
     let bytes = match read_regular(path, MAX_FILE) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Secrets::default()),
-        other => other.map_err(|source| SecretFileError::Io { what: "read", path: path.into(), source })?,
+        other => other.map_err(cannot("read", path))?,
     };
     // The parser's error would quote the line that it stumbled over.
     toml::from_slice(&bytes).map_err(|_| SecretFileError::Broken(path.into()))

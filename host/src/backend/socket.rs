@@ -10,26 +10,21 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use tokio::net::UnixStream;
 
-/// How long to wait before a server whose queue is full is asked again.
+/// Pause before a server whose queue is full is asked again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Why there is no connection.
+/// Error of a connection that could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// What the path leads to is decided by whoever can change the link.
+pub(crate) enum SocketError {
+    /// A symbolic link in the path: whoever can change it decides about the end of the path.
     #[error("a part of the path {} is a symbolic link; name the path that it leads to", .0.display())]
     Link(PathBuf),
-    /// There is something else.
+    /// Something else than a socket at the end of the path.
     #[error("{} is not a socket", .0.display())]
     NotASocket(PathBuf),
-    /// What the system says.
+    /// An error of the system.
     #[error("cannot connect to {}", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    Connect { path: PathBuf, source: io::Error },
 }
 
 /// Connects to the socket at this absolute path. No part of the path may be a symbolic link, so that a path which was granted
@@ -37,7 +32,7 @@ pub enum SocketError {
 ///
 /// # Errors
 /// [`SocketError`]
-pub async fn connect(path: &Path) -> Result<UnixStream, SocketError> {
+pub(crate) async fn connect(path: &Path) -> Result<UnixStream, SocketError> {
     let failed = |source: io::Error| SocketError::Connect { path: path.into(), source };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     // The file is held before it is looked at, and connected to as it is held: nobody can put another in its place.

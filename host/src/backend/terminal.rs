@@ -18,10 +18,10 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 4096;
 
-/// What keeps a key from doing anything.
+/// Control character that disables a key.
 const NO_KEY: u8 = 0;
 
-/// Why there is no answer.
+/// Reason that there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TerminalError {
     /// Nobody can be asked: there is no terminal, or another program has it.
@@ -39,7 +39,7 @@ pub enum TerminalError {
     /// The answer is longer than a line can be.
     #[error("the answer is longer than {MAX_ANSWER} bytes")]
     TooLong,
-    /// What the system says.
+    /// An error of the system.
     #[error("cannot use the terminal")]
     Io(#[from] io::Error),
 }
@@ -99,7 +99,7 @@ struct Talk<'a> {
     device: AsyncFd<OwnedFd>,
     before: Termios,
     signals: [Signal; 3],
-    /// Whether the cursor stands behind a question.
+    /// True while the cursor stands behind a question.
     open: bool,
     _turn: MutexGuard<'a, ()>,
 }
@@ -108,6 +108,7 @@ impl<'a> Talk<'a> {
     async fn begin(terminal: &'a Terminal, hidden: bool) -> Result<Self, TerminalError> {
         let path = terminal.device.as_ref().ok_or(TerminalError::None)?;
         let turn = terminal.turn.lock().await;
+        // Without NOCTTY a device that is nobody's could become our controlling terminal; NONBLOCK is for waiting without a thread.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         // A terminal that cannot be opened is none.
         let device = rustix::fs::open(path, flags, Mode::empty()).map_err(|_| TerminalError::None)?;
@@ -116,6 +117,7 @@ impl<'a> Talk<'a> {
             return Err(TerminalError::None);
         }
         let before = tcgetattr(&device).map_err(|_| TerminalError::None)?;
+        // Caught before the terminal is changed: a signal in between would leave it without echo.
         let [interrupt, terminate, hangup] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let talk = Self {

@@ -1,95 +1,102 @@
-//! What was decided about one step of one build, as run records keep it. Deciding is the orchestrator's affair.
+//! Decisions about the steps of a build, and the reasons that there are, as run records keep them. Deciding is the orchestrator's
+//! affair. Names in files are older than those in the code: `docs/runs.md` promises them.
 
 use chrono::{DateTime, Utc};
 use hm_plugin_protocol::SnapshotRef;
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Parts};
+use super::{Key, KeyInputs};
 
-/// Whether a step's result was taken from the cache, and what that was decided on.
+/// Decision about a step, with what it was based on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Decision {
-    /// The step's key in the pipeline.
+pub struct StepDecision {
+    /// Key of the step in its pipeline. Readers of records look for it at the start of a line.
     pub step: String,
-    /// What its result is kept under; none if it is not kept.
+    /// Cache key; none if the result is not kept.
     pub key: Option<Key>,
-    /// What that was made of.
-    pub parts: Option<Parts>,
-    /// What was decided.
-    pub verdict: Verdict,
+    /// Inputs of that key.
+    #[serde(rename = "parts")]
+    pub inputs: Option<KeyInputs>,
+    /// Verdict of the cache.
+    pub verdict: StepVerdict,
 }
 
-/// What was decided about a step.
+/// Verdict of the cache on a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "about", rename_all = "snake_case")]
-pub enum Verdict {
-    /// Its result was there.
+pub enum StepVerdict {
+    /// A result is there, and is used.
     Hit {
-        /// The result.
+        /// Tag of its snapshot.
         tag: SnapshotRef,
-        /// When it was made.
+        /// Time at which it was made.
         made_at: DateTime<Utc>,
     },
-    /// It was not, so the step runs, and its result is kept.
-    Miss(Missing),
+    /// No result can be used: the step runs, and its result is kept.
+    Miss(MissReason),
     /// The step always runs, and its result is not kept.
-    Never(Never),
+    #[serde(rename = "never")]
+    Uncacheable(Uncacheable),
 }
 
-/// Why there was no result to use.
+/// Reason for a miss.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
-pub enum Missing {
-    /// None is kept under this key.
+pub enum MissReason {
+    /// Nothing is kept under this key.
     NoEntry,
-    /// It is older than the step's policy allows.
+    /// The result is older than the step's policy allows.
     Expired {
-        /// When it became so.
+        /// End of the time in which it could be used.
         since: DateTime<Utc>,
     },
-    /// It was made later than now: the clock was set back, so nobody knows how old it is.
+    /// The result was made later than now: the clock was set back, so nobody knows how old it is.
     MadeInFuture,
-    /// Somebody has removed it.
-    Removed,
-    /// The image of this name is another one than it was made from.
+    /// Somebody has deleted the snapshot.
+    #[serde(rename = "removed")]
+    Deleted,
+    /// The image of this name is another one than the snapshot was made from.
     OtherImage {
-        /// The name.
+        /// Name of the image.
         name: String,
     },
     /// Steps had changed something in the project where there is something else now.
     Covered {
-        /// The first such path.
+        /// First path of those.
         path: String,
     },
-    /// It cannot be asked for, or not be used.
+    /// The snapshot cannot be asked for, or not be used.
     CannotUse {
-        /// Why, in words.
+        /// Reason as a sentence for people.
         why: String,
     },
-    /// The runner does not have it any more, or says so. Records of earlier versions say this for all of the last four.
-    Gone,
-    /// What is kept cannot be read, or may not have been written whole.
+    /// The runner, which has the snapshot itself, does not have it any more. Records of earlier versions say this for all of the last
+    /// four.
+    #[serde(rename = "gone")]
+    RunnerLostIt,
+    /// The result cannot be read, or may not have been written whole.
     Damaged,
     /// Former results were not to be used.
-    NotAsked,
+    #[serde(rename = "not_asked")]
+    Bypassed,
 }
 
-/// Why a result is not kept.
+/// Reason why a result is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
-pub enum Never {
+pub enum Uncacheable {
     /// The step has no cache policy.
     NoPolicy,
     /// Its policy is `none`, or has a `none` in it.
     Policy,
     /// It builds in a step whose result is not kept.
     ParentNotKept {
-        /// That step.
+        /// Key of that step.
         parent: String,
     },
-    /// It cannot be.
+    /// Keeping it is not possible.
     CannotKeep {
-        /// Why, in words.
+        /// Reason as a sentence for people.
         why: String,
     },
 }

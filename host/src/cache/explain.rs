@@ -6,7 +6,7 @@ use std::fmt::Display;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Decision, Missing, Never, Parent, Parts, Verdict};
+use super::{KeyInputs, MissReason, ParentResult, StepDecision, StepVerdict, Uncacheable};
 
 /// Longest line, in characters.
 const WIDTH: usize = 80;
@@ -14,52 +14,61 @@ const WIDTH: usize = 80;
 const SHOWN: usize = 25;
 /// Most of an image's name that is shown, in characters.
 const IMAGE: usize = 48;
-/// How much of a long text is shown before the place where it differs.
+/// Characters of a long text that are shown before the place where it differs.
 const BEFORE: usize = 8;
 /// Most changes of one kind that are shown.
 const LINES: usize = 10;
-/// How deep changes of `runner_args` are looked for.
+/// Depth to which changes of `runner_args` are looked for.
 const DEPTH: usize = 4;
 
-/// Why this was decided: a line for each reason, none longer than 80 characters. `before` is what the last build that knew the step
+/// Reasons for a decision, a line for each, none longer than 80 characters. `before` is what the last build that knew the step
 /// decided; `at` is when `now` was decided.
 #[must_use]
-pub fn explain(now: &Decision, before: Option<&Decision>, at: DateTime<Utc>) -> Vec<String> {
+pub fn explain(now: &StepDecision, before: Option<&StepDecision>, at: DateTime<Utc>) -> Vec<String> {
     let lines = match &now.verdict {
-        Verdict::Hit { made_at, .. } => {
+        StepVerdict::Hit { made_at, .. } => {
             vec![format!("nothing changed since its result was made, {}", ago(*made_at, at))]
         }
-        Verdict::Never(never) => vec![always(never)],
-        Verdict::Miss(missing) => missed(missing, now, before, at),
+        StepVerdict::Uncacheable(never) => vec![always(never)],
+        StepVerdict::Miss(missing) => missed(missing, now, before, at),
     };
     lines.into_iter().map(|line| cut(&line, WIDTH)).collect()
 }
 
-fn always(never: &Never) -> String {
+fn always(never: &Uncacheable) -> String {
     match never {
-        Never::NoPolicy => "it has no cache policy, so it always runs".into(),
-        Never::Policy => "its cache policy is none, so it always runs".into(),
-        Never::ParentNotKept { parent } => {
+        Uncacheable::NoPolicy => "it has no cache policy, so it always runs".into(),
+        Uncacheable::Policy => "its cache policy is none, so it always runs".into(),
+        Uncacheable::ParentNotKept { parent } => {
             format!("it builds in `{}`, whose result is not kept", cut(parent, SHOWN))
         }
-        Never::CannotKeep { why } => format!("its result cannot be kept: {why}"),
+        Uncacheable::CannotKeep { why } => format!("its result cannot be kept: {why}"),
     }
 }
 
-fn missed(missing: &Missing, now: &Decision, before: Option<&Decision>, at: DateTime<Utc>) -> Vec<String> {
+fn missed(
+    missing: &MissReason,
+    now: &StepDecision,
+    before: Option<&StepDecision>,
+    at: DateTime<Utc>,
+) -> Vec<String> {
     let because = match missing {
-        Missing::Expired { since } => format!("expired {}", ago(*since, at)),
-        Missing::MadeInFuture => "its result was made later than now: the clock was set back".into(),
-        Missing::Removed => "its result is gone: somebody removed it".into(),
-        Missing::OtherImage { name } => format!("the image `{}` is another one now", cut_front(name, IMAGE)),
-        Missing::Covered { path } => {
+        MissReason::Expired { since } => format!("expired {}", ago(*since, at)),
+        MissReason::MadeInFuture => "its result was made later than now: the clock was set back".into(),
+        MissReason::Deleted => "its result is gone: somebody removed it".into(),
+        MissReason::OtherImage { name } => {
+            format!("the image `{}` is another one now", cut_front(name, IMAGE))
+        }
+        MissReason::Covered { path } => {
             format!("`{}` changed, which it or a parent had written or removed", cut_front(path, SHOWN))
         }
-        Missing::CannotUse { why } => why.clone(),
-        Missing::Gone => "its runner no longer has its result, or cannot use it".into(),
-        Missing::Damaged => "its result is damaged, or was not on the disk when the machine went down".into(),
-        Missing::NotAsked => "former results were not to be used (--no-cache)".into(),
-        Missing::NoEntry => match (&now.parts, before.map(|before| (before, &before.parts))) {
+        MissReason::CannotUse { why } => why.clone(),
+        MissReason::RunnerLostIt => "its runner no longer has its result, or cannot use it".into(),
+        MissReason::Damaged => {
+            "its result is damaged, or was not on the disk when the machine went down".into()
+        }
+        MissReason::Bypassed => "former results were not to be used (--no-cache)".into(),
+        MissReason::NoEntry => match (&now.inputs, before.map(|before| (before, &before.inputs))) {
             (_, None) => "no former build is known that had this step".into(),
             (Some(now), Some((_, Some(before)))) => match changes(before, now) {
                 changes if changes.is_empty() => {
@@ -68,7 +77,7 @@ fn missed(missing: &Missing, now: &Decision, before: Option<&Decision>, at: Date
                 changes => return changes,
             },
             (_, Some((before, _))) => match &before.verdict {
-                Verdict::Never(never) => format!("no result was kept before: {}", always(never)),
+                StepVerdict::Uncacheable(never) => format!("no result was kept before: {}", always(never)),
                 _ => "what the build before was made of is not known".into(),
             },
         },
@@ -77,7 +86,7 @@ fn missed(missing: &Missing, now: &Decision, before: Option<&Decision>, at: Date
 }
 
 /// The differences, part by part.
-fn changes(before: &Parts, now: &Parts) -> Vec<String> {
+fn changes(before: &KeyInputs, now: &KeyInputs) -> Vec<String> {
     let mut lines = Vec::new();
     changed(&mut lines, "project", Some(&before.project), Some(&now.project));
     if before.cmd != now.cmd {
@@ -95,22 +104,17 @@ fn changes(before: &Parts, now: &Parts) -> Vec<String> {
             lines.push(format!("parent `{}` was made anew", cut(&now.step, SHOWN)));
         }
         (before, now) => {
-            let step = |parent: &Option<Parent>| parent.as_ref().map(|parent| parent.step.clone());
+            let step = |parent: &Option<ParentResult>| parent.as_ref().map(|parent| parent.step.clone());
             changed(&mut lines, "parent", step(before).as_ref(), step(now).as_ref());
         }
     }
-    if before.paths != now.paths && !before.inputs.keys().eq(now.inputs.keys()) {
+    if before.paths != now.paths && !before.files.keys().eq(now.files.keys()) {
         let (old, new) = parted(&listed(&before.paths), &listed(&now.paths));
         lines.push(format!("its cache policy names other files: {old} → {new}"));
         // Which files are new or gone follows from that.
-        named(
-            &mut lines,
-            "input ",
-            &shared(&before.inputs, &now.inputs),
-            &shared(&now.inputs, &before.inputs),
-        );
+        named(&mut lines, "input ", &shared(&before.files, &now.files), &shared(&now.files, &before.files));
     } else {
-        named(&mut lines, "input ", &before.inputs, &now.inputs);
+        named(&mut lines, "input ", &before.files, &now.files);
     }
     if before.machine != now.machine {
         lines.push("this machine changed: its architecture, its system or its PATH".into());
@@ -130,7 +134,7 @@ fn listed(paths: &BTreeSet<String>) -> String {
     }
 }
 
-/// What is called as something on the other side is.
+/// Values whose names are also on the other side.
 fn shared(of: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let both = of.iter().filter(|(name, _)| other.contains_key(*name));
     both.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -201,7 +205,7 @@ fn named(
     }
 }
 
-/// The parts of JSON values that differ, by path.
+/// The inputs of JSON values that differ, by path.
 fn json(lines: &mut Vec<String>, path: &str, before: Option<&Value>, now: Option<&Value>, depth: usize) {
     match (before, now) {
         (Some(Value::Object(before)), Some(Value::Object(now))) if depth > 0 => {
@@ -258,7 +262,7 @@ fn cut_front(text: &str, width: usize) -> String {
     format!("…{}", cut(&end, width))
 }
 
-/// How long before `now` something was.
+/// Time between something and `now`, in words.
 fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - then).num_seconds();
     match seconds {
@@ -285,8 +289,8 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn parts() -> Parts {
-        Parts {
+    fn inputs() -> KeyInputs {
+        KeyInputs {
             project: "/p".into(),
             cmd: "set -e\nmake -j4\nmake test".into(),
             env: texts(&[("A", "1"), ("SECRET", "2")]),
@@ -296,110 +300,116 @@ mod tests {
             runner_args: Some(json!({"network": true, "artifacts": ["a"], "deep": {"x": 1}})),
             fields: BTreeMap::new(),
             emitter_key: None,
-            parent: Some(Parent { step: "deps".into(), result: SnapshotRef("t1".into()) }),
-            inputs: texts(&[("src/main.c", "1"), ("src/old.c", "1")]),
+            parent: Some(ParentResult { step: "deps".into(), result: SnapshotRef("t1".into()) }),
+            files: texts(&[("src/main.c", "1"), ("src/old.c", "1")]),
             paths: ["src".to_owned()].into(),
             machine: Some("m".into()),
         }
     }
 
-    fn decided(parts: Parts, verdict: Verdict) -> Decision {
-        Decision { step: "s".into(), key: Some(parts.key()), parts: Some(parts), verdict }
+    fn decided(inputs: KeyInputs, verdict: StepVerdict) -> StepDecision {
+        StepDecision { step: "s".into(), key: Some(inputs.key()), inputs: Some(inputs), verdict }
     }
 
-    fn hit() -> Verdict {
-        Verdict::Hit { tag: SnapshotRef("t".into()), made_at: at() - TimeDelta::hours(2) }
+    fn hit() -> StepVerdict {
+        StepVerdict::Hit { tag: SnapshotRef("t".into()), made_at: at() - TimeDelta::hours(2) }
     }
 
-    /// What is said of a change.
-    fn said(change: impl FnOnce(&mut Parts)) -> Vec<String> {
-        let mut now = parts();
+    /// Explanation of a change.
+    fn said(change: impl FnOnce(&mut KeyInputs)) -> Vec<String> {
+        let mut now = inputs();
         change(&mut now);
-        let now = decided(now, Verdict::Miss(Missing::NoEntry));
-        explain(&now, Some(&decided(parts(), hit())), at())
+        let now = decided(now, StepVerdict::Miss(MissReason::NoEntry));
+        explain(&now, Some(&decided(inputs(), hit())), at())
     }
 
     #[test]
     fn each_part_is_named_and_no_value_of_a_variable_is() {
         assert_eq!(
-            said(|parts| parts.cmd = parts.cmd.replace("j4", "j8")),
+            said(|inputs| inputs.cmd = inputs.cmd.replace("j4", "j8")),
             ["cmd changed in line 2: make -j4 → make -j8"]
         );
-        assert_eq!(said(|parts| parts.cmd = "make".into()), ["cmd changed in line 1: set -e → make"]);
+        assert_eq!(said(|inputs| inputs.cmd = "make".into()), ["cmd changed in line 1: set -e → make"]);
         assert_eq!(line_changed("make", "make all"), "cmd changed: make → make all");
         assert_eq!(line_changed("", "make"), "cmd changed, which is new: make");
-        assert_eq!(said(|parts| parts.cmd += "\nmore"), ["cmd changed in line 4, which is new: more"]);
+        assert_eq!(said(|inputs| inputs.cmd += "\nmore"), ["cmd changed in line 4, which is new: more"]);
         assert_eq!(
-            said(|parts| parts.cmd = "set -e".into()),
+            said(|inputs| inputs.cmd = "set -e".into()),
             ["cmd changed in line 2, which is gone: make -j4"]
         );
-        assert_eq!(said(|parts| parts.cmd += "\n"), ["cmd changed: in its line ends"]);
+        assert_eq!(said(|inputs| inputs.cmd += "\n"), ["cmd changed: in its line ends"]);
         assert_eq!(
-            said(|parts| parts.env = texts(&[("B", "1"), ("SECRET", "3")])),
+            said(|inputs| inputs.env = texts(&[("B", "1"), ("SECRET", "3")])),
             ["env A is gone", "env B is new", "env SECRET changed"]
         );
-        assert_eq!(said(|parts| parts.image = Some("alpine:3".into())), ["image is new: alpine:3"]);
-        assert_eq!(said(|parts| parts.runner = "docker".into()), ["runner changed: local → docker"]);
+        assert_eq!(said(|inputs| inputs.image = Some("alpine:3".into())), ["image is new: alpine:3"]);
+        assert_eq!(said(|inputs| inputs.runner = "docker".into()), ["runner changed: local → docker"]);
         assert_eq!(
-            said(|parts| parts.plugin = "local 0.2.0".into()),
+            said(|inputs| inputs.plugin = "local 0.2.0".into()),
             ["plugin changed: local 0.1.0 → local 0.2.0"]
         );
         assert_eq!(
-            said(|parts| parts.runner_args = Some(json!({"network": false, "deep": {"x": 1, "y": null}}))),
+            said(|inputs| inputs.runner_args = Some(json!({"network": false, "deep": {"x": 1, "y": null}}))),
             [
                 r#"runner_args.artifacts is gone: ["a"]"#,
                 "runner_args.deep.y is new: null",
                 "runner_args.network changed: true → false"
             ]
         );
-        assert_eq!(said(|parts| parts.runner_args = None).len(), 1);
-        assert_eq!(said(|parts| drop(parts.fields.insert("salt".into(), json!(1)))), ["salt is new: 1"]);
-        assert_eq!(said(|parts| parts.parent = None), ["parent is gone: deps"]);
+        assert_eq!(said(|inputs| inputs.runner_args = None).len(), 1);
+        assert_eq!(said(|inputs| drop(inputs.fields.insert("salt".into(), json!(1)))), ["salt is new: 1"]);
+        assert_eq!(said(|inputs| inputs.parent = None), ["parent is gone: deps"]);
         let parent =
-            |step: &str, result: &str| Parent { step: step.into(), result: SnapshotRef(result.into()) };
-        assert_eq!(said(|parts| parts.parent = Some(parent("deps", "t2"))), ["parent `deps` was made anew"]);
-        assert_eq!(said(|parts| parts.parent = Some(parent("base", "t2"))), ["parent changed: deps → base"]);
+            |step: &str, result: &str| ParentResult { step: step.into(), result: SnapshotRef(result.into()) };
         assert_eq!(
-            said(|parts| parts.inputs = texts(&[("src/main.c", "2"), ("src/new.c", "1")])),
+            said(|inputs| inputs.parent = Some(parent("deps", "t2"))),
+            ["parent `deps` was made anew"]
+        );
+        assert_eq!(
+            said(|inputs| inputs.parent = Some(parent("base", "t2"))),
+            ["parent changed: deps → base"]
+        );
+        assert_eq!(
+            said(|inputs| inputs.files = texts(&[("src/main.c", "2"), ("src/new.c", "1")])),
             ["input src/main.c changed", "input src/new.c is new", "input src/old.c is gone"]
         );
         assert_eq!(
-            said(|parts| {
-                parts.inputs = texts(&[("src/main.c", "2"), ("src/new.c", "1")]);
-                parts.paths = ["src/main.c".to_owned(), "src/n*.c".to_owned()].into();
+            said(|inputs| {
+                inputs.files = texts(&[("src/main.c", "2"), ("src/new.c", "1")]);
+                inputs.paths = ["src/main.c".to_owned(), "src/n*.c".to_owned()].into();
             }),
             ["its cache policy names other files: src → src/main.c, src/n*.c", "input src/main.c changed"]
         );
         assert_eq!(
-            said(|parts| (parts.inputs, parts.paths) = Default::default()),
+            said(|inputs| (inputs.files, inputs.paths) = Default::default()),
             ["its cache policy names other files: src → none"]
         );
         assert_eq!(
-            said(|parts| {
-                parts.inputs.insert("src/main.c".into(), "2".into());
-                parts.paths = ["src/*".to_owned()].into();
+            said(|inputs| {
+                inputs.files.insert("src/main.c".into(), "2".into());
+                inputs.paths = ["src/*".to_owned()].into();
             }),
             ["input src/main.c changed"],
             "they are the same files"
         );
-        assert_eq!(said(|parts| parts.machine = Some("n".into())).len(), 1);
+        assert_eq!(said(|inputs| inputs.machine = Some("n".into())).len(), 1);
         assert_eq!(
-            said(|parts| parts.emitter_key = Some("k".into())),
+            said(|inputs| inputs.emitter_key = Some("k".into())),
             ["cache.key changed, which the program that wrote the pipeline computes"]
         );
-        assert_eq!(said(|parts| parts.project = "/q".into()), ["project changed: /p → /q"]);
+        assert_eq!(said(|inputs| inputs.project = "/q".into()), ["project changed: /p → /q"]);
     }
 
     #[test]
     fn a_change_of_any_part_is_told() {
-        let both = |parts: &mut Parts| {
-            parts.image = Some("a".into());
-            parts.cmd = "x".into();
+        let both = |inputs: &mut KeyInputs| {
+            inputs.image = Some("a".into());
+            inputs.cmd = "x".into();
         };
         assert_eq!(said(both), ["cmd changed in line 1: set -e → x", "image is new: a"]);
-        let computed = |parts: &mut Parts| {
-            parts.emitter_key = Some("k".into());
-            parts.cmd = "x".into();
+        let computed = |inputs: &mut KeyInputs| {
+            inputs.emitter_key = Some("k".into());
+            inputs.cmd = "x".into();
         };
         assert_eq!(
             said(computed),
@@ -407,7 +417,7 @@ mod tests {
             "the emitter's key follows from it"
         );
         // Whatever changes the key has to be told of: a change with no words for it would be a riddle.
-        let changes: [fn(&mut Parts); 12] = [
+        let changes: [fn(&mut KeyInputs); 12] = [
             |p| p.project.push('x'),
             |p| p.cmd.push('x'),
             |p| drop(p.env.insert("X".into(), "1".into())),
@@ -418,7 +428,7 @@ mod tests {
             |p| drop(p.fields.insert(String::new(), json!(null))),
             |p| p.emitter_key = Some(String::new()),
             |p| p.parent.as_mut().unwrap().result.0.push('x'),
-            |p| drop(p.inputs.insert(String::new(), String::new())),
+            |p| drop(p.files.insert(String::new(), String::new())),
             |p| p.machine = None,
         ];
         for (number, change) in changes.into_iter().enumerate() {
@@ -430,13 +440,13 @@ mod tests {
     #[test]
     fn what_is_long_is_shown_where_it_differs_and_fits() {
         let long = |tail: &str| format!("{}{tail}", "cargo build --release --locked ".repeat(9));
-        let line = said(|parts| parts.cmd = long("a")).remove(0);
+        let line = said(|inputs| inputs.cmd = long("a")).remove(0);
         assert_eq!(line, "cmd changed in line 1: set -e → cargo build --release --…");
         let (old, new) = parted(&long("-p one"), &long("-p two --features x and more of them"));
         assert_eq!((old.as_str(), new.as_str()), ("…cked -p one", "…cked -p two --features …"));
         let many: BTreeMap<String, String> =
             (0..10_000).map(|at| (format!("{}/{at:05}\n\u{1b}", "dir/".repeat(40)), String::new())).collect();
-        let lines = said(|parts| (parts.env, parts.inputs) = (many.clone(), many));
+        let lines = said(|inputs| (inputs.env, inputs.files) = (many.clone(), many));
         assert_eq!(lines.len(), 22);
         assert_eq!(lines[10], "and 9992 more of env");
         for line in &lines {
@@ -446,26 +456,26 @@ mod tests {
 
     #[test]
     fn verdicts_have_words() {
-        let one = |verdict: Verdict, before: Option<Verdict>| {
-            let before = before.map(|verdict| decided(parts(), verdict));
-            let mut lines = explain(&decided(parts(), verdict), before.as_ref(), at());
+        let one = |verdict: StepVerdict, before: Option<StepVerdict>| {
+            let before = before.map(|verdict| decided(inputs(), verdict));
+            let mut lines = explain(&decided(inputs(), verdict), before.as_ref(), at());
             assert_eq!(lines.len(), 1, "{lines:?}");
             lines.remove(0)
         };
-        let miss = |missing| one(Verdict::Miss(missing), None);
+        let miss = |missing| one(StepVerdict::Miss(missing), None);
         assert_eq!(one(hit(), None), "nothing changed since its result was made, 2 h ago");
         let since = at() - TimeDelta::minutes(200);
-        assert_eq!(miss(Missing::Expired { since }), "expired 3 h ago");
-        assert_eq!(miss(Missing::NotAsked), "former results were not to be used (--no-cache)");
-        assert_eq!(miss(Missing::NoEntry), "no former build is known that had this step");
-        for missing in [Missing::MadeInFuture, Missing::Gone, Missing::Damaged] {
+        assert_eq!(miss(MissReason::Expired { since }), "expired 3 h ago");
+        assert_eq!(miss(MissReason::Bypassed), "former results were not to be used (--no-cache)");
+        assert_eq!(miss(MissReason::NoEntry), "no former build is known that had this step");
+        for missing in [MissReason::MadeInFuture, MissReason::RunnerLostIt, MissReason::Damaged] {
             assert!(miss(missing).starts_with("its r"));
         }
-        assert_eq!(miss(Missing::Removed), "its result is gone: somebody removed it");
-        let image = |name: &str| miss(Missing::OtherImage { name: name.into() });
+        assert_eq!(miss(MissReason::Deleted), "its result is gone: somebody removed it");
+        let image = |name: &str| miss(MissReason::OtherImage { name: name.into() });
         assert_eq!(image("gcc:12"), "the image `gcc:12` is another one now");
         assert!(image(&format!("{}gcc:12", "x/".repeat(99))).ends_with("/gcc:12` is another one now"));
-        let covered = |path: &str| miss(Missing::Covered { path: path.into() });
+        let covered = |path: &str| miss(MissReason::Covered { path: path.into() });
         assert_eq!(
             covered("src/main.c"),
             "`src/main.c` changed, which it or a parent had written or removed"
@@ -475,21 +485,28 @@ mod tests {
             deep.starts_with("`…") && deep.contains("/main.c` changed") && deep.ends_with("removed"),
             "{deep}"
         );
-        assert_eq!(miss(Missing::CannotUse { why: "no\nengine".into() }), "no engine");
+        assert_eq!(miss(MissReason::CannotUse { why: "no\nengine".into() }), "no engine");
         assert_eq!(
-            one(Verdict::Miss(Missing::NoEntry), Some(hit())),
+            one(StepVerdict::Miss(MissReason::NoEntry), Some(hit())),
             "nothing changed, but no result was kept, or it was removed"
         );
-        let never = |never| one(Verdict::Never(never), None);
-        assert!(never(Never::NoPolicy).contains("no cache policy"));
-        assert!(never(Never::Policy).contains("none"));
+        let never = |never| one(StepVerdict::Uncacheable(never), None);
+        assert!(never(Uncacheable::NoPolicy).contains("no cache policy"));
+        assert!(never(Uncacheable::Policy).contains("none"));
         assert_eq!(
-            never(Never::ParentNotKept { parent: "deps".into() }),
+            never(Uncacheable::ParentNotKept { parent: "deps".into() }),
             "it builds in `deps`, whose result is not kept"
         );
-        assert_eq!(never(Never::CannotKeep { why: "no\nroom".into() }), "its result cannot be kept: no room");
-        let before = Decision { key: None, parts: None, ..decided(parts(), Verdict::Never(Never::NoPolicy)) };
-        let now = decided(parts(), Verdict::Miss(Missing::NoEntry));
+        assert_eq!(
+            never(Uncacheable::CannotKeep { why: "no\nroom".into() }),
+            "its result cannot be kept: no room"
+        );
+        let before = StepDecision {
+            key: None,
+            inputs: None,
+            ..decided(inputs(), StepVerdict::Uncacheable(Uncacheable::NoPolicy))
+        };
+        let now = decided(inputs(), StepVerdict::Miss(MissReason::NoEntry));
         let lines = explain(&now, Some(&before), at());
         assert_eq!(lines, ["no result was kept before: it has no cache policy, so it always runs"]);
     }
@@ -498,20 +515,23 @@ mod tests {
     fn decisions_are_read_as_they_were_written() {
         for verdict in [
             hit(),
-            Verdict::Miss(Missing::Expired { since: at() }),
-            Verdict::Miss(Missing::NoEntry),
-            Verdict::Miss(Missing::Removed),
-            Verdict::Miss(Missing::OtherImage { name: "gcc:12".into() }),
-            Verdict::Miss(Missing::Covered { path: "src/\n".into() }),
-            Verdict::Miss(Missing::CannotUse { why: "x".into() }),
-            Verdict::Never(Never::CannotKeep { why: "x".into() }),
-            Verdict::Never(Never::ParentNotKept { parent: "x".into() }),
+            StepVerdict::Miss(MissReason::Expired { since: at() }),
+            StepVerdict::Miss(MissReason::NoEntry),
+            StepVerdict::Miss(MissReason::Deleted),
+            StepVerdict::Miss(MissReason::OtherImage { name: "gcc:12".into() }),
+            StepVerdict::Miss(MissReason::Covered { path: "src/\n".into() }),
+            StepVerdict::Miss(MissReason::CannotUse { why: "x".into() }),
+            StepVerdict::Uncacheable(Uncacheable::CannotKeep { why: "x".into() }),
+            StepVerdict::Uncacheable(Uncacheable::ParentNotKept { parent: "x".into() }),
         ] {
-            let decision = decided(parts(), verdict);
+            let decision = decided(inputs(), verdict);
             let text = serde_json::to_string(&decision).unwrap();
-            assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), decision, "{text}");
+            assert_eq!(serde_json::from_str::<StepDecision>(&text).unwrap(), decision, "{text}");
         }
         let earlier = r#"{"kind":"miss","about":{"because":"gone"}}"#;
-        assert_eq!(serde_json::from_str::<Verdict>(earlier).unwrap(), Verdict::Miss(Missing::Gone));
+        assert_eq!(
+            serde_json::from_str::<StepVerdict>(earlier).unwrap(),
+            StepVerdict::Miss(MissReason::RunnerLostIt)
+        );
     }
 }

@@ -14,11 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{cannot, hex, sha256_hex};
+use hm_workspace::globs::Pattern;
 use sha2::{Digest, Sha256};
 
 use self::walk::{End, Tree, Walk};
-use super::{CacheError, hex, io_error};
-use crate::globs::Pattern;
+use super::CacheError;
 
 /// Holds what changes without the project's files changing, so it has to be named to count.
 const GIT: &str = ".git";
@@ -26,31 +27,31 @@ const GIT: &str = ".git";
 /// Without any of these a pattern is a path.
 const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// What the patterns of a policy found.
+/// Files that the patterns of a policy found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inputs {
+pub struct InputFiles {
     /// By path, a text that is another one for another file. Backslashes, and bytes that are not UTF-8, are escaped in paths.
     pub files: BTreeMap<String, String>,
-    /// Where a policy may not say what was meant.
-    pub doubts: BTreeSet<Doubt>,
+    /// Places where a policy may not say what was meant.
+    pub warnings: BTreeSet<PathWarning>,
 }
 
-/// Why a policy may not say what was meant. Its text is a sentence for people.
+/// Warning that a policy may not say what was meant. Its text is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doubt {
+pub enum PathWarning {
     /// This pattern found nothing.
-    Nothing(String),
+    NoSuchFile(String),
     /// This path leads out of the tree, so that of what it leads to only the path itself counts.
-    Outside(String),
+    LeadsOutside(String),
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for PathWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing(pattern) => {
+            Self::NoSuchFile(pattern) => {
                 write!(f, "a cache policy names `{pattern}`, and there is no such file")
             }
-            Self::Outside(path) => write!(
+            Self::LeadsOutside(path) => write!(
                 f,
                 "a cache policy covers `{path}`, a link that leads out of the project: what changes there is not noticed"
             ),
@@ -63,10 +64,10 @@ impl fmt::Display for Doubt {
 ///
 /// # Errors
 /// Something cannot be read.
-pub fn inputs(tree: &Path, mount: &Path, patterns: &BTreeSet<String>) -> Result<Inputs, CacheError> {
+pub fn find_inputs(tree: &Path, mount: &Path, patterns: &BTreeSet<String>) -> Result<InputFiles, CacheError> {
     let mut search = Search {
         tree: Tree { root: tree, mount },
-        found: Inputs::default(),
+        found: InputFiles::default(),
         seen: HashSet::new(),
         open: Vec::new(),
     };
@@ -77,7 +78,7 @@ pub fn inputs(tree: &Path, mount: &Path, patterns: &BTreeSet<String>) -> Result<
         let found = search.take(Path::new(text), walk)?;
         match Pattern::new(text) {
             Ok(pattern) if text.contains(SPECIAL) => special.push(Wanted { text, pattern, found }),
-            _ if !found => search.doubt(Doubt::Nothing(text.clone())),
+            _ if !found => search.warning(PathWarning::NoSuchFile(text.clone())),
             _ => {}
         }
     }
@@ -85,7 +86,7 @@ pub fn inputs(tree: &Path, mount: &Path, patterns: &BTreeSet<String>) -> Result<
         search.patterns(&mut special)?;
     }
     for Wanted { text, .. } in special.iter().filter(|wanted| !wanted.found) {
-        search.doubt(Doubt::Nothing((*text).clone()));
+        search.warning(PathWarning::NoSuchFile((*text).clone()));
     }
     while let Some((folder, link)) = search.open.pop() {
         let walk = search.tree.walk(&folder, Path::new(&link))?;
@@ -94,7 +95,7 @@ pub fn inputs(tree: &Path, mount: &Path, patterns: &BTreeSet<String>) -> Result<
     Ok(search.found)
 }
 
-/// What is looked for.
+/// Pattern that is looked for.
 struct Wanted<'a> {
     text: &'a String,
     pattern: Pattern,
@@ -103,7 +104,7 @@ struct Wanted<'a> {
 
 struct Search<'a> {
     tree: Tree<'a>,
-    found: Inputs,
+    found: InputFiles,
     /// The folders that were taken in. All paths are relative to the tree.
     seen: HashSet<PathBuf>,
     /// The links in these, which are still to be followed: folder and name.
@@ -115,14 +116,13 @@ impl Search<'_> {
     fn take(&mut self, path: &Path, walk: Walk) -> Result<bool, CacheError> {
         let linked = !walk.links.is_empty();
         for (link, text) in walk.links {
-            let mut hash = Sha256::new();
-            hash.update(text.as_os_str().as_bytes());
-            self.found.files.insert(name(&link), format!("link {}", hex(hash)));
+            let text = sha256_hex(text.as_os_str().as_bytes());
+            self.found.files.insert(name(&link), format!("link {text}"));
         }
         match walk.end {
             End::There(folder, about) if about.is_dir() => self.folder(folder)?,
             End::There(file, about) => self.file(&file, &about)?,
-            End::Outside if linked => self.doubt(Doubt::Outside(name(path))),
+            End::Outside if linked => self.warning(PathWarning::LeadsOutside(name(path))),
             End::Nothing | End::Outside => return Ok(linked),
         }
         Ok(true)
@@ -205,7 +205,7 @@ impl Search<'_> {
         let digest = if about.is_file() {
             let full = self.tree.root.join(path);
             let kind = if about.mode() & 0o111 == 0 { "file" } else { "program" };
-            format!("{kind} {}", digest(&full).map_err(io_error("read", &full))?)
+            format!("{kind} {}", digest(&full).map_err(cannot("read", &full))?)
         } else {
             "neither a file nor a folder".to_owned()
         };
@@ -213,14 +213,14 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn doubt(&mut self, doubt: Doubt) {
-        self.found.doubts.insert(doubt);
+    fn warning(&mut self, warning: PathWarning) {
+        self.found.warnings.insert(warning);
     }
 
-    /// What is in a folder.
+    /// Entries of a folder.
     fn list(&self, folder: &Path) -> Result<Vec<(OsString, Metadata)>, CacheError> {
         let full = self.tree.root.join(folder);
-        let failed = || io_error("list", &full);
+        let failed = || cannot("list", &full);
         let mut list = Vec::new();
         for entry in fs::read_dir(&full).map_err(failed())? {
             let entry = entry.map_err(failed())?;
@@ -250,7 +250,7 @@ fn digest(path: &Path) -> io::Result<String> {
     let mut buffer = [0; 16 * 1024];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(hash)),
+            0 => return Ok(hex(hash.finalize())),
             length => hash.update(&buffer[..length]),
         }
     }

@@ -3,62 +3,43 @@
 //! a result's tag names.
 
 mod decision;
+mod eviction;
 mod explain;
 mod inputs;
+mod key;
 mod lock;
-mod parts;
 mod store;
-mod worth;
 
-pub use decision::{Decision, Missing, Never, Verdict};
+pub use decision::{MissReason, StepDecision, StepVerdict, Uncacheable};
+pub use eviction::{CacheLimits, to_evict};
 pub use explain::explain;
-pub use inputs::{Doubt, Inputs, inputs};
-pub use lock::{KeyLock, Reading};
-pub use parts::{Key, NotAKey, Parent, Parts};
-pub use store::{Entry, Found, Listed, Store};
-pub use worth::{Limits, worthless};
+pub use inputs::{InputFiles, PathWarning, find_inputs};
+pub use key::{Key, KeyInputs, NotAKey, ParentResult};
+pub use lock::{KeyLock, SharedLock};
+pub use store::{ListedResult, ResultMeta, Store};
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
+use hm_disk::PathError;
 
-/// Why something cannot be had from the cache or kept in it. A build can go on without.
+/// Error of the cache. A build can go on without one.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The system says no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// The operation, as a verb.
-        what: &'static str,
-        /// What it was about.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// A file that was to be kept is not what it was said to be.
     #[error("{} has changed since the step made it", path.display())]
     Changed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A result and the lock that was taken for it are of different keys.
     #[error("the result {found} is not that of the lock, {locked}")]
     OtherKey {
-        /// What was to be kept.
+        /// Key of the result.
         found: Key,
-        /// What is locked.
+        /// Key of the lock.
         locked: Key,
     },
-}
-
-/// For `map_err`: what was done to which path.
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    let path = path.to_owned();
-    move |source| CacheError::Io { what, path, source }
-}
-
-/// A digest as text.
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,28 +1,28 @@
 //! The store of results: a folder for each key, with what is known of the result, its log and its artifacts. It appears whole under its
 //! name, or not at all. Without room or rights nothing is kept; whatever is damaged is not found.
 
-use std::fs::{self, DirBuilder, File, FileTimes};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hm_disk::{
+    Boot, apparent_size, cannot, empty_trash, list_names, make_directory, open_below, open_regular,
+    read_regular, remove_whole, replace_directory, sync_file_system,
+};
 use hm_plugin_protocol::SnapshotRef;
+use hm_workspace::content::{Artifact, Content, HashingWriter};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{CacheError, Key, KeyLock, Reading, io_error};
-use crate::content::{Content, Noting, Produced};
-use crate::files::{open_below, open_regular, read_regular};
+use super::{CacheError, Key, KeyLock, MissReason, SharedLock};
 
 /// The form of what is written here.
 const FORMAT: u32 = 2;
-/// What is larger is not one of ours.
+/// Most bytes of an entry: what is larger is not one of ours.
 const ENTRY_MAX: usize = 64 << 20;
-/// How long to wait before asking again for a lock that somebody has: little against a step.
-const LOCKED: Duration = Duration::from_millis(50);
 
 const ENTRY: &str = "entry.json";
 const LOG: &str = "log";
@@ -31,83 +31,63 @@ const ARTIFACTS: &str = "artifacts";
 const DURABLE: &str = "durable";
 const LOCKS: &str = "locks";
 const NEW: &str = "tmp-";
-const TRASH: &str = "trash-";
 
 /// The results of former builds, of all projects. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    /// Names the time since the machine was started; empty where nobody knows.
-    boot: String,
+    boot: Boot,
 }
 
-/// What is known of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
+/// Metadata of a result. `format`, `bytes`, `log` and `boot` are what [`Store::put`] makes of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ResultMeta {
     /// The form of this file.
     pub format: u32,
-    /// What it is kept under.
+    /// Cache key of the result.
     pub key: Key,
-    /// What its runner knows it by.
+    /// Tag of its snapshot.
     pub tag: SnapshotRef,
     /// The result that it was made from. When that is made anew, this one is never found again.
     pub parent: Option<SnapshotRef>,
-    /// The project's folder.
+    /// Folder of the project.
     pub project: PathBuf,
-    /// The pipeline's name.
+    /// Name of the pipeline.
     pub pipeline: String,
     /// The step's key in it.
     pub step: String,
-    /// Who ran it.
+    /// Runner of the step.
     pub runner: String,
     /// When it was made.
     pub made_at: DateTime<Utc>,
-    /// How old it may become, in seconds, as the step's policy was then.
+    /// Seconds for which it may be used, as the step's policy was then.
     pub longest_secs: Option<u64>,
-    /// How long the step took, in milliseconds.
+    /// Milliseconds that the step took.
     pub duration_ms: u64,
     /// The size of its log and its artifacts.
     pub bytes: u64,
-    /// What its log holds.
+    /// Digest and size of its log.
     pub log: Content,
-    /// What the step brought out.
-    pub artifacts: Vec<Produced>,
+    /// Artifacts of the step.
+    pub artifacts: Vec<Artifact>,
     /// The start of the machine after which it was made.
     pub boot: String,
 }
 
-/// What is kept under a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// A result that may be used.
-    Kept(Box<Entry>),
-    /// Nothing.
-    Nothing,
-    /// A result that is too old.
-    Expired {
-        /// When it became so.
-        since: DateTime<Utc>,
-    },
-    /// A result that was made later than now.
-    MadeInFuture,
-    /// Something that cannot be read, or that may not have been written whole before the machine went down.
-    Damaged,
-}
-
 /// A result, for lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// What it is kept under.
+pub struct ListedResult {
+    /// Cache key of the result.
     pub key: Key,
-    /// What is known of it; nothing if it is damaged.
-    pub entry: Option<Entry>,
+    /// Metadata; nothing if the result is damaged.
+    pub entry: Option<ResultMeta>,
     /// When it was last made or used.
     pub used_at: DateTime<Utc>,
     /// The size of its log and its artifacts.
     pub bytes: u64,
 }
 
-impl Entry {
+impl ResultMeta {
     /// When it becomes too old, if it ever does, for a step that takes results up to this age.
     #[must_use]
     pub fn expires(&self, longest: Option<Duration>) -> Option<DateTime<Utc>> {
@@ -122,24 +102,30 @@ impl Store {
     /// The folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
         make_directory(&root.join(LOCKS))?;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Ok(Self { root: root.to_owned(), boot: boot.trim().to_owned() })
+        Ok(Self { root: root.to_owned(), boot: Boot::current() })
     }
 
-    /// What is kept under a key, for a step that takes results up to this age. Waits for nobody.
-    #[must_use]
-    pub fn lookup(&self, key: &Key, longest: Option<Duration>, now: DateTime<Utc>) -> Found {
-        let entry = match self.read(key) {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Found::Nothing,
-            Err(Damaged) => return Found::Damaged,
+    /// Result that is kept under a key, for a step that takes results up to this age. Waits for nobody.
+    ///
+    /// # Errors
+    /// There is none that may be used, and this is why.
+    pub fn lookup(
+        &self,
+        key: &Key,
+        longest: Option<Duration>,
+        now: DateTime<Utc>,
+    ) -> Result<ResultMeta, MissReason> {
+        let meta = match self.read(key) {
+            Ok(Some(meta)) => meta,
+            Ok(None) => return Err(MissReason::NoEntry),
+            Err(Damaged) => return Err(MissReason::Damaged),
         };
-        if entry.made_at > now {
-            return Found::MadeInFuture;
+        if meta.made_at > now {
+            return Err(MissReason::MadeInFuture);
         }
-        match entry.expires(longest) {
-            Some(since) if since <= now => Found::Expired { since },
-            _ => Found::Kept(Box::new(entry)),
+        match meta.expires(longest) {
+            Some(since) if since <= now => Err(MissReason::Expired { since }),
+            _ => Ok(meta),
         }
     }
 
@@ -149,12 +135,7 @@ impl Store {
     /// # Errors
     /// The lock's file cannot be made.
     pub async fn lock(&self, key: &Key) -> Result<KeyLock, CacheError> {
-        loop {
-            if let Some(lock) = self.try_lock(key)? {
-                return Ok(lock);
-            }
-            tokio::time::sleep(LOCKED).await;
-        }
+        KeyLock::take(&self.root.join(LOCKS), key).await
     }
 
     /// Takes the lock of a key if nobody has it.
@@ -169,19 +150,19 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::lock`].
-    pub fn hold(&self, key: &Key) -> Result<Option<Reading>, CacheError> {
-        Reading::try_take(&self.root.join(LOCKS), key)
+    pub fn hold(&self, key: &Key) -> Result<Option<SharedLock>, CacheError> {
+        SharedLock::try_take(&self.root.join(LOCKS), key)
     }
 
     /// Keeps a result in the place of what was there: its log, and of the folder of artifacts those that the entry names.
-    /// Whether it outlives a crash of the machine is up to [`Store::settle`].
+    /// Outliving a crash of the machine is up to [`Store::make_durable`].
     ///
     /// # Errors
     /// Something cannot be read or written, or has changed; then what was there is there, or nothing.
     pub fn put(
         &self,
         lock: &KeyLock,
-        entry: Entry,
+        entry: ResultMeta,
         log: &Path,
         artifacts: Option<&Path>,
     ) -> Result<(), CacheError> {
@@ -190,15 +171,13 @@ impl Store {
         }
         let new = self.new_folder(&entry.key);
         // Of an hm that died.
-        self.discard(&new)?;
-        let kept = self.fill(&new, &entry, log, artifacts).and_then(|()| {
-            let place = self.folder(&entry.key);
-            self.discard(&place)?;
-            fs::rename(&new, &place).map_err(io_error("create", &place))
-        });
+        remove_whole(&new)?;
+        let kept = self
+            .fill(&new, &entry, log, artifacts)
+            .and_then(|()| Ok(replace_directory(&new, &self.folder(&entry.key))?));
         if kept.is_err() {
             // What was wrong above says more.
-            let _ = self.discard(&new);
+            let _ = remove_whole(&new);
         }
         kept
     }
@@ -209,9 +188,9 @@ impl Store {
     /// The system says no.
     pub fn touch(&self, key: &Key) -> Result<(), CacheError> {
         let path = self.entry_path(key);
-        let file = File::open(&path).map_err(io_error("open", &path))?;
+        let file = File::open(&path).map_err(cannot("open", &path))?;
         let now = FileTimes::new().set_modified(SystemTime::now());
-        file.set_times(now).map_err(io_error("set the time of", &path))
+        Ok(file.set_times(now).map_err(cannot("set the time of", &path))?)
     }
 
     /// Removes what is kept under a key, and the lock itself.
@@ -219,18 +198,18 @@ impl Store {
     /// # Errors
     /// The system says no.
     pub fn forget(&self, lock: KeyLock) -> Result<(), CacheError> {
-        self.discard(&self.folder(lock.key()))?;
-        self.discard(&self.new_folder(lock.key()))?;
-        lock.remove(&self.root.join(LOCKS))
+        remove_whole(&self.folder(lock.key()))?;
+        remove_whole(&self.new_folder(lock.key()))?;
+        lock.remove()
     }
 
     /// Makes results outlive a crash of the machine: one wait for the disk, for all of them and the layers beside them.
     ///
     /// # Errors
     /// The system says no.
-    pub fn settle(&self, keys: &[Key]) -> Result<(), CacheError> {
+    pub fn make_durable(&self, keys: &[Key]) -> Result<(), CacheError> {
         // What somebody else puts in their place from here on is not meant.
-        let open: Vec<Entry> = keys
+        let open: Vec<ResultMeta> = keys
             .iter()
             .filter_map(|key| self.parse(key).ok().flatten())
             .filter(|entry| self.is_of_this_boot(entry) && !self.is_durable(entry))
@@ -238,14 +217,13 @@ impl Store {
         if open.is_empty() {
             return Ok(());
         }
-        File::open(&self.root)
-            .and_then(|root| Ok(rustix::fs::syncfs(root)?))
-            .map_err(io_error("write to the disk what is in", &self.root))?;
+        // The marks only after everything that they vouch for.
+        sync_file_system(&self.root)?;
         for entry in open {
             let path = self.folder(&entry.key).join(DURABLE);
             match write_new(&path, entry.tag.0.as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                written => written.map_err(io_error("write", &path))?,
+                written => written.map_err(cannot("write", &path))?,
             }
         }
         Ok(())
@@ -255,9 +233,8 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn entries(&self) -> Result<Vec<Listed>, CacheError> {
-        let mut entries: Vec<Listed> = self
-            .names(&self.root)?
+    pub fn entries(&self) -> Result<Vec<ListedResult>, CacheError> {
+        let mut entries: Vec<ListedResult> = list_names(&self.root)?
             .into_iter()
             .filter_map(|name| Key::try_from(name).ok())
             .filter_map(|key| self.listed(key))
@@ -271,29 +248,27 @@ impl Store {
     /// # Errors
     /// The store cannot be read or changed.
     pub fn tidy(&self) -> Result<(), CacheError> {
-        for name in self.names(&self.root)? {
-            if name.starts_with(TRASH) {
-                remove_tree(&self.root.join(name))?;
-            } else if let Some(Ok(key)) = name.strip_prefix(NEW).map(|key| Key::try_from(key.to_owned()))
+        empty_trash([&self.root])?;
+        for name in list_names(&self.root)? {
+            if let Some(Ok(key)) = name.strip_prefix(NEW).map(|key| Key::try_from(key.to_owned()))
                 && let Some(_lock) = self.try_lock(&key)?
             {
-                self.discard(&self.new_folder(&key))?;
+                remove_whole(&self.new_folder(&key))?;
             }
         }
-        let locks = self.root.join(LOCKS);
-        for name in self.names(&locks)? {
+        for name in list_names(&self.root.join(LOCKS))? {
             if let Ok(key) = Key::try_from(name)
                 && !self.folder(&key).exists()
                 && let Some(lock) = self.try_lock(&key)?
                 && !self.folder(&key).exists()
             {
-                lock.remove(&locks)?;
+                lock.remove()?;
             }
         }
         Ok(())
     }
 
-    /// Where the log of a result is, if it holds what was kept. Reads all of it.
+    /// Path of the log of a result, if it holds what was kept. Reads all of it.
     #[must_use]
     pub fn log(&self, key: &Key, kept: &Content) -> Option<PathBuf> {
         let path = self.folder(key).join(LOG);
@@ -303,7 +278,7 @@ impl Store {
         whole.then_some(path)
     }
 
-    /// Where the artifacts of a result are; nothing is there if it has none.
+    /// Path of the artifacts of a result; nothing is there if it has none.
     #[must_use]
     pub fn artifacts_path(&self, key: &Key) -> PathBuf {
         self.folder(key).join(ARTIFACTS)
@@ -317,13 +292,13 @@ impl Store {
         self.folder(key).join(ENTRY)
     }
 
-    /// Where a result is made; only who has the lock works there.
+    /// Folder in which a result is made; only who has the lock works there.
     fn new_folder(&self, key: &Key) -> PathBuf {
         self.root.join(format!("{NEW}{key}"))
     }
 
     /// An entry that may be used.
-    fn read(&self, key: &Key) -> Result<Option<Entry>, Damaged> {
+    fn read(&self, key: &Key) -> Result<Option<ResultMeta>, Damaged> {
         let entry = self.parse(key)?;
         match &entry {
             Some(entry) if !self.is_of_this_boot(entry) && !self.is_durable(entry) => Err(Damaged),
@@ -332,7 +307,7 @@ impl Store {
     }
 
     /// An entry, whether or not it may be used.
-    fn parse(&self, key: &Key) -> Result<Option<Entry>, Damaged> {
+    fn parse(&self, key: &Key) -> Result<Option<ResultMeta>, Damaged> {
         let bytes = match read_regular(&self.entry_path(key), ENTRY_MAX) {
             Ok(bytes) => bytes,
             // It may have been put there in between, which looks like damage, and is a miss either way.
@@ -341,28 +316,28 @@ impl Store {
             }
             Err(_) => return Err(Damaged),
         };
-        let entry: Entry = serde_json::from_slice(&bytes).map_err(|_| Damaged)?;
+        let entry: ResultMeta = serde_json::from_slice(&bytes).map_err(|_| Damaged)?;
         if entry.format == FORMAT && entry.key == *key { Ok(Some(entry)) } else { Err(Damaged) }
     }
 
-    /// What was written since the machine was started is there, whether on the disk or on its way.
-    fn is_of_this_boot(&self, entry: &Entry) -> bool {
-        !self.boot.is_empty() && entry.boot == self.boot
+    /// True of what was written since the machine was started: it is there, on the disk or on its way.
+    fn is_of_this_boot(&self, entry: &ResultMeta) -> bool {
+        self.boot.is(&entry.boot)
     }
 
-    fn is_durable(&self, entry: &Entry) -> bool {
+    fn is_durable(&self, entry: &ResultMeta) -> bool {
         let tag = read_regular(&self.folder(&entry.key).join(DURABLE), ENTRY_MAX);
         tag.is_ok_and(|tag| tag == entry.tag.0.as_bytes())
     }
 
     /// Nothing, if it has gone in the meantime.
-    fn listed(&self, key: Key) -> Option<Listed> {
+    fn listed(&self, key: Key) -> Option<ListedResult> {
         let folder = self.folder(&key);
         let about = fs::metadata(self.entry_path(&key)).or_else(|_| fs::metadata(&folder)).ok()?;
         let used_at = about.modified().map(DateTime::from).unwrap_or_default();
         let entry = self.read(&key).ok().flatten();
-        let bytes = entry.as_ref().map_or_else(|| size(&folder), |entry| entry.bytes);
-        Some(Listed { key, entry, used_at, bytes })
+        let bytes = entry.as_ref().map_or_else(|| apparent_size(&folder), |entry| entry.bytes);
+        Some(ListedResult { key, entry, used_at, bytes })
     }
 
     /// Fills a folder with a result. It is not made to survive a crash of the machine yet: one wait for the disk for each
@@ -370,43 +345,26 @@ impl Store {
     fn fill(
         &self,
         new: &Path,
-        entry: &Entry,
+        entry: &ResultMeta,
         log: &Path,
         artifacts: Option<&Path>,
     ) -> Result<(), CacheError> {
         make_directory(new)?;
-        let from = File::open(log).map_err(io_error("read", log))?;
+        let from = File::open(log).map_err(cannot("read", log))?;
         let log = copy(from, log, &new.join(LOG), 0o600)?;
         let mut bytes = log.size_bytes;
         if let Some(folder) = artifacts.filter(|_| !entry.artifacts.is_empty()) {
-            let from = File::open(folder).map_err(io_error("open", folder))?;
+            let from = File::open(folder).map_err(cannot("open", folder))?;
             for artifact in &entry.artifacts {
                 bytes += keep_artifact(&from, folder, &new.join(ARTIFACTS), artifact)?;
             }
         }
-        let entry = Entry { format: FORMAT, bytes, log, boot: self.boot.clone(), ..entry.clone() };
+        let entry =
+            ResultMeta { format: FORMAT, bytes, log, boot: self.boot.as_str().to_owned(), ..entry.clone() };
         let path = new.join(ENTRY);
-        serde_json::to_vec(&entry)
-            .map_err(io::Error::from)
-            .and_then(|text| write_new(&path, &text))
-            .map_err(io_error("write", &path))
-    }
-
-    /// Takes something away at once, and then apart.
-    fn discard(&self, path: &Path) -> Result<(), CacheError> {
-        let trash = self.root.join(format!("{TRASH}{}", Uuid::new_v4().simple()));
-        match fs::rename(path, &trash) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(io_error("remove", path)(error)),
-            Ok(()) => remove_tree(&trash),
-        }
-    }
-
-    fn names(&self, folder: &Path) -> Result<Vec<String>, CacheError> {
-        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries = entries.map_err(io_error("list", folder))?;
-        // Names that are not UTF-8 are not ours.
-        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        let written =
+            serde_json::to_vec(&entry).map_err(io::Error::from).and_then(|text| write_new(&path, &text));
+        Ok(written.map_err(cannot("write", &path))?)
     }
 }
 
@@ -414,7 +372,7 @@ impl Store {
 struct Damaged;
 
 /// Copies an artifact, unless it is no longer what the entry says.
-fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Produced) -> Result<u64, CacheError> {
+fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Artifact) -> Result<u64, CacheError> {
     let below = Path::new(&artifact.key);
     let (source, target) = (folder.join(below), to.join(below));
     let changed = || CacheError::Changed { path: source.clone() };
@@ -422,7 +380,7 @@ fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Produced) -> 
         return Err(changed());
     }
     let file = open_below(from, below, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
-    let file = File::from(file.map_err(io_error("read", &source))?);
+    let file = File::from(file.map_err(cannot("read", &source))?);
     make_directory(target.parent().unwrap_or(to))?;
     let copied = copy(file, &source, &target, if artifact.executable { 0o700 } else { 0o600 })?;
     if copied == artifact.content { Ok(copied.size_bytes) } else { Err(changed()) }
@@ -430,52 +388,18 @@ fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Produced) -> 
 
 /// Copies a regular file to where nothing is.
 fn copy(mut from: File, source: &Path, to: &Path, mode: u32) -> Result<Content, CacheError> {
-    let about = from.metadata().map_err(io_error("read", source))?;
+    let about = from.metadata().map_err(cannot("read", source))?;
     if !about.is_file() {
-        return Err(io_error("read", source)(io::Error::other("it is not a regular file")));
+        return Err(cannot("read", source)(io::Error::other("it is not a regular file")).into());
     }
     let new = File::options().create_new(true).write(true).mode(mode).open(to);
-    let mut new = Noting::new(new.map_err(io_error("create", to))?);
-    io::copy(&mut from, &mut new).map_err(io_error("write", to))?;
+    let mut new = HashingWriter::new(new.map_err(cannot("create", to))?);
+    io::copy(&mut from, &mut new).map_err(cannot("write", to))?;
     Ok(new.content())
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?.write_all(bytes)
-}
-
-/// Makes a directory, with all above it, that nobody else may look into.
-fn make_directory(path: &Path) -> Result<(), CacheError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
-}
-
-/// Removes something with all in it, of which others may be about it too.
-fn remove_tree(path: &Path) -> Result<(), CacheError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(about) if about.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The size of all files in a folder, as far as it can be known.
-fn size(folder: &Path) -> u64 {
-    let mut sum = 0;
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(about) if about.is_dir() => folders.push(entry.path()),
-                Ok(about) => sum += about.len(),
-                Err(_) => {}
-            }
-        }
-    }
-    sum
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
-//! What can be typed: the arguments and their help. What they lead to is in the module of each command.
+//! Arguments that can be typed, with their help. What they lead to is in the module of each command.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::measures::{Size, Span};
+use super::units::{Size, Span};
+
+/// Hidden command that carries out one attack in its process.
+pub(super) const ATTACK_PROCESS: &str = "__attack";
 
 /// Run CI pipelines on your own machine, each step by a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
@@ -30,7 +33,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Carry out one attack in this process
-    #[command(name = super::attack::ACT, hide = true)]
+    #[command(name = ATTACK_PROCESS, hide = true)]
     Act(ActArgs),
     /// Write a script that completes commands in a shell
     ///
@@ -46,7 +49,7 @@ pub(super) enum Command {
     OfPlugin(Vec<String>),
 }
 
-/// Which pipeline, of which project, with what set for its steps.
+/// Choice of a pipeline and a project, and settings for its steps.
 #[derive(Debug, Args)]
 pub(super) struct PipelineArgs {
     /// Name of the pipeline, where there are several
@@ -78,11 +81,11 @@ pub(super) struct BuildArgs {
     #[command(flatten)]
     pub(super) of: PipelineArgs,
 
-    /// How the build is shown: `human`, `json`, or the format of another plugin
+    /// Format of the output: `human`, `json`, or the format of another plugin
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) format: String,
 
-    /// How many steps run at once [default: the number of cores]
+    /// Steps that run at once [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
 
@@ -98,7 +101,7 @@ pub(super) struct BuildArgs {
     #[arg(long)]
     pub(super) failed: bool,
 
-    /// Where files that steps produce go, a folder for each step [default: .hm/out in the project]
+    /// Directory for files that steps produce, with a folder for each step [default: .hm/out in the project]
     #[arg(long, value_name = "DIR")]
     pub(super) artifacts: Option<PathBuf>,
 
@@ -205,7 +208,7 @@ pub(super) struct InstallArgs {
     pub(super) from: String,
 
     #[command(flatten)]
-    pub(super) let_in: LetInArgs,
+    pub(super) consent: ConsentArgs,
 }
 
 #[derive(Debug, Args)]
@@ -214,7 +217,7 @@ pub(super) struct TrustArgs {
     pub(super) names: Vec<String>,
 
     #[command(flatten)]
-    pub(super) let_in: LetInArgs,
+    pub(super) consent: ConsentArgs,
 
     /// Take the trust back
     #[arg(long, conflicts_with_all = ["pin", "yes", "grant"])]
@@ -222,7 +225,7 @@ pub(super) struct TrustArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct LetInArgs {
+pub(super) struct ConsentArgs {
     /// Only if the SHA-256 of its bytes is this
     #[arg(long, value_name = "SHA256")]
     pub(super) pin: Option<String>,
@@ -295,15 +298,15 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "HOST")]
     pub(super) allow_host: Vec<String>,
 
-    /// How much the call may compute: about one unit for a WebAssembly instruction
+    /// Fuel of the call, which limits its computing: about one unit for a WebAssembly instruction
     #[arg(long, value_name = "N", default_value_t = 10_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) fuel: u64,
 
-    /// How long the call may take once the module is loaded, in milliseconds; a day at the most
+    /// Milliseconds that the call may take once the module is loaded; a day at the most
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub(super) timeout: u64,
 
-    /// How much memory the module may have, in pages of 64 KiB
+    /// Memory of the module, in pages of 64 KiB
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) max_pages: u16,
 

@@ -1,15 +1,13 @@
 //! `hm plugin attack`: shows whether the sandbox holds on this machine.
 
-use super::args::{ActArgs, AttackArgs};
-use super::error::{CliError, to_u8};
+use super::args::{ATTACK_PROCESS, ActArgs, AttackArgs};
+use super::error::CliError;
+use super::exit_code::to_u8;
 use super::signals::interrupts;
-use super::{print, print_data};
-use crate::attack::{Attack, Verdict, act, attacks, judge, run};
+use super::terminal_output::{print, print_data};
+use crate::attack::{Attack, Judgement, act, attacks, judge, run};
 use crate::orchestrator::exit;
 use crate::sys::program;
-
-/// The hidden command that carries out one attack.
-pub(super) const ACT: &str = "__attack";
 
 /// Columns of attack, expected, got. With time, memory and judgement a line has 80.
 const WIDTHS: [usize; 3] = [27, 15, 15];
@@ -18,15 +16,15 @@ const WIDTHS: [usize; 3] = [27, 15, 15];
 pub(super) async fn attack(args: AttackArgs) -> Result<u8, CliError> {
     let program = program();
     let chosen = choose(&args.names)?;
-    let mut interrupts = interrupts()?;
+    let interrupts = interrupts()?;
     if !args.json {
         print(&row(["attack", "expected", "got"], "time", "memory", ""))?;
     }
     let mut failed = 0;
     for attack in &chosen {
         let outcome = tokio::select! {
-            outcome = run(attack, &program, &[ACT]) => outcome,
-            _ = interrupts.recv() => return Err(CliError::Interrupted),
+            outcome = run(attack, &program, &[ATTACK_PROCESS]) => outcome,
+            () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
         };
         let verdict = judge(attack, &outcome);
         failed += usize::from(!verdict.held);
@@ -69,12 +67,12 @@ fn choose(names: &[String]) -> Result<Vec<Attack>, CliError> {
     Ok(chosen)
 }
 
-/// Whether a name means this attack: as its own, or as that of its group.
+/// True if a name means this attack: as its own, or as that of its group.
 fn is_named(attack: &Attack, name: &str) -> bool {
     attack.name == name || group(&attack.name) == name.trim_end_matches("/*")
 }
 
-/// What a name has before its slash.
+/// Group of an attack: the part of its name before the slash.
 fn group(name: &str) -> &str {
     name.split_once('/').map_or(name, |(group, _)| group)
 }
@@ -86,7 +84,7 @@ fn as_json(value: &impl serde::Serialize) -> Result<Vec<u8>, CliError> {
 }
 
 /// A line of the table, and below it what was wrong.
-fn shown(verdict: &Verdict) -> String {
+fn shown(verdict: &Judgement) -> String {
     let time = format!("{}.{}s", verdict.ms / 1000, verdict.ms % 1000 / 100);
     let memory = format!("{}M", verdict.memory_bytes >> 20);
     let held = if verdict.held { "ok" } else { "FAILED" };

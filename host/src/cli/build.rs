@@ -5,34 +5,40 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
+use hm_disk::one_line;
 use hm_plugin_protocol::Capability;
+use hm_workspace::artifacts;
 
 use super::args::BuildArgs;
-use super::cache::sweep;
-use super::error::{CliError, to_u8};
+use super::cache::prune;
+use super::error::CliError;
+use super::exit_code::to_u8;
 use super::history::{last_build, steps_on_record, unfinished};
-use super::prepare::{Prepared, close, warn_of_doubts};
+use super::plugin_loading::drain_diagnostics;
+use super::prepare::warn_of_paths;
+use super::prepare::{Prepared, close};
 use super::signals::interrupts;
-use super::{audit, heard, to_stderr, warn, warn_of_gaps};
-use crate::backend::artifacts;
-use crate::host_functions::{Output, Role};
-use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
+use super::terminal_output::{to_stderr, warn};
+use crate::host_functions::{Audit, Output, Role};
+use crate::orchestrator::{BuildOptions, BuildOutcome, CacheReport};
+use crate::orchestrator::{exit, run};
 use crate::pipeline::Plan;
-use crate::plugin::{Live, Plugins, Start, one_line};
-use crate::record::{About, Recorder};
+use crate::plugin::{InstanceSpec, PluginInstance, Plugins};
+use crate::record::Recorder;
+use crate::record::RunMeta;
 use crate::sys::{System, cores};
 
 /// Runs the command and returns the exit code.
 pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     let system = System::read()?;
-    let audit = audit(args.audit.as_deref())?;
-    let mut interrupts = interrupts()?;
+    let audit = create_audit(args.audit.as_deref())?;
+    let interrupts = interrupts()?;
     let mut prepared = tokio::select! {
         prepared = Prepared::new(&args.of, &system, audit.clone(), args.verbose) => prepared?,
-        _ = interrupts.recv() => return Err(CliError::Interrupted),
+        () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
     };
     let runs = system.state.join("runs");
-    let whole = prepared.plan.clone();
+    let whole = prepared.build.plan.clone();
     if args.failed {
         let last = last_build(&runs, &prepared.project, &prepared.pipeline)?;
         let left = unfinished(&last, &whole);
@@ -40,48 +46,46 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
             to_stderr("nothing to do: every step succeeded in the last build\n");
             return prepared.close().await.map(|()| 0);
         }
-        prepared.plan = whole.only(&left);
+        prepared.build.plan = Arc::new(whole.subset(&left));
     }
     let chosen = args.artifacts.as_ref().map(|dir| system.current_dir.join(dir));
     let artifacts = artifacts::root(&prepared.project, chosen.as_deref()).map_err(CliError::Artifacts)?;
     if chosen.is_some() {
         artifacts::claim(artifacts.clone()).await.map_err(CliError::Artifacts)?;
     }
-    let formatter = formatter(&args, &prepared.plugins, &system)?;
-    tokio::select! {
-        connected = prepared.connect() => connected.map_err(CliError::Docker)?,
-        _ = interrupts.recv() => return Err(CliError::Interrupted),
-    }
-    let record = record(&prepared, &runs, &whole);
-    let keeping = prepared.keeping(&system, !args.no_cache);
-    let Prepared { plan, plugins, host_context, listener, backends, config, run_id, .. } = prepared;
-    let jobs = args.jobs.map_or_else(cores, usize::from);
-    let limits = keeping.as_ref().map(|_| config.limits());
-    let build = Build {
-        plan: Arc::new(plan),
-        plugins,
-        backends: backends.clone(),
-        manner: Manner { jobs, keep_going: args.keep_going },
-        keeping,
-        record,
-        artifacts,
-        run_id,
-        host_context,
-        formatter,
+    let formatter = formatter(&args, &prepared.build.plugins, &system)?;
+    let ready = async {
+        prepared.open_sandbox().await?;
+        prepared.connect().await.map_err(CliError::Docker)
     };
-    let Ended { exit_code, shown, stopped, troubles, kept, not_recorded } = run(build, interrupts).await;
-    heard(listener).await;
-    for trouble in &troubles {
-        warn(&one_line(trouble));
+    tokio::select! {
+        ready = ready => ready?,
+        () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
+    }
+    prepared.build.record = record(&prepared, &runs, &whole).map(Arc::new);
+    prepared.build.cache = prepared.cache(&system, args.no_cache).map(Arc::new);
+    prepared.build.artifacts = Some(artifacts);
+    let Prepared { build, listener, config, .. } = prepared;
+    let jobs = args.jobs.map_or_else(cores, usize::from);
+    let options = BuildOptions { jobs, keep_going: args.keep_going };
+    let limits = build.cache.as_ref().map(|_| config.limits());
+    let backends = build.backends.clone();
+    let outcome = run(Arc::new(build), options, formatter, interrupts.token()).await;
+    // What is left to do does not stop: from here on, a signal ends the process.
+    drop(interrupts);
+    let BuildOutcome { exit_code, shown, stopped, hook_errors, cache, not_recorded } = outcome;
+    drain_diagnostics(listener).await;
+    for error in &hook_errors {
+        warn(&one_line(error));
     }
     if let Some(stop) = stopped {
         to_stderr(&CliError::Stopped(stop).report());
     }
-    let limits = limits.filter(|_| kept.results > 0 && kept.trouble.is_none());
-    warn_of_what_was_not_kept(kept, not_recorded);
+    let limits = limits.filter(|_| cache.results > 0 && cache.trouble.is_none());
+    warn_of_what_was_not_kept(cache, not_recorded);
     let closed = close(backends).await;
     if let Some(limits) = limits
-        && let Err(error) = sweep(&system, limits, Utc::now()).await
+        && let Err(error) = prune(&system, limits, Utc::now()).await
     {
         warn(&format!("the cache was not kept within its limits: {}", one_line(&error)));
     }
@@ -96,9 +100,9 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
     Ok(to_u8(exit_code))
 }
 
-fn warn_of_what_was_not_kept(kept: Kept, not_recorded: Option<String>) {
-    warn_of_doubts(&kept.doubts);
-    if let Some(trouble) = kept.trouble {
+fn warn_of_what_was_not_kept(cache: CacheReport, not_recorded: Option<String>) {
+    warn_of_paths(&cache.warnings);
+    if let Some(trouble) = cache.trouble {
         warn(&format!("not everything was kept in the cache: {trouble}"));
     }
     if let Some(trouble) = not_recorded {
@@ -108,13 +112,13 @@ fn warn_of_what_was_not_kept(kept: Kept, not_recorded: Option<String>) {
 
 /// The record of a build that runs a part of a plan, or all of it. Without one, the build goes on.
 fn record(prepared: &Prepared, runs: &Path, whole: &Plan) -> Option<Recorder> {
-    let about = About {
-        run_id: prepared.run_id,
+    let about = RunMeta {
+        run_id: prepared.build.run_id,
         project: prepared.project.clone(),
         pipeline: prepared.pipeline.clone(),
         started_at: Utc::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        steps: steps_on_record(whole, &prepared.plan),
+        steps: steps_on_record(whole, &prepared.build.plan),
     };
     match Recorder::create(runs, about) {
         Ok(recorder) => Some(recorder),
@@ -129,7 +133,7 @@ fn record(prepared: &Prepared, runs: &Path, whole: &Plan) -> Option<Recorder> {
 }
 
 /// A live instance of the formatter, connected to our own streams.
-fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Live, CliError> {
+fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<PluginInstance, CliError> {
     let Some(plugin) = plugins.format(&args.format) else {
         let known = plugins.format_names().into_iter().map(str::to_owned).collect();
         return Err(CliError::NoSuchFormat { format: args.format.clone(), known });
@@ -145,5 +149,19 @@ fn formatter(args: &BuildArgs, plugins: &Plugins, system: &System) -> Result<Liv
         Output::new((Box::pin(tokio::io::stdout()), terminal || text), (Box::pin(tokio::io::stderr()), true));
     let config = [("color", terminal && !plain), ("verbose", args.verbose)]
         .map(|(k, v)| (k.to_owned(), v.to_string()));
-    Ok(plugin.instance(Start { config: config.into(), ..Start::of(Role::Formatter(streams)) }))
+    Ok(plugin.instance(InstanceSpec { config: config.into(), ..InstanceSpec::of(Role::Formatter(streams)) }))
+}
+
+/// Audit in the file that was named, if one was.
+fn create_audit(path: Option<&Path>) -> Result<Option<Audit>, CliError> {
+    let created = path
+        .map(|path| Audit::create(path).map_err(|source| CliError::Audit { path: path.to_owned(), source }));
+    created.transpose()
+}
+
+/// Says that an audit is not whole.
+fn warn_of_gaps(audit: Option<&Audit>) {
+    if let Some(trouble) = audit.and_then(Audit::trouble) {
+        warn(&format!("the audit is not complete: {trouble}"));
+    }
 }

@@ -7,30 +7,29 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_disk::one_line;
+use hm_docker::{Cleared, KeptImages};
 use hm_plugin_protocol::SnapshotRef;
+use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
 use serde_json::{Value, json};
 
 use super::args::{CacheCommand, PruneArgs};
 use super::config::Config;
 use super::error::CliError;
-use super::measures::{size, span};
-use super::paragraph::COLUMNS;
-use super::plugins::print_json;
-use super::prepare::reach;
-use super::print;
-use crate::backend::docker::{Cleared, KeptImages};
-use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
-use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
-use crate::content::Produced;
-use crate::plugin::one_line;
+use super::prepare::engine_env;
+use super::terminal_output::{print, print_json};
+use super::units::{size, span};
+use super::wrap::COLUMNS;
+use crate::backend::artifact_ref;
+use crate::cache::{CacheLimits, Key, ListedResult, ResultMeta, Store, to_evict};
 use crate::sys::System;
 
 /// Columns of a result's step and pipeline, in a list.
 const NAMES: [usize; 2] = [24, 12];
 
-/// What was removed.
+/// Sum of everything that was removed.
 #[derive(Debug, Default)]
-pub(super) struct Swept {
+pub(super) struct Pruned {
     results: usize,
     layers: usize,
     /// Folders of projects that are no longer there.
@@ -51,9 +50,9 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
             let limits = Config::of_user(&system.config)?.limits();
             let max_age = older_than.map_or(limits.max_age, |span| span.0);
             let max_bytes = max_size.map_or(limits.max_bytes, |size| size.0);
-            let swept = sweep(&system, Limits { max_bytes, max_age }, Utc::now()).await?;
+            let pruned = prune(&system, CacheLimits { max_bytes, max_age }, Utc::now()).await?;
             empty_trash(&system.cache).map_err(CliError::Layers)?;
-            print(&swept.to_string())
+            print(&pruned.to_string())
         }
         CacheCommand::Clear => print(&clear(&system).await?.to_string()),
     }
@@ -61,7 +60,11 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
 
 /// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
 /// the trash has been emptied, which may take long.
-pub(super) async fn sweep(system: &System, limits: Limits, now: DateTime<Utc>) -> Result<Swept, CliError> {
+pub(super) async fn prune(
+    system: &System,
+    limits: CacheLimits,
+    now: DateTime<Utc>,
+) -> Result<Pruned, CliError> {
     let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let layers = layers(cache)?;
@@ -70,51 +73,51 @@ pub(super) async fn sweep(system: &System, limits: Limits, now: DateTime<Utc>) -
         !fs::symlink_metadata(project).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     let entries = store.entries()?;
-    let keys = worthless(&entries, &layers, limits, is_there, now);
-    let mut swept = remove(system, &store, &entries, &keys.into_iter().collect()).await?;
+    let keys = to_evict(&entries, &layers, limits, is_there, now);
+    let mut pruned = remove(system, &store, &entries, &keys.into_iter().collect()).await?;
     let vanished = forget_vanished(cache).map_err(CliError::Layers)?;
-    swept.folders = vanished.layers;
-    swept.bytes = swept.bytes.saturating_add(vanished.bytes);
-    Ok(swept)
+    pruned.folders = vanished.layers;
+    pruned.bytes = pruned.bytes.saturating_add(vanished.bytes);
+    Ok(pruned)
 }
 
-async fn clear(system: &System) -> Result<Swept, CliError> {
+async fn clear(system: &System) -> Result<Pruned, CliError> {
     let cache = &system.cache;
     let store = Store::open(&cache.join("results"))?;
     let entries = store.entries()?;
     let all = entries.iter().map(|listed| listed.key.clone()).collect();
-    let swept = remove(system, &store, &entries, &all).await?;
+    let pruned = remove(system, &store, &entries, &all).await?;
     empty_trash(cache).map_err(CliError::Layers)?;
-    Ok(swept)
+    Ok(pruned)
 }
 
 /// Removes results, and the layers and images that no other result needs.
 async fn remove(
     system: &System,
     store: &Store,
-    entries: &[Listed],
+    entries: &[ListedResult],
     keys: &BTreeSet<Key>,
-) -> Result<Swept, CliError> {
-    let mut swept = Swept::default();
+) -> Result<Pruned, CliError> {
+    let mut pruned = Pruned::default();
     for listed in entries.iter().filter(|listed| keys.contains(&listed.key)) {
         match store.try_lock(&listed.key)? {
             Some(lock) => {
                 store.forget(lock)?;
-                swept.results += 1;
-                swept.bytes = swept.bytes.saturating_add(listed.bytes);
+                pruned.results += 1;
+                pruned.bytes = pruned.bytes.saturating_add(listed.bytes);
             }
-            None => swept.in_use += 1,
+            None => pruned.in_use += 1,
         }
     }
     // Anew, for other builds may have made some.
     let live = store.entries()?.into_iter().filter_map(|listed| Some(listed.entry?.tag.0)).collect();
     let removed = KeptLayers::open(&system.cache).remove_all_but(&live).map_err(CliError::Layers)?;
-    swept.layers = removed.layers;
-    let images = KeptImages::open(&system.cache).keep_only(&live, &reach(system)).await;
-    swept.images = images.map_err(CliError::Images)?;
-    swept.bytes = swept.bytes.saturating_add(removed.bytes).saturating_add(swept.images.bytes);
+    pruned.layers = removed.layers;
+    let images = KeptImages::open(&system.cache).keep_only(&live, &engine_env(system)).await;
+    pruned.images = images.map_err(CliError::Images)?;
+    pruned.bytes = pruned.bytes.saturating_add(removed.bytes).saturating_add(pruned.images.bytes);
     store.tidy()?;
-    Ok(swept)
+    Ok(pruned)
 }
 
 /// The layers and images that are kept, with their sizes.
@@ -124,7 +127,7 @@ fn layers(cache: &Path) -> Result<BTreeMap<SnapshotRef, u64>, CliError> {
     Ok(layers.into_iter().map(|layer| (layer.tag, layer.bytes)).chain(images).collect())
 }
 
-impl std::fmt::Display for Swept {
+impl std::fmt::Display for Pruned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let parts: Vec<String> = [
             (self.results, "result"),
@@ -165,7 +168,7 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
     let mut layers = layers(cache)?;
     let mut damaged = (0_usize, 0_u64);
     let mut results: Vec<Shown> = Vec::new();
-    for Listed { entry, used_at, bytes, .. } in store.entries()? {
+    for ListedResult { entry, used_at, bytes, .. } in store.entries()? {
         match entry {
             Some(entry) => {
                 let bytes = bytes.saturating_add(layers.remove(&entry.tag).unwrap_or_default());
@@ -215,16 +218,16 @@ fn list(cache: &Path, as_json: bool, now: DateTime<Utc>) -> Result<u8, CliError>
 
 /// A result in a list.
 struct Shown {
-    entry: Entry,
+    entry: ResultMeta,
     used_at: DateTime<Utc>,
-    /// With its layer.
+    /// Size, the layer included.
     bytes: u64,
 }
 
 impl Shown {
     fn row(&self, now: DateTime<Utc>) -> String {
         let since = |then: DateTime<Utc>| span(u64::try_from((now - then).num_seconds()).unwrap_or_default());
-        let Entry { step, pipeline, runner, made_at, .. } = &self.entry;
+        let ResultMeta { step, pipeline, runner, made_at, .. } = &self.entry;
         let numbers = [size(self.bytes), since(*made_at), since(self.used_at)];
         row(numbers.each_ref().map(String::as_str), [step, pipeline], runner)
     }
@@ -243,7 +246,7 @@ impl Shown {
             "used_at": self.used_at,
             "expires_at": entry.expires(entry.longest_secs.map(std::time::Duration::from_secs)),
             "duration_ms": entry.duration_ms,
-            "artifacts": entry.artifacts.iter().map(Produced::artifact).collect::<Vec<_>>(),
+            "artifacts": entry.artifacts.iter().map(artifact_ref).collect::<Vec<_>>(),
         })
     }
 }

@@ -1,5 +1,5 @@
 //! `hm plugin call`: one call of one function of any Extism module. No manifest is read, so nothing is asked for: the module may do
-//! what the command line grants by name, and nothing else. What is shown of the call is in `answer`.
+//! what the command line grants by name, and nothing else. What is shown of the call is in `call_output`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use std::time::Duration;
 use hm_abi::{
     AllowedHosts, CallLimits, Code, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
+use hm_disk::{read_bounded, read_regular, sha256_hex};
 use hm_plugin_protocol::Level;
 
-use super::answer::{Written, show, show_not_loaded};
 use super::args::CallArgs;
+use super::call_output::{OutputSink, show, show_not_loaded};
 use super::error::CliError;
+use super::plugin_loading::{compiler, host_context, show_diagnostics};
 use super::signals::interrupts;
-use super::{compiler, host_context, show_diagnostics};
-use crate::files::{read_bounded, read_regular};
 use crate::host_functions::{
     AccessEntry, Diagnostics, GrantedAccess, Grants, PluginState, Policy, Role, host_functions,
 };
-use crate::plugin::{Compiler, LoadError, digest, protocol_level};
+use crate::plugin::{Compiler, LoadError, protocol_level};
 use crate::sys::System;
 
-/// How much of a module's digest is in the name under which it keeps data.
+/// Digits of a module's digest that are in the name under which it keeps data.
 const NAME_DIGITS: usize = 16;
 
 /// Runs the command and returns the exit code.
@@ -33,12 +33,12 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let links = pairs("--link NAME=FILE", &args.link)?;
     let policy = policy(&args)?;
     let compiler = compiler(&system)?;
-    let mut interrupts = interrupts()?;
+    let interrupts = interrupts()?;
 
     let limits = InstanceLimits { memory_pages: args.max_pages.into(), ..InstanceLimits::standard() };
     let loaded = tokio::select! {
         loaded = load(&compiler, &args, &links) => loaded,
-        _ = interrupts.recv() => return Err(CliError::Interrupted),
+        () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
     };
     let (module, plugin) = match loaded {
         Ok(loaded) => loaded,
@@ -51,27 +51,27 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     let listener = tokio::spawn(show_diagnostics(lines));
     let host_context = Arc::new(host_context(&system, Some(&system.current_dir)));
     let log = {
-        let (label, sink, host_context) = (label(&args.file), diagnostics.clone(), host_context.clone());
+        let (label, lines, host_context) = (label(&args.file), diagnostics.clone(), host_context.clone());
         LogSink::new(LogLevel::Trace, move |level, text| {
-            sink.try_send(protocol_level(level), &label, &host_context.secrets.mask(text));
+            lines.try_send(protocol_level(level), &label, &host_context.secrets.mask(text));
         })
     };
-    let (written, output) = Written::new(&args);
+    let (sink, output) = OutputSink::new(&args);
     let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), host_context, diagnostics);
     let GrantedAccess { directories, http } = GrantedAccess::of(&state);
     let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http, directories };
     let mut instance = module.instance(state, options);
     let budget = CallLimits { fuel: args.fuel, deadline: Duration::from_millis(args.timeout) };
     let cancel = instance.cancel_handle();
-    let result = {
+    let (result, interrupted) = {
         let mut call = std::pin::pin!(instance.call(&args.export, &input, &budget));
         tokio::select! {
             // First, so that there is a call to cancel.
             biased;
-            result = &mut call => result,
-            _ = interrupts.recv() => {
+            result = &mut call => (result, false),
+            () = interrupts.token().cancelled() => {
                 cancel.cancel();
-                call.await
+                (call.await, true)
             }
         }
     };
@@ -88,12 +88,13 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     };
     let told = tokio::select! {
         told = told => told,
-        _ = interrupts.recv() => Ok(()),
+        // Whoever has ended the call still wants to see what it said.
+        () = interrupts.token().cancelled(), if !interrupted => Ok(()),
     };
-    show(&args, &module, result, &report, written).and_then(|code| told.map(|()| code))
+    show(&args, &module, result, &report, sink).and_then(|code| told.map(|()| code))
 }
 
-/// What the function gets.
+/// Input of the function.
 fn input(args: &CallArgs) -> Result<Vec<u8>, CliError> {
     let max = InstanceLimits::standard().memory_bytes;
     let from_stdin = || {
@@ -125,7 +126,7 @@ fn pairs(option: &str, typed: &[String]) -> Result<Vec<(String, String)>, CliErr
     Ok(pairs)
 }
 
-/// What the command line lets the module do.
+/// Policy that the command line gives the module.
 fn policy(args: &CallArgs) -> Result<Policy, CliError> {
     if let Some(name) = args.grant.iter().find(|name| !Grants::has_name(name)) {
         let what = "there is no such host function; docs/host-functions.md lists those that there are";
@@ -172,10 +173,10 @@ async fn code(compiler: &Compiler, file: &Path, limits: &ModuleLimits) -> Result
         .map_err(|source| LoadError::Read { path: file.to_owned(), source })?;
     let code = compiler.code(&wasm, limits).await;
     let code = code.map_err(|source| LoadError::Code { plugin: label(file), source })?;
-    Ok((code, digest(&wasm)))
+    Ok((code, sha256_hex(&wasm)))
 }
 
-/// What a module is called in messages: its file.
+/// Name of a module in messages: its file.
 fn label(file: &Path) -> Arc<str> {
     file.display().to_string().into()
 }

@@ -5,49 +5,49 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hm_disk::read_regular;
+use hm_docker as docker;
 use serde::Deserialize;
 
 use super::error::CliError;
-use super::measures::Size;
-use crate::backend::docker;
-use crate::cache::Limits;
-use crate::files::read_regular;
-use crate::pipeline::ForAll;
+use super::units::Size;
+use crate::cache::CacheLimits;
+use crate::pipeline::DefaultRunner;
 
 /// A configuration larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
-/// How much the cache may hold, in bytes.
+/// Bytes that the cache may hold.
 const MAX_CACHE_BYTES: u64 = 20_000_000_000;
-/// How many days a result is kept that nobody uses.
+/// Days for which a result is kept that nobody uses.
 const MAX_AGE_DAYS: u32 = 30;
-/// How many processes and threads a container may have, unless the user says otherwise.
+/// Processes and threads that a container may have, unless the user says otherwise.
 const MAX_PIDS: u32 = 4096;
 /// The least memory of a container, in bytes; engines refuse 6 MiB and less.
 const LEAST_MEMORY: u64 = 7_000_000;
-/// What engines take as the least of a processor.
+/// Least part of a processor that engines take.
 const LEAST_CPUS: f64 = 0.01;
 
-/// What the configuration says.
+/// Configuration of the user and the project together.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Config {
     /// Steps get no network.
     pub(super) offline: bool,
-    /// Runs steps that name no runner themselves.
+    /// File that names the runner.
     runner: Option<String>,
     /// The file that says so.
     #[serde(skip)]
     runner_from: PathBuf,
-    /// How much is kept of what steps have made.
+    /// Limits of the cache.
     cache: Option<CacheConfig>,
-    /// What a container may use.
+    /// Limits of a container.
     docker: DockerConfig,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct CacheConfig {
-    /// Such as `20GB`.
+    /// Text such as `20GB`.
     max_size: Option<Size>,
     max_age_days: Option<u32>,
 }
@@ -88,7 +88,7 @@ impl TryFrom<f64> for Cpus {
 }
 
 impl DockerConfig {
-    /// What is left of the user's limits under the project's.
+    /// The user's limits, as far as the project does not lower them.
     fn within(self, project: Self) -> Self {
         Self {
             memory: smaller(self.memory, project.memory),
@@ -133,22 +133,22 @@ impl Config {
     }
 
     /// The runner for all steps that name none.
-    pub(super) fn runner(&self) -> Option<ForAll> {
+    pub(super) fn runner(&self) -> Option<DefaultRunner> {
         let name = self.runner.clone()?;
-        Some(ForAll { name, by: self.runner_from.display().to_string() })
+        Some(DefaultRunner { name, by: self.runner_from.display().to_string() })
     }
 
-    /// How much the cache may hold.
-    pub(super) fn limits(&self) -> Limits {
+    /// Limits of the cache.
+    pub(super) fn limits(&self) -> CacheLimits {
         let CacheConfig { max_size, max_age_days } = self.cache.unwrap_or_default();
         let days = max_age_days.unwrap_or(MAX_AGE_DAYS);
-        Limits {
+        CacheLimits {
             max_bytes: max_size.map_or(MAX_CACHE_BYTES, |size| size.0),
             max_age: Duration::from_secs(u64::from(days) * 86_400),
         }
     }
 
-    /// What a container may use.
+    /// Limits of a container.
     pub(super) fn docker(&self) -> docker::Limits {
         let DockerConfig { memory, cpus, pids } = self.docker;
         docker::Limits {
@@ -206,12 +206,12 @@ mod tests {
         let read = || Config::read(&user, &project).map(|config| config.limits());
         let error =
             || std::error::Error::source(&read().expect_err("refused")).expect("a source").to_string();
-        let expected = Limits { max_bytes: 20_000_000_000, max_age: days(30) };
+        let expected = CacheLimits { max_bytes: 20_000_000_000, max_age: days(30) };
         assert_eq!(read().expect("nothing is set"), expected);
         std::fs::write(user.join("config.toml"), "[cache]\nmax_size = \"500MB\"\n").expect("file");
-        assert_eq!(read().expect("fine"), Limits { max_bytes: 500_000_000, ..expected });
+        assert_eq!(read().expect("fine"), CacheLimits { max_bytes: 500_000_000, ..expected });
         std::fs::write(user.join("config.toml"), "cache = { max_age_days = 7 }").expect("file");
-        assert_eq!(read().expect("fine"), Limits { max_age: days(7), ..expected });
+        assert_eq!(read().expect("fine"), CacheLimits { max_age: days(7), ..expected });
         for (text, reason) in [
             ("[cache]\nmax_size = \"5 GB\"\n", "500MB or 5GB"),
             ("[cache]\nmax_size = 5\n", "a string"),

@@ -1,45 +1,47 @@
-//! What earlier builds tell of a step: which of them to compare with, in words why the cache had nothing, and which steps are left to do.
+//! Earlier builds of a step: the one to compare with, the reasons for a miss in words, and the steps that are left to do.
 //! Reading records is below, and so is comparing two decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_disk::sha256_hex;
 use serde_json::json;
 
 use super::error::CliError;
-use super::measures::span;
-use crate::cache::{Decision, Missing, Verdict, explain};
+use super::units::span;
+use crate::cache::explain;
+use crate::cache::{MissReason, StepDecision, StepVerdict};
 use crate::pipeline::{Plan, PlannedStep};
-use crate::plugin::digest;
-use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
+use crate::record::{RecordedDecision, RunStatus, StepMeta, StepStatus};
+use crate::record::{Run, Runs};
 
 /// A step in an earlier build.
 pub(super) struct Earlier {
-    pub(super) decided: Decided,
-    pub(super) outcome: Outcome,
+    pub(super) decided: RecordedDecision,
+    pub(super) outcome: StepStatus,
     /// The build has not ended yet.
     pub(super) running: bool,
 }
 
-/// Why this was decided, a line for each reason. `earlier` are the builds before, the newest first; no more of them is looked at
+/// Reasons for a decision, a line for each. `earlier` are the builds before, the newest first; no more of them are looked at
 /// than needed.
 pub(super) fn reasons(
-    now: &Decision,
+    now: &StepDecision,
     at: DateTime<Utc>,
     earlier: impl IntoIterator<Item = Earlier>,
 ) -> Vec<String> {
-    let Verdict::Miss(missing) = &now.verdict else { return explain(now, None, at) };
+    let StepVerdict::Miss(missing) = &now.verdict else { return explain(now, None, at) };
     // What a result was made of says most; what was tried without one is better than nothing.
     let (mut failed, mut made, mut tried) = (None, None, None);
     for Earlier { decided, outcome, running } in earlier {
-        let Decided { decision, at: then } = decided;
+        let RecordedDecision { decision, at: then } = decided;
         if outcome.is_success() && decision.key.is_some() {
             made = Some(decision);
             break;
         }
         let same = decision.key.is_some() && decision.key == now.key;
-        if same && *missing == Missing::NoEntry {
+        if same && *missing == MissReason::NoEntry {
             failed.get_or_insert((then, outcome, running));
         } else {
             tried.get_or_insert(decision);
@@ -49,7 +51,7 @@ pub(super) fn reasons(
     let mut lines = Vec::new();
     if let Some((then, outcome, running)) = failed {
         let how = match outcome {
-            Outcome::Failed { .. } => Some("failed"),
+            StepStatus::Failed { .. } => Some("failed"),
             _ if running => None,
             _ => Some("was stopped"),
         };
@@ -72,37 +74,37 @@ pub(super) fn reasons(
 pub(super) fn last_build(runs: &Path, project: &Path, pipeline: &str) -> Result<Run, CliError> {
     let mut of_it = Runs::of(runs, project).into_iter().filter(|run| run.header.pipeline == pipeline);
     let no_run = || CliError::NoBuild { pipeline: Some(pipeline.to_owned()) };
-    of_it.find(|run| run.state() != State::Running).ok_or_else(no_run)
+    of_it.find(|run| run.state() != RunStatus::Running).ok_or_else(no_run)
 }
 
 /// The steps of a plan that did not succeed in the last build of it, and those that are new or others since then. The steps that they
 /// build in are not among them.
 pub(super) fn unfinished(last: &Run, plan: &Plan) -> BTreeSet<usize> {
     let outcomes = last.outcomes();
-    let known: BTreeMap<String, StepAbout> =
+    let known: BTreeMap<String, StepMeta> =
         last.steps().into_iter().map(|step| (step.key.clone(), step)).collect();
-    let same = |now: &StepAbout| {
+    let same = |now: &StepMeta| {
         let before = known.get(&now.key);
         before.is_some_and(|before| {
-            (&before.cmd, &before.runner, &before.image, &before.parent, &before.rest)
-                == (&now.cmd, &now.runner, &now.image, &now.parent, &now.rest)
+            (&before.cmd, &before.runner, &before.image, &before.parent, &before.settings_digest)
+                == (&now.cmd, &now.runner, &now.image, &now.parent, &now.settings_digest)
         })
     };
-    let done = |step: &StepAbout| outcomes.get(&step.key).is_some_and(|outcome| outcome.is_success());
+    let done = |step: &StepMeta| outcomes.get(&step.key).is_some_and(|outcome| outcome.is_success());
     let steps = steps_on_record(plan, plan).into_iter().enumerate();
     steps.filter(|(_, step)| !(done(step) && same(step))).map(|(number, _)| number).collect()
 }
 
-fn rest(plan: &Plan, planned: &PlannedStep) -> String {
+fn settings_digest(plan: &Plan, planned: &PlannedStep) -> String {
     let step = &planned.step;
-    digest(json!([plan.env(planned), step.runner_args, step.extra]).to_string().as_bytes())
+    sha256_hex(json!([plan.env(planned), step.runner_args, step.extra]).to_string().as_bytes())
 }
 
 /// The steps of a plan, as the record of a build has them that runs this part of it.
-pub(super) fn steps_on_record(plan: &Plan, part: &Plan) -> Vec<StepAbout> {
+pub(super) fn steps_on_record(plan: &Plan, part: &Plan) -> Vec<StepMeta> {
     let runs: BTreeSet<&str> = part.steps().iter().map(|planned| planned.step.key.as_str()).collect();
     let key = |step: usize| plan.steps()[step].step.key.clone();
-    let about = plan.steps().iter().map(|planned| StepAbout {
+    let about = plan.steps().iter().map(|planned| StepMeta {
         key: planned.step.key.clone(),
         label: planned.step.label.clone(),
         cmd: planned.step.cmd.clone(),
@@ -110,14 +112,14 @@ pub(super) fn steps_on_record(plan: &Plan, part: &Plan) -> Vec<StepAbout> {
         image: planned.image.clone(),
         parent: planned.parent.map(key),
         depends_on: planned.depends_on.iter().copied().map(key).collect(),
-        segment: planned.segment,
-        rest: rest(plan, planned),
+        stage: planned.stage,
+        settings_digest: settings_digest(plan, planned),
         succeeded_before: !runs.contains(planned.step.key.as_str()),
     });
     about.collect()
 }
 
-/// How long ago something was, in words.
+/// Age of something, in words.
 pub(super) fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     // What was in the future is so because the clock was set back.
     format!("{} ago", span(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
@@ -131,35 +133,44 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cache::{Never, Parts};
+    use crate::cache::{KeyInputs, Uncacheable};
     use crate::pipeline::sketch;
-    use crate::record::{About, Recorder};
+    use crate::record::{Recorder, RunMeta};
 
-    fn missed(cmd: &str) -> Decision {
-        let parts: Parts = serde_json::from_value(serde_json::json!({
+    fn missed(cmd: &str) -> StepDecision {
+        let parts: KeyInputs = serde_json::from_value(serde_json::json!({
             "project": "/p", "cmd": cmd, "env": {}, "image": null, "runner": "local", "plugin": "local 1.0.0",
             "runner_args": null, "fields": {}, "emitter_key": null, "parent": null, "inputs": {}, "machine": null,
         }))
         .unwrap();
         let key = Some(parts.key());
-        Decision { step: "a".into(), key, parts: Some(parts), verdict: Verdict::Miss(Missing::NoEntry) }
+        StepDecision {
+            step: "a".into(),
+            key,
+            inputs: Some(parts),
+            verdict: StepVerdict::Miss(MissReason::NoEntry),
+        }
     }
 
-    /// Why `cmd` was missed, after builds with these commands an hour apart, the newest first.
-    fn why(cmd: &str, earlier: &[(&str, Outcome)]) -> Vec<String> {
+    /// Reasons for the miss of `cmd`, after builds with these commands an hour apart, the newest first.
+    fn why(cmd: &str, earlier: &[(&str, StepStatus)]) -> Vec<String> {
         let now = Utc::now();
         let hour = chrono::TimeDelta::hours(1);
         let mut at = now;
         let earlier = earlier.iter().map(|(cmd, outcome)| {
             at -= hour;
-            Earlier { decided: Decided { decision: missed(cmd), at }, outcome: *outcome, running: false }
+            Earlier {
+                decided: RecordedDecision { decision: missed(cmd), at },
+                outcome: *outcome,
+                running: false,
+            }
         });
         reasons(&missed(cmd), now, earlier)
     }
 
     #[test]
     fn a_miss_is_compared_with_what_was_kept_last() {
-        let (ok, hit, bad) = (Outcome::Succeeded, Outcome::Cached, Outcome::Failed { exit_code: 1 });
+        let (ok, hit, bad) = (StepStatus::Succeeded, StepStatus::Cached, StepStatus::Failed { exit_code: 1 });
         let changed = |from| explain(&missed("new"), Some(&missed(from)), Utc::now());
         assert_ne!(changed("old"), changed("older"));
         assert_eq!(why("new", &[("old", ok), ("older", ok)]), changed("old"));
@@ -167,7 +178,7 @@ mod tests {
         assert_eq!(why("new", &[("old", bad), ("older", bad)]), changed("old"), "for want of a better one");
         let failed = |how| vec![format!("as it is now it {how} 1 h ago, and only what succeeds is kept")];
         assert_eq!(why("new", &[("new", bad)]), failed("failed"));
-        assert_eq!(why("new", &[("new", Outcome::Stopped)]), failed("was stopped"));
+        assert_eq!(why("new", &[("new", StepStatus::Stopped)]), failed("was stopped"));
         assert_eq!(
             why("new", &[("new", bad), ("new", bad), ("old", ok)]),
             [failed("failed"), changed("old")].concat()
@@ -179,20 +190,21 @@ mod tests {
     #[test]
     fn a_step_that_runs_in_another_build_was_not_stopped() {
         let reasons = |cmd, outcome| {
-            let decided = Decided { decision: missed(cmd), at: Utc::now() };
+            let decided = RecordedDecision { decision: missed(cmd), at: Utc::now() };
             reasons(&missed("new"), Utc::now(), [Earlier { decided, outcome, running: true }])
         };
-        assert_eq!(reasons("new", Outcome::Stopped), ["another build is running it now"]);
-        assert!(reasons("new", Outcome::Failed { exit_code: 1 })[0].starts_with("as it is now it failed"));
-        assert!(reasons("old", Outcome::Stopped)[0].starts_with("cmd changed"));
+        assert_eq!(reasons("new", StepStatus::Stopped), ["another build is running it now"]);
+        assert!(reasons("new", StepStatus::Failed { exit_code: 1 })[0].starts_with("as it is now it failed"));
+        assert!(reasons("old", StepStatus::Stopped)[0].starts_with("cmd changed"));
     }
 
     #[test]
     fn a_step_that_was_not_kept_before_says_so() {
         let mut before = missed("old");
-        (before.key, before.parts, before.verdict) = (None, None, Verdict::Never(Never::NoPolicy));
-        let decided = Decided { decision: before, at: Utc::now() };
-        let earlier = Earlier { decided, outcome: Outcome::Succeeded, running: false };
+        (before.key, before.inputs, before.verdict) =
+            (None, None, StepVerdict::Uncacheable(Uncacheable::NoPolicy));
+        let decided = RecordedDecision { decision: before, at: Utc::now() };
+        let earlier = Earlier { decided, outcome: StepStatus::Succeeded, running: false };
         let reasons = reasons(&missed("new"), Utc::now(), [earlier]);
         assert!(reasons[0].starts_with("no result was kept before"), "{reasons:?}");
     }
@@ -203,7 +215,7 @@ mod tests {
         for step in &mut steps {
             step.succeeded_before = left_out.contains(&step.key.as_str());
         }
-        let about = About {
+        let about = RunMeta {
             run_id: Uuid::new_v4(),
             project: PathBuf::from("/no/such/project"),
             pipeline: "ci".into(),
@@ -253,7 +265,7 @@ mod tests {
     #[test]
     fn what_a_part_leaves_out_is_on_record_as_done() {
         let plan = sketch::plan("a b<a c+b").unwrap();
-        let steps = steps_on_record(&plan, &plan.only(&[1].into()));
+        let steps = steps_on_record(&plan, &plan.subset(&[1].into()));
         let facts: Vec<_> =
             steps.iter().map(|s| (s.key.as_str(), s.parent.as_deref(), s.succeeded_before)).collect();
         assert_eq!(facts, [("a", None, false), ("b", Some("a"), false), ("c", None, true)]);

@@ -5,35 +5,38 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::Utc;
+use hm_disk::one_line;
+use hm_docker::{DockerError, EndpointError};
 
 use super::args::PlanArgs;
-use super::drawing::{Outlook, as_json, drawn};
 use super::error::CliError;
 use super::history::{Earlier, reasons};
-use super::prepare::{Prepared, close, warn_of_doubts};
+use super::plan_text::{Outlook, as_json, as_text};
+use super::prepare::Prepared;
+use super::prepare::warn_of_paths;
 use super::signals::interrupts;
-use super::{heard, print, print_data, warn};
-use crate::backend::docker::{DockerError, EndpointError};
-use crate::cache::{Decision, Never, Verdict};
+use super::terminal_output::{print, print_data, warn};
+use crate::cache::{StepDecision, StepVerdict, Uncacheable};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
-use crate::plugin::one_line;
-use crate::record::{Decided, Outcome, Run, Runs, State};
+use crate::record::{RecordedDecision, RunStatus, StepStatus};
+use crate::record::{Run, Runs};
 use crate::sys::System;
 
-/// How many builds that came to a step are looked at for what has changed since.
+/// Builds that came to a step and are looked at for changes since then, at the most.
 const LOOKED_AT: usize = 5;
 
 /// Runs the command and returns the exit code.
 pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
     let system = System::read()?;
     let prepared = {
-        let mut interrupts = interrupts()?;
+        let interrupts = interrupts()?;
         tokio::select! {
             prepared = Prepared::new(&args.of, &system, None, false) => prepared?,
-            _ = interrupts.recv() => return Err(CliError::Interrupted),
+            () = interrupts.token().cancelled() => return Err(CliError::Interrupted),
         }
     };
+    prepared.open_sandbox().await?;
     if let Err(error) = prepared.connect().await {
         let why = match error {
             DockerError::Endpoint(EndpointError::Nowhere(_)) => {
@@ -43,33 +46,34 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
         };
         warn(&format!("steps in containers are foretold as if nothing were kept: {why}"));
     }
-    let decisions = match prepared.keeping(&system, true) {
-        Some(keeping) => {
-            let decisions = predict(&prepared.plan, &prepared.plugins, &keeping).await;
-            warn_of_doubts(&keeping.doubts());
+    let decisions = match prepared.cache(&system, false) {
+        Some(cache) => {
+            let decisions = predict(&prepared.build, &cache).await;
+            warn_of_paths(&cache.warnings());
             decisions
         }
-        None => without_cache(&prepared.plan),
+        None => without_cache(&prepared.build.plan),
     };
-    let Prepared { project, pipeline, plan, plugins, host_context, listener, backends, .. } = prepared;
-    drop((plugins, host_context));
-    heard(listener).await;
-    let closed = close(backends).await;
+    let (project, pipeline) = (prepared.project.clone(), prepared.pipeline.clone());
+    let plan = prepared.build.plan.clone();
+    let closed = prepared.close().await;
     let outlooks = outlooks(decisions, &earlier_builds(&system.state.join("runs"), &project, &pipeline));
     if args.json {
         print_data(format!("{}\n", as_json(&pipeline, &plan, &outlooks)).as_bytes())?;
     } else {
-        print(&drawn(&pipeline, &plan, &outlooks))?;
+        print(&as_text(&pipeline, &plan, &outlooks))?;
     }
     closed.map(|()| 0)
 }
 
-fn without_cache(plan: &Plan) -> Vec<Decision> {
-    let never = |key: &str| Decision {
+fn without_cache(plan: &Plan) -> Vec<StepDecision> {
+    let never = |key: &str| StepDecision {
         step: key.to_owned(),
         key: None,
-        parts: None,
-        verdict: Verdict::Never(Never::CannotKeep { why: "the cache cannot be used".to_owned() }),
+        inputs: None,
+        verdict: StepVerdict::Uncacheable(Uncacheable::CannotKeep {
+            why: "the cache cannot be used".to_owned(),
+        }),
     };
     plan.steps().iter().map(|planned| never(&planned.step.key)).collect()
 }
@@ -81,8 +85,8 @@ struct EarlierBuild {
 }
 
 struct Read {
-    decided: BTreeMap<String, Decided>,
-    outcomes: BTreeMap<String, Outcome>,
+    decided: BTreeMap<String, RecordedDecision>,
+    outcomes: BTreeMap<String, StepStatus>,
     running: bool,
 }
 
@@ -91,7 +95,7 @@ impl EarlierBuild {
         let run = &self.run;
         let read = self.read.get_or_init(|| Read {
             // Asked first: a build that ends meanwhile has no step that runs.
-            running: run.state() == State::Running,
+            running: run.state() == RunStatus::Running,
             decided: run.decisions(),
             outcomes: run.outcomes(),
         });
@@ -105,9 +109,9 @@ fn earlier_builds(runs: &Path, project: &Path, pipeline: &str) -> Vec<EarlierBui
     of_it.map(|run| EarlierBuild { run, read: OnceCell::new() }).collect()
 }
 
-fn outlooks(decisions: Vec<Decision>, earlier: &[EarlierBuild]) -> Vec<Outlook> {
+fn outlooks(decisions: Vec<StepDecision>, earlier: &[EarlierBuild]) -> Vec<Outlook> {
     let now = Utc::now();
-    let outlook = |decision: Decision| {
+    let outlook = |decision: StepDecision| {
         let earlier = earlier.iter().filter_map(|build| build.step(&decision.step)).take(LOOKED_AT);
         let reasons = reasons(&decision, now, earlier);
         Outlook { decision, reasons }

@@ -3,21 +3,19 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use hm_plugin_protocol::Level;
+use super::args::{ConsentArgs, InstallArgs, RemoveArgs, TrustArgs};
+use hm_disk::{read_regular, remove_if_there, sha256_hex};
 
-use super::args::{InstallArgs, LetInArgs, RemoveArgs, TrustArgs};
 use super::error::CliError;
-use super::plugin_words::{difference, introduction};
+use super::plugin_loading::{drain_diagnostics, isolated_loader};
+use super::plugin_text::{difference, introduction};
 use super::refusal::Refusal;
-use super::{compiler, heard, print, show_diagnostics, to_stderr};
-use crate::files::{read_regular, remove_if_there};
-use crate::host_functions::{Diagnostics, HostContext};
+use super::terminal_output::{print, to_stderr};
 use crate::pipeline::find_project;
 use crate::plugin::{
-    LoadError, Loader, Location, Locked, MAX_FILE, Obstacle, Origin, Plugins, Register, Terms, check_by_name,
-    check_for_installing, digest, file_name, is_digest,
+    LoadError, Location, LockEntry, MAX_FILE, Origin, PluginSetError, PluginStore, Plugins, Trust,
+    check_by_name, check_for_installing, file_name, is_digest,
 };
 use crate::sys::System;
 
@@ -27,17 +25,17 @@ const ANSWER: u64 = 100;
 /// Installs a plugin for the user.
 pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
     let system = System::read()?;
-    let let_in = LetIn::read(&args.let_in)?;
+    let consent = Consent::read(&args.consent)?;
     let location = Location::parse(&args.from)?;
-    let terms = Terms::read(&system.config, None)?;
+    let trust = Trust::read(&system.config, None)?;
     let wasm = location.fetch().await?;
-    let_in.check_pin(&location.shown(), &wasm)?;
+    consent.check_pin(&location.shown(), &wasm)?;
 
-    let place = |name: &str| Origin::User(Register::path(&system.config, name));
+    let place = |name: &str| Origin::User(PluginStore::path(&system.config, name));
     let origin = recorded(&location, &system);
-    let (mut new, words) = inspect(&system, &terms, &origin, &wasm, &let_in, place).await?;
+    let (mut new, words) = inspect(&system, &trust, &origin, &wasm, &consent, place).await?;
     print(&words)?;
-    let former = terms.lock.installed(&new.name);
+    let former = trust.lock.installed(&new.name);
     // A name is anybody's to take. What was granted to one plugin passes on to another only where that comes from the same place.
     let same_place = former.is_some_and(|former| former.origin == new.origin);
     if let Some(former) = former.filter(|_| same_place) {
@@ -47,21 +45,21 @@ pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
         Some(former) if former.sha256 == new.sha256 && former.grants() == new.grants() => true,
         Some(former) => {
             let (words, wider) = difference(former, &new);
-            let Locked { name, version, sha256, .. } = former;
+            let LockEntry { name, version, sha256, .. } = former;
             print(&format!("It takes the place of {name} {version}, sha256 {sha256}.\n{words}"))?;
             if !same_place {
                 print(&format!("It comes from elsewhere: {}, and not {}.\n", new.origin, former.origin))?;
             }
             (same_place && !wider)
-                || let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?
+                || consent.confirm(&format!("Install {} {} and grant this?", new.name, new.version))?
         }
-        None => let_in.agreed(&format!("Install {} {} and grant this?", new.name, new.version))?,
+        None => consent.confirm(&format!("Install {} {} and grant this?", new.name, new.version))?,
     };
     if !agreed {
         return Err(Refusal::Declined.into());
     }
     let name = new.name.clone();
-    let path = Register::open(&system.config)?.install(new, &wasm, former)?;
+    let path = PluginStore::open(&system.config)?.install(new, &wasm, former)?;
     print(&format!("installed {name}: {}\n", path.display()))
 }
 
@@ -71,59 +69,59 @@ pub(super) async fn trust(args: TrustArgs) -> Result<u8, CliError> {
     if args.revoke {
         return revoke(&args, &system);
     }
-    let let_in = LetIn::read(&args.let_in)?;
+    let consent = Consent::read(&args.consent)?;
     let project =
         find_project(&system.current_dir, system.user)?.unwrap_or_else(|| system.current_dir.clone());
-    let terms = Terms::read(&system.config, Some(&project))?;
-    let files = project_files(&terms);
+    let trust = Trust::read(&system.config, Some(&project))?;
+    let files = project_files(&trust);
     let chosen: Vec<&PathBuf> = if args.names.is_empty() {
         files.iter().collect()
     } else {
         args.names.iter().map(|name| named(name, &files)).collect::<Result<_, _>>()?
     };
-    if let_in.pin.is_some() && chosen.len() != 1 {
+    if consent.pin.is_some() && chosen.len() != 1 {
         return Err(CliError::Usage("--pin is for one plugin; name it".into()));
     }
     if chosen.is_empty() {
         return print("this project has no plugins\n");
     }
     for path in chosen {
-        trust_one(path, &let_in, &terms, &system).await?;
+        trust_one(path, &consent, &trust, &system).await?;
     }
     Ok(0)
 }
 
-async fn trust_one(path: &Path, let_in: &LetIn, terms: &Terms, system: &System) -> Result<(), CliError> {
+async fn trust_one(path: &Path, consent: &Consent, trust: &Trust, system: &System) -> Result<(), CliError> {
     let location = Location::File(path.into());
     let wasm = location.fetch().await?;
-    let_in.check_pin(&location.shown(), &wasm)?;
-    let digest = digest(&wasm);
-    terms.check_pins(&Origin::Project(path.into()), &file_name(path), &digest)?;
-    let former = terms.lock.of(&digest);
+    consent.check_pin(&location.shown(), &wasm)?;
+    let digest = sha256_hex(&wasm);
+    trust.check_pins(&Origin::Project(path.into()), &file_name(path), &digest)?;
+    let former = trust.lock.of(&digest);
     if let Some(former) = former.filter(|former| former.trusted)
-        && let_in.by_name.is_subset(&former.by_name)
+        && consent.by_name.is_subset(&former.by_name)
     {
         print(&format!("{} {} is trusted already\n", former.name, former.version))?;
         return Ok(());
     }
     let place = |_: &str| Origin::Project(path.into());
-    let (mut new, words) = inspect(system, terms, &location.shown(), &wasm, let_in, place).await?;
+    let (mut new, words) = inspect(system, trust, &location.shown(), &wasm, consent, place).await?;
     print(&words)?;
     if let Some(former) = former {
         new.by_name.extend(former.by_name.iter().cloned());
     }
-    if let Some(before) = terms.lock.named(&new.name).find(|e| e.trusted && e.origin == new.origin) {
-        let Locked { name, version, sha256, .. } = before;
+    if let Some(before) = trust.lock.named(&new.name).find(|e| e.trusted && e.origin == new.origin) {
+        let LockEntry { name, version, sha256, .. } = before;
         let words = difference(before, &new).0;
         print(&format!(
             "{name} {version}, sha256 {sha256}, is trusted already and stays so, too; hm plugin trust {name} --revoke takes all back.\n{words}"
         ))?;
     }
-    if !let_in.agreed(&format!("Trust {} {} in every project and grant this?", new.name, new.version))? {
+    if !consent.confirm(&format!("Trust {} {} in every project and grant this?", new.name, new.version))? {
         return Err(Refusal::Declined.into());
     }
     let name = new.name.clone();
-    Register::open(&system.config)?.trust(new)?;
+    PluginStore::open(&system.config)?.trust(new)?;
     print(&format!("trusted {name}: {}\n", path.display()))?;
     Ok(())
 }
@@ -134,13 +132,13 @@ fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
     }
     // Also where the file has another name than the plugin; and without a project.
     let project = find_project(&system.current_dir, system.user).unwrap_or_default();
-    let terms = Terms::read(&system.config, project.as_deref())?;
-    let files = project_files(&terms);
+    let trust = Trust::read(&system.config, project.as_deref())?;
+    let files = project_files(&trust);
     for name in &args.names {
         let file = files.iter().find(|path| file_name(path) == *name);
         let bytes = file.and_then(|path| read_regular(path, MAX_FILE).ok());
-        let digest = bytes.map(|bytes| digest(&bytes));
-        let revoked = Register::open(&system.config)?.revoke(name, digest.as_deref())?;
+        let digest = bytes.map(|bytes| sha256_hex(&bytes));
+        let revoked = PluginStore::open(&system.config)?.revoke(name, digest.as_deref())?;
         if revoked == 0 {
             return Err(Refusal::NotTrusted { name: name.clone() }.into());
         }
@@ -152,9 +150,9 @@ fn revoke(args: &TrustArgs, system: &System) -> Result<u8, CliError> {
 /// Removes a plugin of the user.
 pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     let system = System::read()?;
-    let terms = Terms::read(&system.config, None)?;
-    let Removable { path, name, others } = removable(&args.name, &terms, &system).await?;
-    Register::open(&system.config)?.remove(&name, &path)?;
+    let trust = Trust::read(&system.config, None)?;
+    let Removable { path, name, others } = removable(&args.name, &trust, &system).await?;
+    PluginStore::open(&system.config)?.remove(&name, &path)?;
     print(&format!("removed {name}: {}\n", path.display()))?;
     if !others.is_empty() {
         let others: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
@@ -164,7 +162,7 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     if args.purge {
         let stored = values.exists();
         for file in [&values, &values.with_extension("lock")] {
-            remove_if_there(file).map_err(CliError::Write)?;
+            remove_if_there(file).map_err(|error| CliError::Write(error.source))?;
         }
         if stored {
             print(&format!("removed what it had stored: {}\n", values.display()))?;
@@ -175,7 +173,7 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<u8, CliError> {
     print(&format!("what it may have in the keyring stays, under hm/{name}/\n"))
 }
 
-/// What is to be removed.
+/// Plugin file that is to be removed.
 struct Removable {
     path: PathBuf,
     /// The plugin's name; that of the file, if other files are of the same plugin's name.
@@ -186,25 +184,26 @@ struct Removable {
 
 /// The file of a plugin of the user, whether or not it can be loaded. It is meant by the name of the plugin or of the file; with
 /// `.wasm`, which is in no plugin's name, by that of the file alone.
-async fn removable(typed: &str, terms: &Terms, system: &System) -> Result<Removable, CliError> {
+async fn removable(typed: &str, trust: &Trust, system: &System) -> Result<Removable, CliError> {
     let (stem, by_file) = typed.strip_suffix(".wasm").map_or((typed, false), |stem| (stem, true));
-    let (loader, listener) = loader(system)?;
-    let plugins = Plugins::load(&loader, terms).await;
+    let (loader, listener) = isolated_loader(system)?;
+    let plugins = Plugins::load(&loader, trust).await;
     let loaded = plugins.loaded.iter().map(|plugin| {
         (plugin.name.to_string(), Some(plugin.digest.clone()), plugin.origin == Origin::BuiltIn)
     });
-    let absent = plugins
-        .absent
+    let unloaded = plugins
+        .unloaded
         .iter()
-        .map(|absent| (absent.name.clone(), absent.digest.clone(), absent.origin == Origin::BuiltIn));
-    let known: Vec<(String, Option<String>, bool)> = loaded.chain(absent).collect();
+        .map(|unloaded| (unloaded.name.clone(), unloaded.digest.clone(), unloaded.origin == Origin::BuiltIn));
+    let known: Vec<(String, Option<String>, bool)> = loaded.chain(unloaded).collect();
+    // The listener ends when nobody is left who could say anything.
     drop((plugins, loader));
-    heard(listener).await;
+    drain_diagnostics(listener).await;
 
     // By its bytes, since those that are there twice are loaded once.
     let files =
-        terms.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned)).map(|path| {
-            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| digest(&bytes));
+        trust.files().into_iter().filter_map(|origin| origin.path().map(Path::to_owned)).map(|path| {
+            let digest = read_regular(&path, MAX_FILE).ok().map(|bytes| sha256_hex(&bytes));
             let named =
                 digest.and_then(|digest| known.iter().find(|(_, of, _)| of.as_ref() == Some(&digest)));
             (named.map_or_else(|| file_name(&path), |(name, ..)| name.clone()), path)
@@ -218,12 +217,12 @@ async fn removable(typed: &str, terms: &Terms, system: &System) -> Result<Remova
             return Err(Refusal::Several { name: typed.into(), files }.into());
         }
         // Its file has gone already.
-        _ if terms.lock.installed(stem).is_some() => (stem.into(), Register::path(&system.config, stem)),
+        _ if trust.lock.installed(stem).is_some() => (stem.into(), PluginStore::path(&system.config, stem)),
         _ if known.iter().any(|(name, _, built_in)| name == stem && *built_in) => {
             return Err(Refusal::BuiltIn { name: stem.into() }.into());
         }
         _ => {
-            let trusted = terms.lock.named(stem).any(|entry| entry.trusted);
+            let trusted = trust.lock.named(stem).any(|entry| entry.trusted);
             return Err(Refusal::NotInstalled { name: stem.into(), trusted }.into());
         }
     };
@@ -233,20 +232,20 @@ async fn removable(typed: &str, terms: &Terms, system: &System) -> Result<Remova
     Ok(Removable { path, name, others })
 }
 
-/// Where a plugin keeps what it stores.
+/// File of the values that a plugin stores.
 pub(super) fn kv_file(config: &Path, name: &str) -> PathBuf {
     config.join("state").join(format!("{name}.kv"))
 }
 
-/// What was typed about letting a plugin in.
-struct LetIn {
+/// The user's consent to a plugin, as far as it was typed.
+struct Consent {
     pin: Option<String>,
     yes: bool,
     by_name: BTreeSet<String>,
 }
 
-impl LetIn {
-    fn read(args: &LetInArgs) -> Result<Self, CliError> {
+impl Consent {
+    fn read(args: &ConsentArgs) -> Result<Self, CliError> {
         let pin = args.pin.as_ref().map(|pin| pin.to_ascii_lowercase());
         if pin.as_ref().is_some_and(|pin| !is_digest(pin)) {
             return Err(CliError::Usage("--pin takes a SHA-256: 64 hexadecimal digits".into()));
@@ -258,7 +257,7 @@ impl LetIn {
     }
 
     fn check_pin(&self, from: &str, wasm: &[u8]) -> Result<(), CliError> {
-        let found = digest(wasm);
+        let found = sha256_hex(wasm);
         match &self.pin {
             Some(pin) if *pin != found => {
                 Err(Refusal::Pin { from: from.into(), found, pin: pin.clone() }.into())
@@ -267,8 +266,8 @@ impl LetIn {
         }
     }
 
-    /// Whether the user agrees, who can be asked at a terminal only.
-    fn agreed(&self, question: &str) -> Result<bool, CliError> {
+    /// True if the user agrees, who can be asked at a terminal only.
+    fn confirm(&self, question: &str) -> Result<bool, CliError> {
         if self.yes {
             return Ok(true);
         }
@@ -293,43 +292,36 @@ impl LetIn {
 /// would get, and what there is to tell about it.
 async fn inspect(
     system: &System,
-    terms: &Terms,
+    trust: &Trust,
     from: &str,
     wasm: &[u8],
-    let_in: &LetIn,
+    consent: &Consent,
     place: impl Fn(&str) -> Origin,
-) -> Result<(Locked, String), CliError> {
-    let (loader, listener) = loader(system)?;
+) -> Result<(LockEntry, String), CliError> {
+    let (loader, listener) = isolated_loader(system)?;
     let candidate = loader.inspect(from, wasm).await?;
     let manifest = candidate.manifest.clone();
     let refused = |reason| LoadError::Manifest { plugin: from.into(), reason };
     check_for_installing(&manifest).map_err(refused)?;
-    let mut new = Locked::new(&manifest, candidate.digest.clone(), from.into());
-    new.by_name = let_in.by_name.difference(&new.functions).cloned().collect();
+    let mut new = LockEntry::new(&manifest, candidate.digest.clone(), from.into());
+    new.by_name = consent.by_name.difference(&new.functions).cloned().collect();
     let words = introduction(&manifest, &new, &candidate.undeclared());
 
-    let (origin, setting) = (place(&new.name), terms.settings.of(&new.name));
-    terms.check_pins(&origin, &new.name, &new.sha256)?;
+    let (origin, setting) = (place(&new.name), trust.settings.of(&new.name));
+    trust.check_pins(&origin, &new.name, &new.sha256)?;
     let disabled = setting.disabled_by.is_some();
-    let plugin = loader.admit(candidate, origin, Some(new.grants()), setting)?;
-    let plugins = Plugins::load(&loader, terms).await;
+    let plugin = loader.grant(candidate, origin, Some(new.grants()), setting)?;
+    let plugins = Plugins::load(&loader, trust).await;
     let conflict = plugins.conflict_with(plugin).filter(|_| !disabled);
     drop((plugins, loader));
-    heard(listener).await;
+    drain_diagnostics(listener).await;
     match conflict {
-        Some(conflict) => Err(Obstacle::Conflict(conflict).into()),
+        Some(conflict) => Err(PluginSetError::Conflict(conflict).into()),
         None => Ok((new, words)),
     }
 }
 
-/// A loader outside of any project, and who shows what plugins say.
-pub(super) fn loader(system: &System) -> Result<(Loader, tokio::task::JoinHandle<()>), CliError> {
-    let (diagnostics, receiver) = Diagnostics::new(Level::Warn);
-    let listener = tokio::spawn(show_diagnostics(receiver));
-    Ok((Loader::new(compiler(system)?, Arc::new(HostContext::default()), diagnostics), listener))
-}
-
-/// Where a plugin comes from, as the lock file says it.
+/// Origin of a plugin, as the lock file says it.
 fn recorded(location: &Location, system: &System) -> String {
     match location {
         Location::File(path) => {
@@ -341,8 +333,8 @@ fn recorded(location: &Location, system: &System) -> String {
 }
 
 /// The files of the project's plugins.
-fn project_files(terms: &Terms) -> Vec<PathBuf> {
-    let project = terms.files().into_iter().filter_map(|origin| match origin {
+fn project_files(trust: &Trust) -> Vec<PathBuf> {
+    let project = trust.files().into_iter().filter_map(|origin| match origin {
         Origin::Project(path) => Some(path),
         _ => None,
     });

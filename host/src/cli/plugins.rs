@@ -3,16 +3,17 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use hm_disk::one_line;
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::plugin_install::loader;
-use super::plugin_known::Known;
-use super::plugin_words::{plain, provides};
-use super::{Loaded, heard, print, print_data, survey_plugins, warn};
+use super::plugin_info::PluginInfo;
+use super::plugin_loading::{Loaded, drain_diagnostics, isolated_loader, survey_plugins};
+use super::plugin_text::{plain, provides};
+use super::terminal_output::{print, print_json, warn};
 use crate::host_functions::HostContext;
 use crate::pipeline::find_project;
-use crate::plugin::{Absent, Conflict, Location, Origin, Plugin, Plugins, Terms, one_line};
+use crate::plugin::{Conflict, Location, Origin, Plugin, Plugins, Trust, UnloadedPlugin};
 use crate::sys::System;
 
 /// One line for each plugin.
@@ -23,7 +24,7 @@ pub(super) async fn list(as_json: bool) -> Result<u8, CliError> {
                 .loaded
                 .iter()
                 .map(|p| brief(p))
-                .chain(plugins.absent.iter().map(absent_json))
+                .chain(plugins.unloaded.iter().map(absent_json))
                 .collect();
             let conflicts: Vec<String> = plugins.conflicts.iter().map(ToString::to_string).collect();
             return print_json(
@@ -43,8 +44,8 @@ pub(super) async fn list(as_json: bool) -> Result<u8, CliError> {
 pub(super) async fn info(wanted: &str, as_json: bool) -> Result<u8, CliError> {
     let system = System::read()?;
     let show = |plugin: &Plugin, state, conflicts: &[Conflict]| {
-        let known = Known::of(plugin, state, &system.config, conflicts);
-        if as_json { print_json(&known) } else { print(&known.to_string()) }
+        let info = PluginInfo::of(plugin, state, &system.config, conflicts);
+        if as_json { print_json(&info) } else { print(&info.to_string()) }
     };
     if wanted.contains('/') || wanted.ends_with(".wasm") {
         let (plugin, state) = of_file(wanted, &system).await?;
@@ -54,12 +55,12 @@ pub(super) async fn info(wanted: &str, as_json: bool) -> Result<u8, CliError> {
         if let Some(plugin) = plugins.named(wanted) {
             return show(plugin, "ready", &plugins.conflicts);
         }
-        if let Some(absent) = plugins.absent.iter().find(|absent| absent.name == wanted) {
-            return if as_json { print_json(&absent_json(absent)) } else { print(&absent_text(absent)) };
+        if let Some(unloaded) = plugins.unloaded.iter().find(|unloaded| unloaded.name == wanted) {
+            return if as_json { print_json(&absent_json(unloaded)) } else { print(&absent_text(unloaded)) };
         }
         let known = plugins.loaded.iter().map(|plugin| plugin.name.to_string());
-        let absent = plugins.absent.iter().map(|absent| plain(&absent.name));
-        Err(CliError::NoSuchPlugin { name: wanted.into(), known: known.chain(absent).collect() })
+        let unloaded = plugins.unloaded.iter().map(|unloaded| plain(&unloaded.name));
+        Err(CliError::NoSuchPlugin { name: wanted.into(), known: known.chain(unloaded).collect() })
     })
     .await
 }
@@ -77,25 +78,25 @@ async fn survey(
     let Loaded { plugins, host_context, listener } = survey_plugins(system, host_context, false).await?;
     let shown = show(&plugins);
     drop((plugins, host_context));
-    heard(listener).await;
+    drain_diagnostics(listener).await;
     shown
 }
 
 /// A plugin from a file, wherever that is, with what it was granted; and whether it was let in.
 async fn of_file(path: &str, system: &System) -> Result<(Arc<Plugin>, &'static str), CliError> {
-    let terms = Terms::read(&system.config, None)?;
+    let trust = Trust::read(&system.config, None)?;
     let wasm = Location::File(path.into()).fetch().await?;
-    let (loader, listener) = loader(system)?;
+    let (loader, listener) = isolated_loader(system)?;
     let candidate = loader.inspect(path, &wasm).await?;
-    let entry = terms.lock.of(&candidate.digest);
+    let entry = trust.lock.of(&candidate.digest);
     let state = match entry {
         Some(entry) if entry.installed => "installed",
         Some(_) => "trusted",
         None => "not installed",
     };
-    let (grants, setting) = (entry.map(|entry| entry.grants()), terms.settings.of(&candidate.manifest.name));
+    let (grants, setting) = (entry.map(|entry| entry.grants()), trust.settings.of(&candidate.manifest.name));
     let origin = Origin::User(system.current_dir.join(path));
-    let plugin = loader.admit(candidate, origin, Some(grants.unwrap_or_default()), setting)?;
+    let plugin = loader.grant(candidate, origin, Some(grants.unwrap_or_default()), setting)?;
     // The plugin keeps what the listener listens to.
     drop((loader, listener));
     Ok((Arc::new(plugin), state))
@@ -108,9 +109,9 @@ fn table(plugins: &Plugins) -> String {
             (plugin.manifest.version.to_string(), provides(&plugin.manifest).join(", "));
         let _ = writeln!(text, "{:<12} {version:<8} {provides:<28} {}", plugin.name, plugin.origin);
     }
-    for absent in &plugins.absent {
-        let (name, reason) = (plain(&absent.name), reason(absent));
-        let _ = writeln!(text, "{name:<12} {:<8} {reason}", absent.state());
+    for unloaded in &plugins.unloaded {
+        let (name, reason) = (plain(&unloaded.name), reason(unloaded));
+        let _ = writeln!(text, "{name:<12} {:<8} {reason}", unloaded.state());
     }
     for conflict in &plugins.conflicts {
         let _ = writeln!(text, "conflict: {conflict}");
@@ -130,39 +131,32 @@ fn brief(plugin: &Plugin) -> Value {
     })
 }
 
-fn absent_json(absent: &Absent) -> Value {
+fn absent_json(unloaded: &UnloadedPlugin) -> Value {
     json!({
-        "name": absent.name,
-        "state": absent.state(),
-        "reason": one_line(&absent.why),
-        "sha256": absent.digest,
-        "origin": absent.origin.kind(),
-        "path": absent.origin.path(),
+        "name": unloaded.name,
+        "state": unloaded.state(),
+        "reason": one_line(&unloaded.why),
+        "sha256": unloaded.digest,
+        "origin": unloaded.origin.kind(),
+        "path": unloaded.origin.path(),
     })
 }
 
-fn absent_text(absent: &Absent) -> String {
+fn absent_text(unloaded: &UnloadedPlugin) -> String {
     let mut text = String::new();
     for (label, value) in [
-        ("name", plain(&absent.name)),
-        ("state", absent.state().to_owned()),
-        ("reason", reason(absent)),
-        ("origin", absent.origin.to_string()),
-        ("sha256", absent.digest.clone().unwrap_or_else(|| "unknown".into())),
+        ("name", plain(&unloaded.name)),
+        ("state", unloaded.state().to_owned()),
+        ("reason", reason(unloaded)),
+        ("origin", unloaded.origin.to_string()),
+        ("sha256", unloaded.digest.clone().unwrap_or_else(|| "unknown".into())),
     ] {
         let _ = writeln!(text, "{:<12} {value}", format!("{label}:"));
     }
     text
 }
 
-/// Why a plugin was not loaded, on one line: a part of it may be in the plugin's own words.
-fn reason(absent: &Absent) -> String {
-    one_line(&absent.why).replace(char::is_control, " ")
-}
-
-/// Prints a value as JSON, for programs.
-pub(super) fn print_json(value: &impl serde::Serialize) -> Result<u8, CliError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| CliError::Write(error.into()))?;
-    text.push(b'\n');
-    print_data(&text)
+/// Reason that a plugin was not loaded, on one line: a part of it may be in the plugin's own words.
+fn reason(unloaded: &UnloadedPlugin) -> String {
+    one_line(&unloaded.why).replace(char::is_control, " ")
 }

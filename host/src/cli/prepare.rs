@@ -2,43 +2,43 @@
 //! foresee a build.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use hm_disk::{one_line, sha256_hex};
+use hm_docker::{DockerBackend, DockerConfig, DockerError, EngineEnv, check_image};
+use hm_plugin_protocol::ArchiveId;
+use hm_step_sandbox::{Mode, SandboxConfig};
+use hm_workspace::Workspace;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::args::PipelineArgs;
 use super::config::Config;
 use super::error::CliError;
-use super::pipelines::{environment, pipelines, places};
-use super::{Loaded, heard, host_context, load_plugins, to_stderr, warn};
-use crate::backend::Backends;
-use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
-use crate::backend::local::{LocalBackend, LocalConfig, Mode};
-use crate::cache::{Doubt, Store};
+use super::pipelines::{environment, locate, pipelines};
+use super::plugin_loading::{Loaded, drain_diagnostics, host_context, load_plugins};
+use super::terminal_output::{to_stderr, warn};
+use crate::backend::{Backends, LocalSandbox};
+use crate::cache::{PathWarning, Store};
 use crate::host_functions::{Audit, BackendKind, HostContext};
-use crate::orchestrator::{Keeping, Terms};
-use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
-use crate::plugin::{Plugins, digest, one_line};
+use crate::orchestrator::{BuildContext, StepCache, StepCacheConfig};
+use crate::pipeline::{DefaultRunner, Overrides, PipelineError, Plan, PlannedStep, choose};
+use crate::plugin::Plugins;
 use crate::sys::{System, machine};
 
-/// How many of the same kind of warning are shown.
+/// Warnings of the same kind that are shown, at the most.
 const WARNINGS: usize = 10;
 
 /// A pipeline that can be run here, and what runs it.
 pub(super) struct Prepared {
     pub(super) project: PathBuf,
-    /// The pipeline's name.
     pub(super) pipeline: String,
-    pub(super) plan: Plan,
-    pub(super) plugins: Plugins,
-    pub(super) host_context: Arc<HostContext>,
+    /// What the build and `hm plan` share; without cache, record and artifacts yet.
+    pub(super) build: BuildContext,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,
-    pub(super) backends: Backends,
     pub(super) config: Config,
-    pub(super) run_id: Uuid,
 }
 
 impl Prepared {
@@ -49,18 +49,19 @@ impl Prepared {
         audit: Option<Audit>,
         verbose: bool,
     ) -> Result<Self, CliError> {
-        let (source, project) = places(args, system)?;
+        let (source, project) = locate(args, system)?;
         let config = Config::read(&system.config, &project)?;
         let run_id = Uuid::new_v4();
         let network = !(args.offline || config.offline);
-        let open = async || open_backend(system, &project, run_id, network).await;
-        let (pipelines, backend) = pipelines(&source, &project, system, &open).await?;
+        let workspace = Arc::new(Workspace::new(&project, &system.cache));
+        let local = LocalSandbox::new(sandbox(system, run_id, network), workspace.clone(), warn);
+        let pipelines = pipelines(&source, &project, system, &local).await?;
         let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
 
         let host_context = HostContext { audit, ..host_context(system, Some(&project)) };
         let Loaded { plugins, host_context, listener } = load_plugins(system, host_context, verbose).await?;
         let runners = plugins.runners();
-        let typed = args.runner.clone().map(|name| ForAll { name, by: "--runner".to_owned() });
+        let typed = args.runner.clone().map(|name| DefaultRunner { name, by: "--runner".to_owned() });
         let runner = typed.or_else(|| config.runner());
         let overrides = Overrides { env: environment(&args.env, system)?, runner };
         let plan = Plan::new(definition, &overrides, &runners)?;
@@ -69,40 +70,56 @@ impl Prepared {
         check_images(&plan, &plugins)?;
         warn_of_what_is_not_used(&plan);
 
-        let local = Arc::new(match backend {
-            Some(backend) => backend,
-            None => open().await?,
-        });
         let docker = DockerConfig {
-            reach: reach(system),
+            engine: engine_env(system),
             cache: system.cache.clone(),
             run_id,
             network,
             limits: config.docker(),
         };
-        let docker = Arc::new(DockerBackend::new(docker, local.clone()));
-        let backends = Backends { local, docker };
-        Ok(Self { project, pipeline, plan, plugins, host_context, listener, backends, config, run_id })
+        let docker = Arc::new(DockerBackend::new(docker, workspace.clone()));
+        let backends = Backends { workspace, local: Arc::new(local), docker };
+        let build = BuildContext {
+            run_id,
+            archive: ArchiveId(Uuid::new_v4()),
+            plan: Arc::new(plan),
+            plugins,
+            backends,
+            host_context,
+            cache: None,
+            record: None,
+            artifacts: None,
+        };
+        Ok(Self { project, pipeline, build, listener, config })
+    }
+
+    /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step runs.
+    pub(super) async fn open_sandbox(&self) -> Result<(), CliError> {
+        if with_runners_for(BackendKind::Sandbox, &self.build.plan, &self.build.plugins).next().is_some() {
+            self.build.backends.local.open().await.map_err(CliError::Sandbox)?;
+        }
+        Ok(())
     }
 
     /// Finds the engine that steps run on, if there are any that do.
     pub(super) async fn connect(&self) -> Result<(), DockerError> {
-        if on_engine(&self.plan, &self.plugins).next().is_some() {
-            self.backends.docker.connect().await?;
+        if with_runners_for(BackendKind::Docker, &self.build.plan, &self.build.plugins).next().is_some() {
+            self.build.backends.docker.connect().await?;
         }
         Ok(())
     }
 
     /// Ends all of it, without a build.
     pub(super) async fn close(self) -> Result<(), CliError> {
-        let Self { plugins, host_context, listener, backends, .. } = self;
-        drop((plugins, host_context));
-        heard(listener).await;
+        let Self { build, listener, .. } = self;
+        let backends = build.backends.clone();
+        drop(build);
+        drain_diagnostics(listener).await;
         close(backends).await
     }
 
-    /// The cache, as far as it can be used. `ask`: whether former results count.
-    pub(super) fn keeping(&self, system: &System, ask: bool) -> Option<Keeping> {
+    /// The cache, as far as it can be used; `bypass` if former results do not count.
+    pub(super) fn cache(&self, system: &System, bypass: bool) -> Option<StepCache> {
         let store = match Store::open(&system.cache.join("results")) {
             Ok(store) => store,
             Err(error) => {
@@ -110,22 +127,22 @@ impl Prepared {
                 return None;
             }
         };
-        Some(Keeping::new(Terms {
+        Some(StepCache::new(StepCacheConfig {
             store,
-            backends: self.backends.clone(),
+            backends: self.build.backends.clone(),
             // However it was spelled.
             project: self.project.canonicalize().unwrap_or_else(|_| self.project.clone()),
             pipeline: self.pipeline.clone(),
-            machine: digest(machine(&system.env).as_bytes()),
-            ask,
+            machine: sha256_hex(machine(&system.env).as_bytes()),
+            bypass,
             tell: |what| to_stderr(&format!("note: {what}\n")),
         }))
     }
 }
 
-/// Removes what a build or the thought of one has left behind. Nothing else may hold on to the back end.
+/// Removes what a build or the thought of one has left behind. Nothing else may hold on to the back ends.
 pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
-    let Backends { local, docker } = backends;
+    let Backends { local, docker, .. } = backends;
     let closed = docker.close().await.map_err(CliError::CleanUpDocker);
     drop(docker);
     match Arc::into_inner(local) {
@@ -134,44 +151,35 @@ pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
     }
 }
 
-/// How an engine is found.
-pub(super) fn reach(system: &System) -> Reach {
-    Reach { env: system.env.clone(), home: system.home.clone() }
+/// Environment in which an engine is found.
+pub(super) fn engine_env(system: &System) -> EngineEnv {
+    EngineEnv { env: system.env.clone(), home: system.home.clone() }
 }
 
-async fn open_backend(
-    system: &System,
-    project: &Path,
-    run_id: Uuid,
-    network: bool,
-) -> Result<LocalBackend, CliError> {
-    let backend = LocalBackend::open(LocalConfig {
+fn sandbox(system: &System, run_id: Uuid, network: bool) -> SandboxConfig {
+    SandboxConfig {
         helper: system.program.clone(),
-        project: project.to_owned(),
-        cache: system.cache.clone(),
         run_id,
         host_env: system.env.clone(),
         home: system.home.clone(),
         network,
         mode: Mode::Auto,
-    });
-    let backend = backend.await.map_err(CliError::Sandbox)?;
-    if let Some(notice) = backend.notice() {
-        warn(notice);
     }
-    Ok(backend)
 }
 
-/// The steps that run on an engine.
-fn on_engine<'a>(plan: &'a Plan, plugins: &'a Plugins) -> impl Iterator<Item = &'a PlannedStep> {
-    let asks =
-        |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(BackendKind::Docker));
+/// The steps whose runners ask for host functions on this back end.
+fn with_runners_for<'a>(
+    backend: BackendKind,
+    plan: &'a Plan,
+    plugins: &'a Plugins,
+) -> impl Iterator<Item = &'a PlannedStep> {
+    let asks = move |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(backend));
     plan.steps().iter().filter(move |planned| asks(&planned.runner))
 }
 
 /// Refuses names that no image can have, where steps would run in it.
 fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
-    for planned in on_engine(plan, plugins) {
+    for planned in with_runners_for(BackendKind::Docker, plan, plugins) {
         if let Some(Err(error)) = planned.image.as_deref().map(check_image) {
             return Err(PipelineError::BadStep { key: planned.step.key.clone(), reason: error.to_string() });
         }
@@ -191,8 +199,8 @@ fn warn_of_what_is_not_used(plan: &Plan) {
 }
 
 /// Such policies are allowed: a file that is not there may come. But it may also be a typo.
-pub(super) fn warn_of_doubts(doubts: &BTreeSet<Doubt>) {
-    for doubt in doubts.iter().take(WARNINGS) {
-        warn(&doubt.to_string());
+pub(super) fn warn_of_paths(warnings: &BTreeSet<PathWarning>) {
+    for warning in warnings.iter().take(WARNINGS) {
+        warn(&warning.to_string());
     }
 }

@@ -1,12 +1,11 @@
-//! Why a plugin is not let in, or not thrown out, although everything works, and what helps. Exit codes are in `error`.
+//! Refusals to install, trust or remove a plugin although everything works, and what helps. Exit codes are in `exit_code`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::error::CliError;
-use crate::plugin::{Conflict, FetchError, LockError};
+use crate::plugin::Conflict;
 
-/// What stands in the way.
+/// Reason of a refusal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the SHA-256 of {from} is {found}, and not {pin}")]
@@ -53,9 +52,9 @@ impl Refusal {
     }
 }
 
-/// What helps against two plugins that claim the same thing.
-pub(super) fn against(conflict: &Conflict) -> String {
-    let [first, second] = conflict.claimants.as_ref();
+/// Hint against two plugins that claim the same thing.
+pub(super) fn conflict_hint(conflict: &Conflict) -> String {
+    let [first, second] = conflict.claims.as_ref();
     if first.name != second.name {
         return format!(
             "remove one of them, or switch it off in plugins.toml: [plugin.{}] or [plugin.{}] enabled = false",
@@ -63,7 +62,7 @@ pub(super) fn against(conflict: &Conflict) -> String {
         );
     }
     // What is to be installed has no file yet.
-    let files = conflict.claimants.iter().filter_map(|claimant| claimant.origin.path());
+    let files = conflict.claims.iter().filter_map(|claim| claim.origin.path());
     let files: Vec<PathBuf> = files.filter(|path| path.exists()).map(Path::to_owned).collect();
     match files.as_slice() {
         [] => "give the new one another name in its manifest".into(),
@@ -76,19 +75,4 @@ pub(super) fn against(conflict: &Conflict) -> String {
 
 fn listed(files: &[PathBuf], between: &str) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(between)
-}
-
-impl From<LockError> for CliError {
-    fn from(error: LockError) -> Self {
-        Self::Terms(error.into())
-    }
-}
-
-impl From<FetchError> for CliError {
-    fn from(error: FetchError) -> Self {
-        match error {
-            FetchError::Tls(source) => Self::Certificates(source),
-            other => Self::Fetch(other),
-        }
-    }
 }

@@ -1,17 +1,32 @@
-//! Ctrl-C and its like, as messages. What they lead to is up to the command that listens.
+//! Ctrl-C and its like, as a token. What that leads to is up to the command that heeds it.
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::CliError;
-use crate::orchestrator::{Interrupt, exit};
+use crate::orchestrator::exit;
+
+/// Wish of the user to stop. Once this is dropped, nobody heeds it any more, and the next signal ends the process.
+pub(super) struct Interrupts {
+    token: CancellationToken,
+    _heeded: DropGuard,
+}
+
+impl Interrupts {
+    /// Token that the first signal cancels.
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
 
 /// The first asks the command to stop, the second does not ask.
-pub(super) fn interrupts() -> Result<mpsc::Receiver<Interrupt>, CliError> {
-    let (sender, receiver) = mpsc::channel(1);
+pub(super) fn interrupts() -> Result<Interrupts, CliError> {
+    let (token, unheeded) = (CancellationToken::new(), CancellationToken::new());
+    let interrupts = Interrupts { token: token.clone(), _heeded: unheeded.clone().drop_guard() };
     let listen = |kind| signal(kind).map_err(CliError::Runtime);
     let (mut int, mut term, mut hup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    // They are caught from here on, not from the task's first turn: the command begins right after this.
     tokio::spawn(async move {
         for times in 0.. {
             tokio::select! {
@@ -19,11 +34,12 @@ pub(super) fn interrupts() -> Result<mpsc::Receiver<Interrupt>, CliError> {
                 _ = term.recv() => {}
                 _ = hup.recv() => {}
             }
-            if times > 0 || sender.send(Interrupt).await.is_err() {
+            if times > 0 || unheeded.is_cancelled() {
                 // Steps die with us: their supervisors watch a socket that closes now.
                 std::process::exit(exit::INTERRUPTED);
             }
+            token.cancel();
         }
     });
-    Ok(receiver)
+    Ok(interrupts)
 }

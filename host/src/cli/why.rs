@@ -7,16 +7,14 @@ use chrono::Utc;
 use super::args::WhyArgs;
 use super::error::CliError;
 use super::history::{Earlier, ago, reasons};
-use super::paragraph::paragraph;
-use super::print;
-use super::subcommand::alike;
-use crate::cache::Verdict;
+use super::suggest::similar;
+use super::terminal_output::print;
+use super::text::quoted_list;
+use super::wrap::wrap;
+use crate::cache::StepVerdict;
 use crate::pipeline::find_project;
-use crate::record::{Decided, Outcome, Run, Runs, State, StepAbout};
+use crate::record::{RecordedDecision, Run, RunStatus, Runs, StepMeta, StepStatus};
 use crate::sys::System;
-
-/// How many steps a sentence names.
-const NAMED: usize = 5;
 
 /// Runs the command and returns the exit code.
 pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
@@ -49,62 +47,62 @@ pub(super) fn why(args: &WhyArgs) -> Result<u8, CliError> {
     let when = ago(run.header.started_at, Utc::now());
     let (how, reason) = became(step, run, outcome);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let mut text = paragraph("", &format!("`{step}` {how} in {which} of `{pipeline}`, {when}{reason}."));
+    let mut text = wrap("", &format!("`{step}` {how} in {which} of `{pipeline}`, {when}{reason}."));
     match run.decision(step) {
-        Some(Decided { decision, at: then }) => {
+        Some(RecordedDecision { decision, at: then }) => {
             let earlier =
                 runs[at + 1..].iter().filter(|run| run.header.pipeline == *pipeline).filter_map(|run| {
                     let (decided, outcome) = (run.decision(step)?, run.outcome(step)?);
-                    Some(Earlier { decided, outcome, running: run.state() == State::Running })
+                    Some(Earlier { decided, outcome, running: run.state() == RunStatus::Running })
                 });
             text.push_str(match &decision.verdict {
                 // That was the first sentence.
-                Verdict::Hit { .. } => "",
-                Verdict::Miss(_) => "It was not taken from the cache:\n",
-                Verdict::Never(_) => "The cache was not asked:\n",
+                StepVerdict::Hit { .. } => "",
+                StepVerdict::Miss(_) => "It was not taken from the cache:\n",
+                StepVerdict::Uncacheable(_) => "The cache was not asked:\n",
             });
             for reason in reasons(&decision, then, earlier) {
-                text.push_str(&paragraph("  ", &reason));
+                text.push_str(&wrap("  ", &reason));
             }
         }
-        None => text.push_str(&paragraph("", &without_decision(step, run, outcome))),
+        None => text.push_str(&wrap("", &without_decision(step, run, outcome))),
     }
     print(&text)
 }
 
-/// What became of a step, and why if that is on record.
-fn became(step: &str, run: &Run, outcome: Outcome) -> (String, Option<String>) {
+/// Outcome of a step in words, and its reason if that is on record.
+fn became(step: &str, run: &Run, outcome: StepStatus) -> (String, Option<String>) {
     let how = match outcome {
-        Outcome::Failed { exit_code } => {
+        StepStatus::Failed { exit_code } => {
             let failure = run.failures().into_iter().find(|failure| failure.step == step);
             return match failure.filter(|failure| !failure.message.is_empty()) {
                 Some(failure) => ("failed".to_owned(), Some(failure.message)),
                 None => (format!("failed with exit code {exit_code}"), None),
             };
         }
-        Outcome::Succeeded => "succeeded",
-        Outcome::Cached => "was taken from the cache",
-        Outcome::Stopped if run.state() == State::Running => "is running",
-        Outcome::NotRun if run.state() == State::Running => "has not come to its turn yet",
-        Outcome::Stopped => "was stopped",
-        Outcome::NotRun => "did not run",
-        Outcome::SucceededBefore => "was left out",
+        StepStatus::Succeeded => "succeeded",
+        StepStatus::Cached => "was taken from the cache",
+        StepStatus::Stopped if run.state() == RunStatus::Running => "is running",
+        StepStatus::NotRun if run.state() == RunStatus::Running => "has not come to its turn yet",
+        StepStatus::Stopped => "was stopped",
+        StepStatus::NotRun => "did not run",
+        StepStatus::SucceededBefore => "was left out",
     };
     (how.to_owned(), None)
 }
 
-/// Why nothing was decided about a step.
-fn without_decision(step: &str, run: &Run, outcome: Outcome) -> String {
+/// Reason that nothing was decided about a step.
+fn without_decision(step: &str, run: &Run, outcome: StepStatus) -> String {
     match outcome {
-        Outcome::SucceededBefore => {
+        StepStatus::SucceededBefore => {
             "It had succeeded before, and only what had not was to be run.".to_owned()
         }
-        Outcome::NotRun => match (run.state(), in_the_way(step, run).as_slice()) {
-            (State::Running, _) => "Nothing is known of it yet.".to_owned(),
-            (State::Killed, _) => "hm was killed before it came to its turn.".to_owned(),
-            (State::Ended { .. }, []) => "The build was stopped before it came to its turn.".to_owned(),
-            (State::Ended { .. }, failed) => {
-                format!("These failed before it came to its turn: {}.", names(failed))
+        StepStatus::NotRun => match (run.state(), in_the_way(step, run).as_slice()) {
+            (RunStatus::Running, _) => "Nothing is known of it yet.".to_owned(),
+            (RunStatus::Killed, _) => "hm was killed before it came to its turn.".to_owned(),
+            (RunStatus::Ended { .. }, []) => "The build was stopped before it came to its turn.".to_owned(),
+            (RunStatus::Ended { .. }, failed) => {
+                format!("These failed before it came to its turn: {}.", quoted_list(failed))
             }
         },
         _ => "The cache was not asked: the step has no cache policy, or `none`, or there was no cache."
@@ -117,10 +115,10 @@ fn without_decision(step: &str, run: &Run, outcome: Outcome) -> String {
 fn in_the_way(step: &str, run: &Run) -> Vec<String> {
     let steps = run.steps();
     let failed: Vec<String> = run.failures().into_iter().map(|failure| failure.step).collect();
-    let by_key: BTreeMap<&str, &StepAbout> = steps.iter().map(|step| (step.key.as_str(), step)).collect();
-    let segment = by_key.get(step).map_or(0, |about| about.segment);
+    let by_key: BTreeMap<&str, &StepMeta> = steps.iter().map(|step| (step.key.as_str(), step)).collect();
+    let stage = by_key.get(step).map_or(0, |about| about.stage);
     let mut needed: BTreeSet<&str> =
-        steps.iter().filter(|about| about.segment < segment).map(|about| about.key.as_str()).collect();
+        steps.iter().filter(|about| about.stage < stage).map(|about| about.key.as_str()).collect();
     let mut open = vec![step];
     while let Some(key) = open.pop() {
         let needs =
@@ -140,14 +138,5 @@ fn near(typed: &str, known: &[String]) -> Vec<String> {
         key.contains(&lower) || lower.contains(&key)
     };
     let near: Vec<String> = known.iter().filter(partly).cloned().collect();
-    if near.is_empty() { alike(typed, known) } else { near }
-}
-
-/// Keys in a sentence, not more than it can carry.
-pub(super) fn names(keys: &[String]) -> String {
-    let named: Vec<String> = keys.iter().take(NAMED).map(|key| format!("`{key}`")).collect();
-    match keys.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
+    if near.is_empty() { similar(typed, known) } else { near }
 }

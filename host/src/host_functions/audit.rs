@@ -5,10 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -117,7 +118,7 @@ impl Audit {
     pub(super) fn write(&self, line: &AuditLine<'_>) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
-        let mut lines = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.file.lock();
         // A full disk does not end the build; who began it asks for the trouble.
         if lines.trouble.is_none() {
             lines.trouble = lines.file.write_all(&text).err();
@@ -127,7 +128,7 @@ impl Audit {
     /// Reason that lines are missing, if any are.
     #[must_use]
     pub(crate) fn trouble(&self) -> Option<String> {
-        let lines = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.file.lock();
         lines.trouble.as_ref().map(ToString::to_string)
     }
 }

@@ -1,16 +1,16 @@
 //! Host functions of step executors: containers of a Docker Engine that this step has made, and images to make them from.
 
 use hm_abi::HostError;
+use hm_docker::{Command, ContainerSpec, DockerError, Image};
 use hm_plugin_protocol::{
     ArtifactRef, CacheDecision, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,
     DockerStartArgs, SnapshotRef, StdStream,
 };
+use hm_workspace::CACHE_TAG_PREFIX;
 use tokio::sync::mpsc;
 
 use super::ownership::NotItsOwn;
 use super::{PluginState, StepContext};
-use crate::backend::docker::{Command, ContainerSpec, DockerError, Image};
-use crate::backend::local::KEPT;
 
 /// Lines about a pull that may wait to be shown.
 const LINES: usize = 16;
@@ -20,8 +20,9 @@ const LINES: usize = 16;
 fn image_of(step: &StepContext, name: &str) -> Result<Image, HostError> {
     let tag = SnapshotRef(name.to_owned());
     step.check_snapshot(&tag)?;
-    let is_own =
-        step.scope.parent.as_ref() == Some(&tag) || step.saved.contains(name) || name.starts_with(KEPT);
+    let is_own = step.scope.parent.as_ref() == Some(&tag)
+        || step.saved.contains(name)
+        || name.starts_with(CACHE_TAG_PREFIX);
     let name = name.to_owned();
     Ok(if is_own { Image::State(name) } else { Image::Named(name) })
 }
@@ -90,7 +91,7 @@ pub(super) async fn hm_docker_exec(
     let input = match stdin_archive_id {
         Some(id) => {
             step.check_archive(id)?;
-            Some(step.backends.local.archive().await.map_err(HostError::failed)?)
+            Some(step.backends.workspace.archive().await.map_err(HostError::failed)?)
         }
         None => None,
     };

@@ -2,6 +2,7 @@
 //! take, and the audit of all that. The function itself is its own file's affair.
 
 use hm_abi::{Answer, Arguments, Encoded, HostError, HostFuture, Undecoded};
+use tracing::Instrument as _;
 
 use super::audit::{AuditLine, AuditedCall};
 use super::policy::Permission;
@@ -21,13 +22,14 @@ pub(super) async fn call<A: Arguments, R: Answer>(
     let denied = denied(function, state);
     let (plugin, audit) = (state.plugin.clone(), state.context.audit.clone());
     let decision = denied.as_ref().map_or_else(|| "allowed".to_owned(), |why| format!("denied: {why}"));
+    let span = tracing::debug_span!(target: "hm::gate", "host_call", plugin = &*plugin, function = function.name, decision);
     let audited = audit.map(|audit| {
         let line = AuditLine::new(&plugin, state.role.kind(), state.role.step_id(), function.name, &decision);
         AuditedCall::begin(audit, AuditLine { bytes_in: args.byte_count(), ..line })
     });
     let result = match &denied {
         Some(why) => Err(HostError::Denied { capability: format!("{}: {why}", function.name) }),
-        None => run(function, state, args, body).await,
+        None => run(function, state, args, body).instrument(span).await,
     };
     if let Some(audited) = audited {
         let outcome = match (&denied, &result) {

@@ -11,6 +11,7 @@ use hm_abi::{
     AllowedHosts, AllowedHostsClient, Directories, Directory, HostError, HttpClient, HttpFuture, HttpLimits,
     HttpRequest, TlsError, TlsRoots,
 };
+use hm_disk::open_below;
 use hm_plugin_protocol::Level;
 use rustix::fs::{Mode, OFlags, mkdirat};
 use rustix::io::Errno;
@@ -20,7 +21,6 @@ use uuid::Uuid;
 use super::audit::{Audit, AuditLine, AuditedCall};
 use super::policy::AccessEntry;
 use super::{PluginState, Role, RoleKind};
-use crate::files::open_below;
 
 /// Words of the ABI before the place to which a request was denied.
 const REQUEST_TO: &str = "http_request to ";

@@ -1,8 +1,6 @@
 //! Host functions that reach no back end: diagnostics for whoever runs `hm`, log lines of the plugin's own step, and being told to
 //! stop.
 
-use std::sync::atomic::Ordering;
-
 use hm_abi::HostError;
 use hm_plugin_protocol::{BuildEvent, Level, StdStream};
 
@@ -39,5 +37,5 @@ pub(super) async fn hm_emit_event(state: &mut PluginState, event: BuildEvent) ->
 
 /// `hm_should_cancel`: true once the step, build or command is to stop.
 pub(super) async fn hm_should_cancel(state: &mut PluginState) -> Result<bool, HostError> {
-    Ok(state.cancelled.load(Ordering::Relaxed))
+    Ok(state.cancellation.is_cancelled())
 }

@@ -31,10 +31,10 @@ mod terminal;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use hm_abi::HostError;
 use hm_plugin_protocol::Level;
+use tokio_util::sync::CancellationToken;
 
 pub use audit::Audit;
 pub use call_rules::{BackendKind, CallRules, RequiredGrant};
@@ -48,7 +48,7 @@ pub(crate) use policy::AccessEntry;
 pub use policy::{Grants, Permission, Policy};
 pub use role::{Role, RoleKind};
 pub use secrets::Secrets;
-pub use step_context::{EventSender, StepContext, StepScope};
+pub use step_context::{StepContext, StepScope};
 pub(crate) use table::required_but_unknown;
 pub use table::{Form, HostFn, Param, TABLE, host_functions};
 
@@ -64,8 +64,8 @@ pub struct PluginState {
     pub role: Role,
     /// The outside world, shared by all instances of this start of `hm`.
     pub context: Arc<HostContext>,
-    /// Set once the instance is to stop.
-    pub cancelled: Arc<AtomicBool>,
+    /// Cancelled once the instance is to stop.
+    pub cancellation: CancellationToken,
     /// Destination of `hm_log`.
     pub diagnostics: Diagnostics,
     /// Allowance for that.
@@ -86,9 +86,9 @@ impl PluginState {
         context: Arc<HostContext>,
         diagnostics: Diagnostics,
     ) -> Self {
-        let (cancelled, log_budget, handles) = (Arc::default(), LogBudget::default(), Handles::default());
-        let values = Values::default();
-        Self { plugin, policy, role, context, cancelled, diagnostics, log_budget, handles, values }
+        let (cancellation, values) = (CancellationToken::new(), Values::default());
+        let (log_budget, handles) = (LogBudget::default(), Handles::default());
+        Self { plugin, policy, role, context, cancellation, diagnostics, log_budget, handles, values }
     }
 
     /// The step of an executor; nobody else has one.

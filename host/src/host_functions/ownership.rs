@@ -1,11 +1,11 @@
 //! Checks that a step names only what is its own in its calls. Each refusal is one of [`NotItsOwn`].
 
 use hm_abi::HostError;
+use hm_docker::Container;
 use hm_plugin_protocol::{ArchiveId, CacheDecision, SnapshotRef};
+use hm_workspace::CACHE_TAG_PREFIX;
 
 use super::StepContext;
-use crate::backend::docker::Container;
-use crate::backend::local::KEPT;
 
 /// A name of something that does not belong to the step.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl StepContext {
             CacheDecision::MissNoCommit => None,
         };
         let own = [told, self.scope.parent.as_ref()].contains(&Some(snapshot));
-        if own || !snapshot.0.starts_with(KEPT) {
+        if own || !snapshot.0.starts_with(CACHE_TAG_PREFIX) {
             Ok(())
         } else {
             Err(NotItsOwn::Snapshot(snapshot.0.clone()))
@@ -70,7 +70,7 @@ impl StepContext {
     pub(super) fn is_name_to_keep(&self, name: &SnapshotRef) -> Result<bool, NotItsOwn> {
         match &self.scope.cache {
             CacheDecision::MissBuildAs { tag } if tag == name => Ok(true),
-            _ if name.0.starts_with(KEPT) => Err(NotItsOwn::Name(name.0.clone())),
+            _ if name.0.starts_with(CACHE_TAG_PREFIX) => Err(NotItsOwn::Name(name.0.clone())),
             _ => Ok(false),
         }
     }

@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use hm_abi::HostError;
+use hm_disk::blocking;
 use hm_plugin_protocol::{ArchiveId, ArchiveReadArgs};
+use hm_workspace::archive::Archive;
 
 use super::PluginState;
-use crate::backend::archive::Archive;
 use crate::backend::config_files::{self, ConfigFileError};
 
 /// `hm_archive_total_size`: bytes of the source archive.
@@ -25,14 +26,14 @@ pub(super) async fn hm_archive_read(
     ArchiveReadArgs { id, offset, max }: ArchiveReadArgs,
 ) -> Result<Vec<u8>, HostError> {
     let archive = own_archive(state, id).await?;
-    Ok(blocking(move || archive.read(offset, max)).await??)
+    Ok(blocking(move || archive.read(offset, max)).await.map_err(io::Error::from)??)
 }
 
 /// The archive of the step, which knows no other.
 async fn own_archive(state: &mut PluginState, id: ArchiveId) -> Result<Arc<Archive>, HostError> {
     let step = state.step()?;
     step.check_archive(id)?;
-    step.backends.local.archive().await.map_err(HostError::failed)
+    step.backends.workspace.archive().await.map_err(HostError::failed)
 }
 
 /// `hm_fs_read_config`: a file below the project's `.hm` or `.harmont`, if it is there.
@@ -41,15 +42,10 @@ pub(super) async fn hm_fs_read_config(
     path: String,
 ) -> Result<Option<Vec<u8>>, HostError> {
     let Some(project) = state.context.project.clone() else { return Ok(None) };
-    match blocking(move || config_files::read(&project, &path)).await? {
+    match blocking(move || config_files::read(&project, &path)).await.map_err(HostError::failed)? {
         Err(error @ ConfigFileError::Outside(_)) => {
             Err(HostError::Denied { capability: format!("hm_fs_read_config: {error}") })
         }
         content => content.map_err(HostError::failed),
     }
-}
-
-/// For work that waits for the disk.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, io::Error> {
-    Ok(tokio::task::spawn_blocking(work).await?)
 }

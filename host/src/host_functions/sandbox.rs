@@ -4,10 +4,15 @@ use hm_abi::HostError;
 use hm_plugin_protocol::{
     ArtifactRef, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SnapshotRef,
 };
+use hm_step_sandbox::{ExecSpec, SandboxError, SandboxRun};
 
-use super::PluginState;
 use super::ownership::NotItsOwn;
-use crate::backend::local::{ExecSpec, SandboxError};
+use super::{PluginState, StepContext};
+
+/// The local sandbox: whoever has one of these functions may have it opened.
+async fn local(step: &StepContext) -> Result<&SandboxRun, HostError> {
+    step.backends.local.open().await.map_err(HostError::failed)
+}
 
 /// `hm_sandbox_start`: a sandbox on the source tree or on a parent's snapshot; its id.
 pub(super) async fn hm_sandbox_start(
@@ -19,7 +24,7 @@ pub(super) async fn hm_sandbox_start(
     if let Some(parent) = &parent {
         step.check_snapshot(parent)?;
     }
-    let id = step.backends.local.start(parent.as_ref()).await.map_err(HostError::failed)?;
+    let id = local(step).await?.start(parent.as_ref()).await.map_err(HostError::failed)?;
     step.sandboxes.insert(id.clone());
     Ok(id)
 }
@@ -32,8 +37,10 @@ pub(super) async fn hm_sandbox_exec(
     let step = state.step()?;
     step.check_sandbox(&sandbox_id)?;
     let spec = ExecSpec { argv: cmd, env, workdir, network };
-    let backend = step.backends.local.clone();
-    match step.with_output(|sender| backend.exec(&sandbox_id, spec, sender)).await {
+    // Of its own, as the step has to be there for its output.
+    let backends = step.backends.clone();
+    let local = backends.local.open().await.map_err(HostError::failed)?;
+    match step.with_output(|sender| local.exec(&sandbox_id, spec, sender)).await {
         // The step's own mistake, such as a shell that does not exist, and not the plugin's.
         Err(SandboxError::Command(reason)) => Ok(step.cannot_start(&reason).await),
         ended => ended.map_err(HostError::failed),
@@ -50,8 +57,8 @@ pub(super) async fn hm_sandbox_artifacts(
     // Before anything else: each call replaces what the one before has brought out.
     step.produced.clear();
     let Some(out) = step.scope.artifacts.clone() else { return Ok(Some(Vec::new())) };
-    match step.backends.local.collect(&sandbox_id, &paths, &out).await {
-        Err(error @ (SandboxError::Artifacts(_) | SandboxError::Io { .. })) => {
+    match local(step).await?.collect(&sandbox_id, &paths, &out).await {
+        Err(error @ (SandboxError::Artifacts(_) | SandboxError::Io(_))) => {
             Ok(step.not_collected(&error).await)
         }
         collected => Ok(step.collected(collected.map_err(HostError::failed)?).await),
@@ -70,7 +77,7 @@ pub(super) async fn hm_sandbox_commit(
     {
         return Err(NotItsOwn::Name(name.0.clone()).into());
     }
-    let snapshot = step.backends.local.commit(&sandbox_id, keep_as.as_ref()).await;
+    let snapshot = local(step).await?.commit(&sandbox_id, keep_as.as_ref()).await;
     let snapshot = snapshot.map_err(HostError::failed)?;
     step.sandboxes.remove(&sandbox_id);
     Ok(snapshot)
@@ -80,7 +87,7 @@ pub(super) async fn hm_sandbox_commit(
 pub(super) async fn hm_sandbox_discard(state: &mut PluginState, sandbox: String) -> Result<(), HostError> {
     let step = state.step()?;
     step.check_sandbox(&sandbox)?;
-    step.backends.local.discard(&sandbox).await.map_err(HostError::failed)?;
+    local(step).await?.discard(&sandbox).await.map_err(HostError::failed)?;
     step.sandboxes.remove(&sandbox);
     Ok(())
 }
@@ -92,5 +99,5 @@ pub(super) async fn hm_sandbox_exists(
 ) -> Result<bool, HostError> {
     let step = state.step()?;
     step.check_snapshot(&snapshot)?;
-    Ok(step.backends.local.exists(&snapshot).await)
+    Ok(local(step).await?.exists(&snapshot).await)
 }

@@ -4,27 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::Utc;
-use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, CacheDecision, SnapshotRef, StdStream};
+use hm_disk::one_line;
+use hm_docker::Container;
+use hm_plugin_protocol::{ArchiveId, ArtifactRef, CacheDecision, SnapshotRef, StdStream};
+use hm_workspace::artifacts::Collected;
+use hm_workspace::content::Artifact;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::line_splitter::LineSplitter;
 use super::secrets::{Masker, Secrets};
-use crate::backend::Backends;
-use crate::backend::artifacts::Collected;
-use crate::backend::docker::Container;
-use crate::content::Produced;
-use crate::record::StepLog;
+use crate::backend::{Backends, artifact_ref};
+use crate::record::StepWriter;
 
 /// Chunks of output that may wait between a command and the event channel.
 const OUTPUT_CHUNKS: usize = 16;
 
 /// Exit code of a shell that cannot find a command.
 const NOT_FOUND: i32 = 127;
-
-/// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
-pub type EventSender = mpsc::Sender<BuildEvent>;
 
 /// Bounds within which a step's plugin acts, as the host has set them before the plugin hears of the step.
 #[derive(Debug, Clone)]
@@ -56,9 +53,8 @@ pub struct StepContext {
     /// Names that it has given to the states of containers that it has saved.
     pub saved: BTreeSet<String>,
     /// Artifacts that were brought out of them.
-    pub produced: Vec<Produced>,
-    events: EventSender,
-    log: Option<StepLog>,
+    pub produced: Vec<Artifact>,
+    output: StepWriter,
     secrets: Arc<Secrets>,
     stdout: LineStream,
     stderr: LineStream,
@@ -72,19 +68,13 @@ struct LineStream {
 }
 
 impl StepContext {
-    /// A step whose output goes to `events`, and into a log if there is one.
+    /// A step whose lines go to this writer.
     #[must_use]
-    pub fn new(
-        scope: StepScope,
-        backends: Backends,
-        events: EventSender,
-        log: Option<StepLog>,
-        secrets: Arc<Secrets>,
-    ) -> Self {
+    pub fn new(scope: StepScope, backends: Backends, output: StepWriter, secrets: Arc<Secrets>) -> Self {
         let (stdout, stderr) = (LineStream::default(), LineStream::default());
         let (sandboxes, saved, containers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let produced = Vec::new();
-        Self { scope, backends, sandboxes, containers, saved, produced, events, log, secrets, stdout, stderr }
+        Self { scope, backends, sandboxes, containers, saved, produced, output, secrets, stdout, stderr }
     }
 
     /// Output of the step: each complete line becomes an event.
@@ -105,13 +95,13 @@ impl StepContext {
     }
 
     /// Ends what still runs, and the output: where its log is, if there is a whole one, and what was brought out.
-    pub(crate) async fn finish(&mut self) -> (Option<PathBuf>, Vec<Produced>) {
+    pub(crate) async fn finish(&mut self) -> (Option<PathBuf>, Vec<Artifact>) {
         for container in std::mem::take(&mut self.containers).into_values() {
             // What cannot be removed now is tried again at the end of the build, which says so.
             let _ = container.end().await;
         }
         self.end_of_output().await;
-        (self.log.take().and_then(StepLog::finish), std::mem::take(&mut self.produced))
+        (self.output.finish(), std::mem::take(&mut self.produced))
     }
 
     /// Lines that are complete as they are, cut and bounded like all others.
@@ -132,6 +122,8 @@ impl StepContext {
         &mut self,
         work: impl FnOnce(mpsc::Sender<(StdStream, Vec<u8>)>) -> F,
     ) -> T {
+        let id = self.scope.step_id;
+        tracing::debug!(target: "hm::exec", step = %id, "command started");
         let (sender, mut chunks) = mpsc::channel::<(StdStream, Vec<u8>)>(OUTPUT_CHUNKS);
         let lines = async {
             while let Some((stream, bytes)) = chunks.recv().await {
@@ -140,6 +132,7 @@ impl StepContext {
             self.end_of_output().await;
         };
         let (ended, ()) = tokio::join!(work(sender), lines);
+        tracing::debug!(target: "hm::exec", step = %id, "command ended");
         ended
     }
 
@@ -155,7 +148,7 @@ impl StepContext {
             self.lines(StdStream::Stderr, &format!("hm: {note}")).await;
         }
         self.produced = collected.artifacts;
-        Some(self.produced.iter().map(Produced::artifact).collect())
+        Some(self.produced.iter().map(artifact_ref).collect())
     }
 
     /// Says in the step's output why no artifacts were brought out, which is the step's fault; the plugin hears only that it did
@@ -164,21 +157,12 @@ impl StepContext {
         &mut self,
         error: &(dyn std::error::Error + Send + Sync),
     ) -> Option<Vec<ArtifactRef>> {
-        self.lines(StdStream::Stderr, &format!("hm: {}", with_causes(error))).await;
+        self.lines(StdStream::Stderr, &format!("hm: {}", one_line(error))).await;
         None
     }
 
     async fn send(&mut self, stream: StdStream, lines: Vec<String>) {
-        let ts = Utc::now();
-        if let Some(log) = &mut self.log {
-            lines.iter().for_each(|line| log.line(stream, ts, line));
-            log.flush();
-        }
-        for line in lines {
-            let event = BuildEvent::StepLog { step_id: self.scope.step_id, stream, line, ts };
-            // A closed channel means that the build is over and nobody listens: there is no one to tell.
-            let _ = self.events.send(event).await;
-        }
+        self.output.lines(stream, lines).await;
     }
 }
 
@@ -197,9 +181,4 @@ impl LineStream {
         self.splitter.finish(|line| lines.push(line));
         lines
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

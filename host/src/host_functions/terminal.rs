@@ -1,11 +1,11 @@
 //! Host functions that ask the person at the terminal. The host draws the question, so that nobody can take it for one of `hm` or of
 //! another plugin.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hm_abi::HostError;
 use hm_plugin_protocol::{TtyConfirmArgs, TtyPromptArgs};
+use tokio_util::sync::CancellationToken;
 
 use super::PluginState;
 use crate::backend::terminal::TerminalError;
@@ -17,16 +17,13 @@ const MAX_QUESTION: usize = 500;
 /// Time that whoever handles a signal may take to cancel what asks.
 const AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
-/// Time between two looks for a cancellation.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// `hm_tty_prompt`: a line that the person types.
 pub(super) async fn hm_tty_prompt(
     state: &mut PluginState,
     TtyPromptArgs { msg, mask }: TtyPromptArgs,
 ) -> Result<String, HostError> {
     let question = question(&state.plugin, &msg);
-    let answer = unless_cancelled(&state.cancelled, state.context.terminal.ask(&question, mask)).await;
+    let answer = unless_cancelled(&state.cancellation, state.context.terminal.ask(&question, mask)).await;
     let answer = answer.map_err(HostError::failed)?;
     if mask {
         state.context.secrets.add(&answer).map_err(HostError::failed)?;
@@ -40,7 +37,7 @@ pub(super) async fn hm_tty_confirm(
     TtyConfirmArgs { msg, default }: TtyConfirmArgs,
 ) -> Result<bool, HostError> {
     let question = question(&state.plugin, &msg);
-    match unless_cancelled(&state.cancelled, state.context.terminal.confirm(&question, default)).await {
+    match unless_cancelled(&state.cancellation, state.context.terminal.confirm(&question, default)).await {
         Err(TerminalError::None) => Ok(default),
         answer => answer.map_err(HostError::failed),
     }
@@ -48,14 +45,9 @@ pub(super) async fn hm_tty_confirm(
 
 /// The answer to a question, which fails at once when what asks is cancelled.
 async fn unless_cancelled<T>(
-    cancelled: &AtomicBool,
+    cancellation: &CancellationToken,
     asked: impl Future<Output = Result<T, TerminalError>>,
 ) -> Result<T, TerminalError> {
-    let is_cancelled = async {
-        while !cancelled.load(Ordering::Relaxed) {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
     let answered = async {
         let answer = asked.await;
         if matches!(answer, Err(TerminalError::Interrupted)) {
@@ -66,7 +58,7 @@ async fn unless_cancelled<T>(
     };
     tokio::select! {
         biased;
-        () = is_cancelled => Err(TerminalError::Interrupted),
+        () = cancellation.cancelled() => Err(TerminalError::Interrupted),
         answer = answered => answer,
     }
 }
@@ -95,21 +87,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_ends_when_what_asks_is_cancelled_and_none_is_asked_after_that() {
-        let cancelled = AtomicBool::new(false);
+        let cancelled = CancellationToken::new();
         let person = std::future::pending::<Result<bool, TerminalError>>();
         let (answer, ()) = tokio::join!(unless_cancelled(&cancelled, person), async {
             tokio::task::yield_now().await;
-            cancelled.store(true, Ordering::Relaxed);
+            cancelled.cancel();
         });
         assert!(matches!(answer, Err(TerminalError::Interrupted)));
-        let asked = AtomicBool::new(false);
+        let asked = std::cell::Cell::new(false);
         let answer = unless_cancelled(&cancelled, async {
-            asked.store(true, Ordering::Relaxed);
+            asked.set(true);
             Ok(true)
         });
         assert!(matches!(answer.await, Err(TerminalError::Interrupted)));
         assert!(!asked.into_inner());
-        assert!(matches!(unless_cancelled(&AtomicBool::new(false), async { Ok(true) }).await, Ok(true)));
+        assert!(matches!(unless_cancelled(&CancellationToken::new(), async { Ok(true) }).await, Ok(true)));
     }
 
     #[test]

@@ -9,94 +9,59 @@ use hm_plugin_protocol::SnapshotRef;
 use super::exit;
 use crate::pipeline::Plan;
 
-/// What the dispatcher is told.
+/// Input of the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A step that it started has come to its end.
-    Ended {
-        /// The step.
-        step: usize,
-        /// How.
-        outcome: Outcome,
-    },
+    Ended { step: usize, outcome: StepOutcome },
     /// A step that it wanted started was not, since the build was to stop by then; it has been told of that before.
-    NotStarted {
-        /// The step.
-        step: usize,
-    },
+    NotStarted { step: usize },
     /// The user wants it to stop.
     Cancel,
     /// A hook wants it to stop.
     Abort,
 }
 
-/// How a step ended.
+/// Outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum StepOutcome {
     /// Its command succeeded; children start from the snapshot, if the runner makes any.
-    Succeeded {
-        /// What the runner saved.
-        snapshot: Option<SnapshotRef>,
-    },
+    Succeeded { snapshot: Option<SnapshotRef> },
     /// Its command exited with another code than 0, or was stopped after its time.
-    Failed {
-        /// The exit code.
-        exit_code: i32,
-        /// Why, in a sentence.
-        message: String,
-    },
+    Failed { exit_code: i32, message: String },
     /// Something that it needs is not to be had, such as its image or room on the disk.
-    Unavailable {
-        /// Why, in a sentence.
-        message: String,
-    },
+    Unavailable { message: String },
     /// The plugin that should run it failed.
-    PluginFailed {
-        /// Why, in a sentence.
-        message: String,
-    },
+    PluginFailed { message: String },
     /// It was stopped because the build was.
     Cancelled,
 }
 
-/// What the dispatcher wants done. The order matters.
+/// Action that the dispatcher wants done. The order matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Say that a step is part of the build.
-    Queue {
-        /// The step.
-        step: usize,
-    },
-    /// Start a step.
+pub(crate) enum Action {
+    /// Announce that a step is part of the build.
+    Queue { step: usize },
+    /// Start a step, or have its result taken from the cache.
     Start {
-        /// The step.
         step: usize,
-        /// What its parent saved.
+        /// Snapshot that its parent left.
         parent: Option<SnapshotRef>,
     },
-    /// Say that a step has ended.
+    /// Announce the end of a step.
     End {
-        /// The step.
         step: usize,
-        /// What its command exited with, or what stands for it.
+        /// Exit code of its command, or what stands for it.
         exit_code: i32,
-        /// What the runner saved.
         snapshot: Option<SnapshotRef>,
     },
-    /// Say that a step failed, and why.
-    Fail {
-        /// The step.
-        step: usize,
-        /// Its exit code.
-        exit_code: i32,
-        /// Why.
-        message: String,
-    },
+    /// Announce the failure of a step.
+    Fail { step: usize, exit_code: i32, message: String },
     /// Stop all running steps; each still has to be reported as ended.
     StopRunning,
     /// The build is over. The last action.
     Finish {
-        /// What `hm build` exits with.
+        /// Exit code of `hm build`.
         exit_code: i32,
     },
 }
@@ -108,7 +73,7 @@ pub(super) const UNAVAILABLE: i32 = 69;
 pub(super) const PLUGIN_FAILED: i32 = 70;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Status {
+enum StepState {
     Pending,
     Running,
     Succeeded(Option<SnapshotRef>),
@@ -116,32 +81,32 @@ enum Status {
     Ended,
 }
 
-/// How a build goes about its plan.
+/// Options of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manner {
-    /// How many steps run at once.
-    pub jobs: usize,
-    /// Whether steps that need nothing of a step that failed are still started. A wait holds back what follows all the same.
-    pub keep_going: bool,
+pub(crate) struct BuildOptions {
+    /// Number of steps that run at once.
+    pub(crate) jobs: usize,
+    /// Set if steps that need nothing of a step that failed are still started. A wait holds back what follows all the same.
+    pub(crate) keep_going: bool,
 }
 
 /// The state of a build. See the module's documentation.
 #[derive(Debug)]
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     plan: Arc<Plan>,
-    manner: Manner,
-    status: Vec<Status>,
-    /// For each step, how much of what it needs has not succeeded.
+    options: BuildOptions,
+    status: Vec<StepState>,
+    /// Number of needed steps that have not succeeded, for each step.
     missing: Vec<usize>,
     /// Steps that may start now, first things first.
     ready: BTreeSet<usize>,
     running: usize,
-    /// The steps of each segment (what stands between two waits).
-    segments: Vec<Vec<usize>>,
-    segment: usize,
-    /// How many steps of the current segment have not come to their end.
+    /// The steps of each stage (what stands between two waits).
+    stages: Vec<Vec<usize>>,
+    stage: usize,
+    /// Number of steps of the current stage that have not come to their end.
     open: usize,
-    /// Nothing more is started in the current segment.
+    /// Nothing more is started in the current stage.
     halted: bool,
     /// Nothing more is started at all.
     stopped: bool,
@@ -152,34 +117,34 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A build of this plan, and its first actions.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, manner: Manner) -> (Self, Vec<Action>) {
-        let mut segments = vec![Vec::new(); plan.waits().len() + 1];
+    pub(crate) fn new(plan: Arc<Plan>, options: BuildOptions) -> (Self, Vec<Action>) {
+        let mut stages = vec![Vec::new(); plan.waits().len() + 1];
         for (index, step) in plan.steps().iter().enumerate() {
-            segments[step.segment].push(index);
+            stages[step.stage].push(index);
         }
         let mut actions: Vec<Action> = (0..plan.steps().len()).map(|step| Action::Queue { step }).collect();
         let mut this = Self {
-            status: vec![Status::Pending; plan.steps().len()],
+            status: vec![StepState::Pending; plan.steps().len()],
             missing: plan.steps().iter().map(|step| step.needs().count()).collect(),
-            manner: Manner { jobs: manner.jobs.max(1), ..manner },
+            options: BuildOptions { jobs: options.jobs.max(1), ..options },
             ready: BTreeSet::new(),
             running: 0,
             open: 0,
-            segments,
-            segment: 0,
+            stages,
+            stage: 0,
             halted: false,
             stopped: false,
             exit_code: exit::OK,
             finished: false,
             plan,
         };
-        this.open_segment();
+        this.open_stage();
         this.advance(&mut actions);
         (this, actions)
     }
 
     /// Takes an input and says what to do about it. Inputs that make no sense any more change nothing.
-    pub fn handle(&mut self, input: Input) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
             Input::Cancel | Input::Abort if self.finished => {}
@@ -196,9 +161,9 @@ impl Dispatcher {
                 }
             }
             Input::Ended { step, .. } | Input::NotStarted { step }
-                if self.status.get(step) != Some(&Status::Running) => {}
+                if self.status.get(step) != Some(&StepState::Running) => {}
             Input::NotStarted { step } => {
-                self.status[step] = Status::Ended;
+                self.status[step] = StepState::Ended;
                 self.running -= 1;
                 self.open -= 1;
             }
@@ -208,35 +173,35 @@ impl Dispatcher {
         actions
     }
 
-    fn ended(&mut self, step: usize, outcome: Outcome, actions: &mut Vec<Action>) {
+    fn ended(&mut self, step: usize, outcome: StepOutcome, actions: &mut Vec<Action>) {
         self.running -= 1;
         self.open -= 1;
         let (exit_code, message, snapshot) = match outcome {
-            Outcome::Succeeded { snapshot } => {
-                self.status[step] = Status::Succeeded(snapshot.clone());
+            StepOutcome::Succeeded { snapshot } => {
+                self.status[step] = StepState::Succeeded(snapshot.clone());
                 for follower in self.plan.steps()[step].followers() {
                     self.missing[follower] -= 1;
-                    let here = self.plan.steps()[follower].segment == self.segment;
+                    let here = self.plan.steps()[follower].stage == self.stage;
                     if self.missing[follower] == 0 && here && !self.halted {
                         self.ready.insert(follower);
                     }
                 }
                 (0, None, snapshot)
             }
-            Outcome::Failed { exit_code, message } => {
+            StepOutcome::Failed { exit_code, message } => {
                 self.fail(step, exit::FAILED);
                 (exit_code, Some(message), None)
             }
-            Outcome::Unavailable { message } => {
+            StepOutcome::Unavailable { message } => {
                 self.fail(step, exit::UNAVAILABLE);
                 (UNAVAILABLE, Some(message), None)
             }
-            Outcome::PluginFailed { message } => {
+            StepOutcome::PluginFailed { message } => {
                 self.fail(step, exit::PLUGIN);
                 (PLUGIN_FAILED, Some(message), None)
             }
-            Outcome::Cancelled => {
-                self.status[step] = Status::Ended;
+            StepOutcome::Cancelled => {
+                self.status[step] = StepState::Ended;
                 (exit::INTERRUPTED, None, None)
             }
         };
@@ -248,24 +213,24 @@ impl Dispatcher {
 
     /// The first failure decides the exit code, unless the user interrupts.
     fn fail(&mut self, step: usize, code: i32) {
-        self.status[step] = Status::Ended;
+        self.status[step] = StepState::Ended;
         if self.exit_code == exit::OK {
             self.exit_code = code;
         }
-        if self.manner.keep_going {
+        if self.options.keep_going {
             self.never(self.plan.steps()[step].followers().collect());
         } else {
             self.halt();
         }
     }
 
-    /// Starts nothing more in this segment.
+    /// Starts nothing more in this stage.
     fn halt(&mut self) {
         self.halted = true;
         self.ready.clear();
-        for &step in &self.segments[self.segment] {
-            if self.status[step] == Status::Pending {
-                self.status[step] = Status::Ended;
+        for &step in &self.stages[self.stage] {
+            if self.status[step] == StepState::Pending {
+                self.status[step] = StepState::Ended;
                 self.open -= 1;
             }
         }
@@ -274,15 +239,15 @@ impl Dispatcher {
     /// Starts what may start; passes waits that are over; finishes when nothing is left.
     fn advance(&mut self, actions: &mut Vec<Action>) {
         while self.open == 0 && !self.finished {
-            match self.plan.waits().get(self.segment) {
+            match self.plan.waits().get(self.stage) {
                 Some(continue_on_failure) if !self.stopped => {
-                    self.segment += 1;
+                    self.stage += 1;
                     if self.exit_code == exit::OK || *continue_on_failure {
                         self.halted = false;
-                        self.open_segment();
+                        self.open_stage();
                     } else {
                         // What stands behind a later wait that continues may still run.
-                        self.skip_segment();
+                        self.skip_stage();
                     }
                 }
                 _ => {
@@ -291,48 +256,48 @@ impl Dispatcher {
                 }
             }
         }
-        while self.running < self.manner.jobs {
+        while self.running < self.options.jobs {
             let Some(step) = self.ready.pop_first() else { break };
-            self.status[step] = Status::Running;
+            self.status[step] = StepState::Running;
             self.running += 1;
             let parent = match self.plan.steps()[step].parent.map(|p| &self.status[p]) {
-                Some(Status::Succeeded(snapshot)) => snapshot.clone(),
+                Some(StepState::Succeeded(snapshot)) => snapshot.clone(),
                 _ => None,
             };
             actions.push(Action::Start { step, parent });
         }
     }
 
-    /// Gives up all of the current segment.
-    fn skip_segment(&mut self) {
-        for &step in &self.segments[self.segment] {
-            self.status[step] = Status::Ended;
+    /// Gives up all of the current stage.
+    fn skip_stage(&mut self) {
+        for &step in &self.stages[self.stage] {
+            self.status[step] = StepState::Ended;
         }
     }
 
-    /// Makes the current segment's steps ready, as far as what they need succeeded; those that need a step that did
+    /// Makes the current stage's steps ready, as far as what they need succeeded; those that need a step that did
     /// not will never run.
-    fn open_segment(&mut self) {
+    fn open_stage(&mut self) {
         let planned = self.plan.steps();
-        let steps = &self.segments[self.segment];
+        let steps = &self.stages[self.stage];
         self.open = steps.len();
         let mut never = Vec::new();
         for &step in steps {
             if self.missing[step] == 0 {
                 self.ready.insert(step);
-            } else if planned[step].needs().any(|needed| self.status[needed] == Status::Ended) {
+            } else if planned[step].needs().any(|needed| self.status[needed] == StepState::Ended) {
                 never.push(step);
             }
         }
         self.never(never);
     }
 
-    /// Gives up these steps of the current segment, and those that need them.
+    /// Gives up these steps of the current stage, and those that need them.
     fn never(&mut self, mut steps: Vec<usize>) {
         while let Some(step) = steps.pop() {
             let planned = &self.plan.steps()[step];
-            if self.status[step] == Status::Pending && planned.segment == self.segment {
-                self.status[step] = Status::Ended;
+            if self.status[step] == StepState::Pending && planned.stage == self.stage {
+                self.status[step] = StepState::Ended;
                 self.open -= 1;
                 steps.extend(planned.followers());
             }
@@ -345,9 +310,9 @@ mod tests {
     use super::*;
     use crate::pipeline::sketch;
 
-    fn build(text: &str, manner: Manner) -> (Dispatcher, String) {
+    fn build(text: &str, options: BuildOptions) -> (Dispatcher, String) {
         let plan = sketch::plan(text).expect("a plan");
-        let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), manner);
+        let (dispatcher, actions) = Dispatcher::new(Arc::new(plan), options);
         let shown = show(&dispatcher, &actions);
         (dispatcher, shown)
     }
@@ -373,11 +338,11 @@ mod tests {
     /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^` cancelled,
     /// `a-` not started).
     fn after(text: &str, jobs: usize, ends: &str) -> Vec<String> {
-        after_in(text, Manner { jobs, keep_going: false }, ends)
+        after_in(text, BuildOptions { jobs, keep_going: false }, ends)
     }
 
-    fn after_in(text: &str, manner: Manner, ends: &str) -> Vec<String> {
-        let (mut dispatcher, first) = build(text, manner);
+    fn after_in(text: &str, options: BuildOptions, ends: &str) -> Vec<String> {
+        let (mut dispatcher, first) = build(text, options);
         let mut shown = vec![first];
         for end in ends.split_whitespace() {
             let key = end.trim_end_matches(['!', '?', '0', '^', '-']);
@@ -385,15 +350,15 @@ mod tests {
             let message = "why".to_owned();
             let input = match &end[key.len()..] {
                 "!" if key.is_empty() => Input::Abort,
-                "!" => Input::Ended { step, outcome: Outcome::Failed { exit_code: 3, message } },
-                "?" => Input::Ended { step, outcome: Outcome::PluginFailed { message } },
-                "0" => Input::Ended { step, outcome: Outcome::Unavailable { message } },
+                "!" => Input::Ended { step, outcome: StepOutcome::Failed { exit_code: 3, message } },
+                "?" => Input::Ended { step, outcome: StepOutcome::PluginFailed { message } },
+                "0" => Input::Ended { step, outcome: StepOutcome::Unavailable { message } },
                 "^" if key.is_empty() => Input::Cancel,
-                "^" => Input::Ended { step, outcome: Outcome::Cancelled },
+                "^" => Input::Ended { step, outcome: StepOutcome::Cancelled },
                 "-" => Input::NotStarted { step },
                 _ => Input::Ended {
                     step,
-                    outcome: Outcome::Succeeded { snapshot: Some(SnapshotRef(format!("[{key}]"))) },
+                    outcome: StepOutcome::Succeeded { snapshot: Some(SnapshotRef(format!("[{key}]"))) },
                 },
             };
             let actions = dispatcher.handle(input);
@@ -488,7 +453,7 @@ mod tests {
 
     #[test]
     fn who_keeps_going_runs_what_needs_nothing_that_failed() {
-        let going = |text, ends| after_in(text, Manner { jobs: 1, keep_going: true }, ends);
+        let going = |text, ends| after_in(text, BuildOptions { jobs: 1, keep_going: true }, ends);
         assert_eq!(
             going("a b<a c+b d e<d", "a! d e"),
             ["start a", "fail a 3, start d", "start e in [d]", "finish 1"]
@@ -505,7 +470,7 @@ mod tests {
     fn what_was_not_started_has_no_end() {
         assert_eq!(after("a b |! c", 2, "! a- b-"), ["start a, start b", "stop", "", "finish 1"]);
         assert_eq!(after("a b c", 2, "a ^ c- b^"), ["start a, start b", "start c", "stop", "", "finish 130"]);
-        let (mut dispatcher, _) = build("a", Manner { jobs: 1, keep_going: false });
+        let (mut dispatcher, _) = build("a", BuildOptions { jobs: 1, keep_going: false });
         dispatcher.handle(Input::Abort);
         let finish = Action::Finish { exit_code: exit::FAILED };
         assert_eq!(dispatcher.handle(Input::NotStarted { step: 0 }), [finish]);
@@ -521,10 +486,10 @@ mod tests {
     fn a_fork_of_10_000_is_dispatched_in_order() {
         let text: Vec<String> =
             (0..10_000).map(|i| if i == 0 { "s0".into() } else { format!("s{i}<s0") }).collect();
-        let (mut dispatcher, _) = build(&text.join(" "), Manner { jobs: 1, keep_going: false });
+        let (mut dispatcher, _) = build(&text.join(" "), BuildOptions { jobs: 1, keep_going: false });
         let mut last = 0;
         for step in 0..10_000 {
-            let done = Outcome::Succeeded { snapshot: None };
+            let done = StepOutcome::Succeeded { snapshot: None };
             for action in dispatcher.handle(Input::Ended { step, outcome: done }) {
                 if let Action::Start { step, .. } = action {
                     last = step;

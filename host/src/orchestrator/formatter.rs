@@ -3,16 +3,19 @@
 
 use std::io;
 
+use hm_disk::causes;
 use hm_plugin_protocol::BuildEvent;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use crate::host_functions::{EventSender, Role};
-use crate::plugin::{EVENT_CALL, Live, PluginFailure};
+use super::stop::{Stop, StopReason};
+use crate::host_functions::Role;
+use crate::plugin::PluginInstance;
+use crate::plugin::{EVENT_CALL, PluginFailure};
 
-/// Why there is no more output.
+/// Error of a formatter, after which there is no more output.
 #[derive(Debug, thiserror::Error)]
-pub enum FormatterError {
-    /// The plugin failed.
+pub(crate) enum FormatterError {
+    /// Failure of the plugin.
     #[error("the output of this build is not complete")]
     Plugin(#[from] PluginFailure),
     /// Its output cannot be written.
@@ -20,19 +23,18 @@ pub enum FormatterError {
     Write(#[from] io::Error),
 }
 
-/// Shows events until there are no more, and sends them `onward`. Tells `unheard` once nobody can hear of them any more, so that the build can
-/// end; a formatter that merely failed does not end it.
+/// Shows events until there are no more, and sends them `onward`. Stops the build once nobody can hear of them any more; a formatter that
+/// merely failed does not end it.
 pub(super) async fn show(
-    mut formatter: Live,
+    mut formatter: PluginInstance,
     mut events: mpsc::Receiver<BuildEvent>,
-    onward: Option<EventSender>,
-    unheard: oneshot::Sender<()>,
+    onward: Option<mpsc::Sender<BuildEvent>>,
+    stop: Stop,
 ) -> Result<(), FormatterError> {
     let Err(error) = show_all(&mut formatter, &mut events, onward.as_ref()).await else { return Ok(()) };
     let refused = write_error(&error);
     if refused.is_some() {
-        // Nobody may be listening to this either, if the build is over.
-        let _ = unheard.send(());
+        stop.request(StopReason::Interrupted);
     }
     while let Some(event) = events.recv().await {
         send(onward.as_ref(), event).await;
@@ -44,9 +46,9 @@ pub(super) async fn show(
 }
 
 async fn show_all(
-    formatter: &mut Live,
+    formatter: &mut PluginInstance,
     events: &mut mpsc::Receiver<BuildEvent>,
-    onward: Option<&EventSender>,
+    onward: Option<&mpsc::Sender<BuildEvent>>,
 ) -> Result<(), FormatterError> {
     while let Some(event) = events.recv().await {
         let shown = formatter.call("hm_output_on_event", &event, &EVENT_CALL).await;
@@ -63,14 +65,14 @@ async fn show_all(
     flush(formatter).await
 }
 
-async fn send(onward: Option<&EventSender>, event: BuildEvent) {
+async fn send(onward: Option<&mpsc::Sender<BuildEvent>>, event: BuildEvent) {
     if let Some(onward) = onward {
         // Whoever listened has ended, which is its own affair.
         let _ = onward.send(event).await;
     }
 }
 
-async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {
+async fn flush(formatter: &mut PluginInstance) -> Result<(), FormatterError> {
     match formatter.role() {
         Role::Formatter(output) => Ok(output.flush().await?),
         _ => Ok(()),
@@ -79,7 +81,6 @@ async fn flush(formatter: &mut Live) -> Result<(), FormatterError> {
 
 /// The system's refusal to write, which reaches us directly or through a host function of the plugin.
 fn write_error(error: &FormatterError) -> Option<io::Error> {
-    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |&e| e.source());
-    let io = causes.find_map(|e| e.downcast_ref::<io::Error>())?;
+    let io = causes(error).find_map(|e| e.downcast_ref::<io::Error>())?;
     Some(io.raw_os_error().map_or_else(|| io.kind().into(), io::Error::from_raw_os_error))
 }

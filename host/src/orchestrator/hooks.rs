@@ -2,59 +2,50 @@
 //! formatter, those of phase `after` behind it. A hook that breaks is switched off, and the build goes on without it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hm_abi::CallError;
 use hm_plugin_protocol::{BuildEvent, HookEvent, HookEventKind, HookOutcome, HookPhase, LifecycleHookSpec};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::exit;
-use crate::host_functions::{EventSender, Role};
-use crate::plugin::{Live, PluginFailure, Plugins, Start, hook_call};
+use super::stop::{Stop, StopReason};
+use crate::host_functions::Role;
+use crate::plugin::{InstanceSpec, PluginFailure, PluginInstance, Plugins, hook_call};
 
-/// How long a hook that hears of an event may take once the build was told to stop.
+/// Time that a hook may take for an event once the build was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether the build was told to stop.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A hook wants the build to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("plugin {plugin} stopped the build: {reason}")]
-pub struct HookStop {
-    /// The plugin.
-    pub plugin: Arc<str>,
-    /// Why, in its words.
-    pub reason: String,
+pub(crate) struct HookStop {
+    pub(crate) plugin: Arc<str>,
+    /// Reason in its own words.
+    pub(crate) reason: String,
 }
 
-/// What went wrong with a hook. The build is unharmed.
+/// Error of a hook. The build is unharmed.
 #[derive(Debug, thiserror::Error)]
-pub enum HookTrouble {
+pub(crate) enum HookError {
     /// It failed.
     #[error("the hook of plugin {plugin} is switched off for the rest of the build")]
-    Failed {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// How.
-        source: PluginFailure,
-    },
+    Failed { plugin: Arc<str>, source: PluginFailure },
     /// It would have stopped the build at something that has happened already.
     #[error("the hook of plugin {plugin} cannot stop the build after an event, only before: {reason}")]
     TooLate {
-        /// The plugin.
         plugin: Arc<str>,
-        /// Why it would have.
+        /// Reason in its own words.
         reason: String,
     },
 }
 
-/// How far the hooks of phase `before` are.
+/// Progress of the hooks of phase `before`.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
-    /// How many events have passed them, log lines apart.
+pub(super) struct HookProgress {
+    /// Number of events that have passed them, log lines apart.
     pub(super) passed: u64,
     /// The first of them that wants the build to stop.
     pub(super) stop: Option<HookStop>,
@@ -62,14 +53,14 @@ pub(super) struct Verdict {
 
 /// The hooks of a build, in the way of its events.
 pub(super) struct Hooks {
-    /// Set if there are hooks of phase `before`.
-    pub(super) verdict: Option<watch::Receiver<Verdict>>,
-    /// What the formatter is to show.
+    /// Progress, if there are hooks of phase `before`.
+    pub(super) progress: Option<watch::Receiver<HookProgress>>,
+    /// Events that the formatter is to show.
     pub(super) to_formatter: mpsc::Receiver<BuildEvent>,
-    /// Where events go that it has shown, if there are hooks of phase `after`.
-    pub(super) shown: Option<EventSender>,
-    /// What went wrong with hooks, once all have heard all events.
-    pub(super) tasks: JoinSet<Vec<HookTrouble>>,
+    /// Way of the events that it has shown, if there are hooks of phase `after`.
+    pub(super) shown: Option<mpsc::Sender<BuildEvent>>,
+    /// Errors of hooks, once all have heard all events.
+    pub(super) tasks: JoinSet<Vec<HookError>>,
 }
 
 /// The hooks of one plugin.
@@ -77,35 +68,32 @@ struct Hook {
     plugin: Arc<str>,
     specs: Vec<LifecycleHookSpec>,
     /// None once it is switched off.
-    live: Option<Live>,
-    cancelled: Arc<AtomicBool>,
+    live: Option<PluginInstance>,
+    stop: CancellationToken,
     was_too_late: bool,
 }
 
-/// What a hook has to say to an event.
-enum Answer {
+/// HookAnswer of a hook to an event.
+enum HookAnswer {
     Continue,
     Stop(HookStop),
-    Trouble(HookTrouble),
+    Failed(HookError),
 }
 
 impl Hooks {
     /// Puts the hooks of these plugins into the way of these events. Between any two of the parties as many may wait as in `events`.
-    pub(super) fn new(
-        plugins: &Plugins,
-        cancelled: &Arc<AtomicBool>,
-        events: mpsc::Receiver<BuildEvent>,
-    ) -> Self {
+    pub(super) fn new(plugins: &Plugins, stop: &Stop, events: mpsc::Receiver<BuildEvent>) -> Self {
         let mut hooks: Vec<Hook> = Vec::new();
         for (plugin, spec) in plugins.hooks() {
             match hooks.last_mut() {
                 Some(hook) if hook.plugin == plugin.name => hook.specs.push(spec.clone()),
                 _ => {
-                    let start = Start { cancelled: cancelled.clone(), ..Start::of(Role::Hook) };
+                    let start =
+                        InstanceSpec { cancellation: stop.token().clone(), ..InstanceSpec::of(Role::Hook) };
                     let live = Some(plugin.instance(start));
                     let (plugin, specs) = (plugin.name.clone(), vec![spec.clone()]);
-                    let cancelled = cancelled.clone();
-                    hooks.push(Hook { plugin, specs, live, cancelled, was_too_late: false });
+                    let stop = stop.token().clone();
+                    hooks.push(Hook { plugin, specs, live, stop, was_too_late: false });
                 }
             }
         }
@@ -117,14 +105,14 @@ impl Hooks {
             hooks.iter().filter(|(phases, _)| phases.contains(&phase)).map(|(_, hook)| hook.clone()).collect()
         };
         let room = events.max_capacity();
-        let mut this = Self { verdict: None, to_formatter: events, shown: None, tasks: JoinSet::new() };
+        let mut this = Self { progress: None, to_formatter: events, shown: None, tasks: JoinSet::new() };
         let (before, after) = (of(HookPhase::Before), of(HookPhase::After));
         if !before.is_empty() {
             let (onward, to_formatter) = mpsc::channel(room);
-            let (sender, verdict) = watch::channel(Verdict::default());
+            let (sender, progress) = watch::channel(HookProgress::default());
             let events = std::mem::replace(&mut this.to_formatter, to_formatter);
-            this.verdict = Some(verdict);
-            this.tasks.spawn(tell_before(before, events, onward, sender));
+            this.progress = Some(progress);
+            this.tasks.spawn(tell_before(before, events, onward, sender, stop.clone()));
         }
         if !after.is_empty() {
             let (shown, events) = mpsc::channel(room);
@@ -138,84 +126,86 @@ impl Hooks {
 async fn tell_before(
     hooks: Vec<Arc<Mutex<Hook>>>,
     mut events: mpsc::Receiver<BuildEvent>,
-    onward: EventSender,
-    verdict: watch::Sender<Verdict>,
-) -> Vec<HookTrouble> {
-    let mut troubles = Vec::new();
+    onward: mpsc::Sender<BuildEvent>,
+    progress: watch::Sender<HookProgress>,
+    stop: Stop,
+) -> Vec<HookError> {
+    let mut errors = Vec::new();
     while let Some(mut event) = events.recv().await {
         for hook in &hooks {
             match hook.lock().await.tell(&event, HookPhase::Before).await {
-                Answer::Continue => {}
-                Answer::Stop(stop) => verdict.send_modify(|verdict| {
-                    verdict.stop.get_or_insert(stop);
-                }),
-                Answer::Trouble(trouble) => troubles.push(trouble),
+                HookAnswer::Continue => {}
+                HookAnswer::Stop(by) => {
+                    progress.send_modify(|progress| {
+                        progress.stop.get_or_insert(by);
+                    });
+                    // Before the event has passed: whoever waits for that must not act on it.
+                    stop.request(StopReason::Hook);
+                }
+                HookAnswer::Failed(error) => errors.push(error),
             }
         }
         if let BuildEvent::BuildEnd { exit_code, .. } = &mut event
             && *exit_code == exit::OK
-            && verdict.borrow().stop.is_some()
+            && progress.borrow().stop.is_some()
         {
             *exit_code = exit::FAILED;
         }
         if !matches!(event, BuildEvent::StepLog { .. }) {
-            verdict.send_modify(|verdict| verdict.passed += 1);
+            progress.send_modify(|progress| progress.passed += 1);
         }
         // Nobody shows it any more; the hooks are still told of the rest.
         let _ = onward.send(event).await;
     }
-    troubles
+    errors
 }
 
-async fn tell_after(
-    hooks: Vec<Arc<Mutex<Hook>>>,
-    mut events: mpsc::Receiver<BuildEvent>,
-) -> Vec<HookTrouble> {
-    let mut troubles = Vec::new();
+async fn tell_after(hooks: Vec<Arc<Mutex<Hook>>>, mut events: mpsc::Receiver<BuildEvent>) -> Vec<HookError> {
+    let mut errors = Vec::new();
     while let Some(event) = events.recv().await {
         for hook in &hooks {
             let mut hook = hook.lock().await;
             match hook.tell(&event, HookPhase::After).await {
-                Answer::Continue => {}
-                Answer::Trouble(trouble) => troubles.push(trouble),
+                HookAnswer::Continue => {}
+                HookAnswer::Failed(error) => errors.push(error),
                 // It is enough to hear of that once.
-                Answer::Stop(_) if hook.was_too_late => {}
-                Answer::Stop(HookStop { plugin, reason }) => {
+                HookAnswer::Stop(_) if hook.was_too_late => {}
+                HookAnswer::Stop(HookStop { plugin, reason }) => {
                     hook.was_too_late = true;
-                    troubles.push(HookTrouble::TooLate { plugin, reason });
+                    errors.push(HookError::TooLate { plugin, reason });
                 }
             }
         }
     }
-    troubles
+    errors
 }
 
 impl Hook {
     /// Tells it of an event, if it wants to hear of it.
-    async fn tell(&mut self, event: &BuildEvent, phase: HookPhase) -> Answer {
+    async fn tell(&mut self, event: &BuildEvent, phase: HookPhase) -> HookAnswer {
         let wants = |spec: &&LifecycleHookSpec| {
             spec.phase == phase && kind(event).is_some_and(|kind| spec.events.contains(&kind))
         };
-        let Some(spec) = self.specs.iter().find(wants) else { return Answer::Continue };
-        let Some(live) = &mut self.live else { return Answer::Continue };
+        let Some(spec) = self.specs.iter().find(wants) else { return HookAnswer::Continue };
+        let Some(live) = &mut self.live else { return HookAnswer::Continue };
         let (plugin, limits) = (self.plugin.clone(), hook_call(spec.timeout_ms));
         let input = HookEvent { event: event.clone(), phase };
         let answer = tokio::select! {
-            answer = live.ask("hm_hook_on_event", &input, &limits) => answer,
-            () = out_of_patience(&self.cancelled) => Err(PluginFailure::Call {
+            answer = live.call_json("hm_hook_on_event", &input, &limits) => answer,
+            () = out_of_patience(&self.stop) => Err(PluginFailure::Call {
                 plugin: plugin.clone(),
                 export: "hm_hook_on_event",
                 source: CallError::Cancelled { message: None },
             }),
         };
         match answer {
-            Ok(HookOutcome::Continue) => Answer::Continue,
-            Ok(HookOutcome::Abort { reason }) => Answer::Stop(HookStop { plugin, reason }),
+            Ok(HookOutcome::Continue) => HookAnswer::Continue,
+            Ok(HookOutcome::Abort { reason }) => HookAnswer::Stop(HookStop { plugin, reason }),
             Err(source) => match source.own_words() {
-                Some(reason) if phase == HookPhase::Before => Answer::Stop(HookStop { plugin, reason }),
+                Some(reason) if phase == HookPhase::Before => HookAnswer::Stop(HookStop { plugin, reason }),
                 _ => {
                     self.live = None;
-                    Answer::Trouble(HookTrouble::Failed { plugin, source })
+                    HookAnswer::Failed(HookError::Failed { plugin, source })
                 }
             },
         }
@@ -223,14 +213,12 @@ impl Hook {
 }
 
 /// Ends when a build that was told to stop has waited long enough for a hook.
-async fn out_of_patience(cancelled: &AtomicBool) {
-    while !cancelled.load(Ordering::Relaxed) {
-        tokio::time::sleep(LOOK).await;
-    }
+async fn out_of_patience(stop: &CancellationToken) {
+    stop.cancelled().await;
     tokio::time::sleep(GRACE).await;
 }
 
-/// What hooks call an event; none for those that they do not hear of.
+/// Name of an event among hooks; none for those that they do not hear of.
 fn kind(event: &BuildEvent) -> Option<HookEventKind> {
     match event {
         BuildEvent::BuildStart { .. } => Some(HookEventKind::BuildStart),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hm_plugin_protocol::SnapshotRef;
 
-use super::dispatcher::{Action, Dispatcher, Input, Manner, Outcome};
+use super::dispatcher::{Action, BuildOptions, Dispatcher, Input, StepOutcome};
 use super::exit;
 use crate::pipeline::{Plan, sketch};
 
@@ -53,16 +53,16 @@ fn random_plan(dice: &mut Dice) -> Plan {
     sketch::plan(&words.join(" ")).expect("parents come first, so it is valid")
 }
 
-/// What the rules allow, from what was seen so far.
+/// Model of the rules: what they allow after what was seen so far.
 struct Model {
     plan: Arc<Plan>,
-    manner: Manner,
+    options: BuildOptions,
     queued: BTreeSet<usize>,
     started: BTreeSet<usize>,
     running: BTreeSet<usize>,
     succeeded: BTreeSet<usize>,
     ended: BTreeSet<usize>,
-    /// Segments in which something failed.
+    /// Stages in which something failed.
     failed_in: BTreeSet<usize>,
     first_failure: Option<i32>,
     cancelled: bool,
@@ -97,50 +97,50 @@ impl Model {
         assert!(!self.stopped, "nothing starts after a cancel");
         assert!(self.started.insert(step), "a step starts once");
         self.running.insert(step);
-        assert!(self.running.len() <= self.manner.jobs, "no more at once than allowed");
-        let beside = self.failed_in.contains(&planned.segment);
-        assert!(self.manner.keep_going || !beside, "nothing starts after a failure beside it");
+        assert!(self.running.len() <= self.options.jobs, "no more at once than allowed");
+        let beside = self.failed_in.contains(&planned.stage);
+        assert!(self.options.keep_going || !beside, "nothing starts after a failure beside it");
         match planned.parent {
             Some(parent) => assert!(self.succeeded.contains(&parent) && snapshot == Some(&saved(parent))),
             None => assert_eq!(snapshot, None),
         }
         let unmet = planned.depends_on.iter().find(|needed| !self.succeeded.contains(needed));
         assert_eq!(unmet, None, "a step waits until what it depends on has succeeded");
-        let earlier = |other: &&usize| self.plan.steps()[**other].segment < planned.segment;
+        let earlier = |other: &&usize| self.plan.steps()[**other].stage < planned.stage;
         assert_eq!(self.running.iter().find(earlier), None, "a wait waits for all before it");
         assert!(!self.is_stopped_by_a_wait(step), "a wait stops what follows a failure");
     }
 
-    /// Whether the wait right before its segment holds a step back for a failure.
+    /// True if the wait right before its stage holds a step back for a failure.
     fn is_stopped_by_a_wait(&self, step: usize) -> bool {
-        let wait = self.plan.steps()[step].segment.checked_sub(1);
+        let wait = self.plan.steps()[step].stage.checked_sub(1);
         wait.is_some_and(|wait| !self.plan.waits()[wait] && self.failed_in.range(..=wait).next().is_some())
     }
 
-    /// What was running ends; says how, to the dispatcher.
+    /// Ends what was running, and tells the dispatcher with which outcome.
     fn end(&mut self, step: usize, dice: &mut Dice) -> Input {
         self.running.remove(&step);
         self.ended.insert(step);
         let message = "why".to_owned();
         let outcome = match dice.below(10) {
-            _ if self.told_to_stop => Outcome::Cancelled,
-            0 => Outcome::Failed { exit_code: 3, message },
-            1 if dice.one_in(2) => Outcome::PluginFailed { message },
-            1 => Outcome::Unavailable { message },
-            _ => Outcome::Succeeded { snapshot: Some(saved(step)) },
+            _ if self.told_to_stop => StepOutcome::Cancelled,
+            0 => StepOutcome::Failed { exit_code: 3, message },
+            1 if dice.one_in(2) => StepOutcome::PluginFailed { message },
+            1 => StepOutcome::Unavailable { message },
+            _ => StepOutcome::Succeeded { snapshot: Some(saved(step)) },
         };
         let code = match &outcome {
-            Outcome::Failed { .. } => Some(exit::FAILED),
-            Outcome::PluginFailed { .. } => Some(exit::PLUGIN),
-            Outcome::Unavailable { .. } => Some(exit::UNAVAILABLE),
-            Outcome::Succeeded { .. } => {
+            StepOutcome::Failed { .. } => Some(exit::FAILED),
+            StepOutcome::PluginFailed { .. } => Some(exit::PLUGIN),
+            StepOutcome::Unavailable { .. } => Some(exit::UNAVAILABLE),
+            StepOutcome::Succeeded { .. } => {
                 self.succeeded.insert(step);
                 None
             }
-            Outcome::Cancelled => None,
+            StepOutcome::Cancelled => None,
         };
         if code.is_some() {
-            self.failed_in.insert(self.plan.steps()[step].segment);
+            self.failed_in.insert(self.plan.steps()[step].stage);
             self.first_failure = self.first_failure.or(code);
         }
         Input::Ended { step, outcome }
@@ -161,7 +161,7 @@ impl Model {
         assert_eq!(self.finished, Some(expected));
         for (step, planned) in self.plan.steps().iter().enumerate() {
             let kept = self.stopped
-                || (self.failed_in.contains(&planned.segment) && !self.manner.keep_going)
+                || (self.failed_in.contains(&planned.stage) && !self.options.keep_going)
                 || self.is_stopped_by_a_wait(step)
                 || planned.needs().any(|needed| !self.succeeded.contains(&needed));
             assert!(kept || self.started.contains(&step), "what could run has run");
@@ -176,13 +176,13 @@ fn saved(step: usize) -> SnapshotRef {
 fn simulate(seed: u64) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let plan = Arc::new(random_plan(&mut dice));
-    let manner = Manner { jobs: 1 + dice.below(4), keep_going: dice.one_in(3) };
+    let options = BuildOptions { jobs: 1 + dice.below(4), keep_going: dice.one_in(3) };
     let may_cancel = dice.one_in(4);
-    let (mut dispatcher, actions) = Dispatcher::new(plan.clone(), manner);
+    let (mut dispatcher, actions) = Dispatcher::new(plan.clone(), options);
     let none = BTreeSet::new;
     let mut model = Model {
         plan,
-        manner,
+        options,
         queued: none(),
         started: none(),
         running: none(),
@@ -217,7 +217,10 @@ fn simulate(seed: u64) {
                 if dice.one_in(2) {
                     Input::NotStarted { step }
                 } else {
-                    Input::Ended { step, outcome: Outcome::Failed { exit_code: 9, message: String::new() } }
+                    Input::Ended {
+                        step,
+                        outcome: StepOutcome::Failed { exit_code: 9, message: String::new() },
+                    }
                 }
             }
             _ => {

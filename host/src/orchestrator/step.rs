@@ -1,286 +1,307 @@
-//! One step: whether the cache has its result, running it by its plugin, or giving again what a former build got.
-//! What is announced of it, and when it may begin, is `run`'s affair.
+//! One step: resolving it (the decision, and acting on a hit), running it by its plugin, or giving again what a former build got.
+//! Announcing it, and letting it begin, is `run`'s affair.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
-use std::iter::successors;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use hm_abi::CallError;
-use hm_plugin_protocol::{
-    ArchiveId, ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StdStream, StepResult,
-};
-use tokio::sync::mpsc;
+use hm_disk::{causes, one_line};
+use hm_docker::DockerError;
+use hm_plugin_protocol::{ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StdStream, StepResult};
+use hm_step_sandbox::SandboxError;
+use hm_workspace::artifacts;
+use hm_workspace::content::Artifact;
+use hm_workspace::{CACHE_TAG_PREFIX, WORKSPACE, WorkspaceError};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::dispatcher::Outcome;
-use super::keeping::{Hold, Keeping, Made, Parent};
-use crate::backend::docker::DockerError;
-use crate::backend::local::{KEPT, SandboxError, WORKSPACE};
-use crate::backend::{Backends, artifacts};
-use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
-use crate::content::Produced;
-use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepScope};
+use super::context::BuildContext;
+use super::decide::{CachedResult, ParentStep, Resolution, StepQuery};
+use super::dispatcher::StepOutcome;
+use super::step_cache::{NewResult, ReadLock, StepCache};
+use crate::backend::artifact_ref;
+use crate::cache::{KeyInputs, KeyLock, MissReason, ResultMeta, StepDecision, StepVerdict, Uncacheable};
+use crate::host_functions::{Role, StepContext, StepScope};
 use crate::pipeline::PlannedStep;
-use crate::plugin::{Plugin, PluginFailure, Start, executor_call, one_line};
-use crate::record::{Recorder, StepLog, read_log};
+use crate::plugin::{InstanceSpec, Plugin, PluginFailure, PluginInstance, executor_call};
+use crate::record::{EventWriter, StepWriter, read_log};
 
-/// What a step exits with when its time is over, as with `timeout(1)`.
+/// Exit code of a step whose time is over, as with `timeout(1)`.
 const TIMED_OUT: i32 = 124;
 
-/// What a step exits with that could not begin, since what its last run produced cannot be removed (`EX_CANTCREAT`).
+/// Exit code of a step that could not begin, since what its last run produced cannot be removed (`EX_CANTCREAT`).
 const NOT_CLEARED: i32 = 73;
 
-/// Everything that it takes to run a step.
-pub(super) struct Job {
-    /// Its position in the plan.
+/// A step in a build.
+pub(super) struct StepTask {
+    pub(super) build: Arc<BuildContext>,
+    pub(super) events: EventWriter,
+    pub(super) stop: CancellationToken,
+    /// Position in the plan.
     pub(super) number: usize,
-    /// Who runs it.
-    pub(super) plugin: Option<Arc<Plugin>>,
-    pub(super) planned: PlannedStep,
-    /// Its environment, merged.
-    pub(super) env: BTreeMap<String, String>,
-    /// What its parent saved.
-    pub(super) parent: Option<SnapshotRef>,
     pub(super) step_id: Uuid,
-    pub(super) run_id: Uuid,
-    pub(super) archive: ArchiveId,
-    pub(super) backends: Backends,
-    pub(super) events: EventSender,
-    pub(super) secrets: Arc<Secrets>,
-    pub(super) record: Option<Arc<Recorder>>,
-    /// Where what it produces goes.
-    pub(super) artifacts: PathBuf,
-    pub(super) cancelled: Arc<AtomicBool>,
+    /// Snapshot of the step that it builds in.
+    pub(super) parent: Option<SnapshotRef>,
 }
 
-/// What is to be done about a step.
-pub(super) struct Settled {
-    /// What the cache said, if it was asked.
-    pub(super) decision: Option<Decision>,
-    job: Job,
-    course: Course,
+/// A step of which it is decided what to do.
+pub(super) struct ResolvedStep {
+    /// Decision for the record, if the cache was asked.
+    pub(super) decision: Option<StepDecision>,
+    task: StepTask,
+    execution: Execution,
 }
 
-enum Course {
+/// Execution of a resolved step.
+enum Execution {
     /// Run it, and keep nothing.
     Run,
     /// Run it, and keep its result.
-    Make { keeping: Arc<Keeping>, parts: Box<Parts>, tag: SnapshotRef, lock: KeyLock },
+    RunAndKeep { cache: Arc<StepCache>, inputs: Box<KeyInputs>, tag: SnapshotRef, lock: KeyLock },
     /// Give what a former build got.
-    Replay { entry: Box<Entry>, log: FormerLog, held: Held },
+    Replay { meta: Box<ResultMeta>, log: FormerLog, locks: Locks },
 }
 
-/// What a step printed in a former build.
+/// Lines that a step printed in a former build.
 type FormerLog = Box<dyn Iterator<Item = io::Result<(StdStream, String)>> + Send>;
 
-/// What keeps others from removing a result while it is used; a cache that cannot be written to needs neither.
-type Held = (Option<KeyLock>, Hold);
+/// Locks that keep others from removing a result while it is used; a cache that cannot be written to needs neither.
+type Locks = (Option<KeyLock>, ReadLock);
 
-/// How a step ended, and what is left of it.
-pub(super) struct Done {
-    pub(super) outcome: Outcome,
-    /// What its result is called in the cache, if it is there.
-    pub(super) kept: Option<SnapshotRef>,
+/// A step that has come to its end.
+pub(super) struct FinishedStep {
+    pub(super) outcome: StepOutcome,
+    /// Tag of its result in the cache, if it is there.
+    pub(super) result: Option<SnapshotRef>,
     pub(super) artifacts: Vec<ArtifactRef>,
 }
 
-impl From<Outcome> for Done {
-    fn from(outcome: Outcome) -> Self {
-        Self { outcome, kept: None, artifacts: Vec::new() }
+impl From<StepOutcome> for FinishedStep {
+    fn from(outcome: StepOutcome) -> Self {
+        Self { outcome, result: None, artifacts: Vec::new() }
     }
 }
 
-impl Settled {
-    /// To run, and not to be kept.
-    pub(super) fn without_cache(job: Job, never: Option<Never>) -> Self {
-        let step = job.planned.step.key.clone();
-        let decision =
-            never.map(|never| Decision { step, key: None, parts: None, verdict: Verdict::Never(never) });
-        Self { decision, job, course: Course::Run }
+impl ResolvedStep {
+    /// A step that is to run without the cache, for this reason if there is a cache.
+    pub(super) fn without_cache(task: StepTask, reason: Option<Uncacheable>) -> Self {
+        let step = task.planned().step.key.clone();
+        let decision = reason.map(|reason| StepDecision {
+            step,
+            key: None,
+            inputs: None,
+            verdict: StepVerdict::Uncacheable(reason),
+        });
+        Self { decision, task, execution: Execution::Run }
     }
 
-    /// What the cache has of it.
+    /// Tag of the result that it takes from the cache.
     pub(super) fn hit(&self) -> Option<&SnapshotRef> {
-        match &self.course {
-            Course::Replay { entry, .. } => Some(&entry.tag),
-            Course::Run | Course::Make { .. } => None,
+        match &self.execution {
+            Execution::Replay { meta, .. } => Some(&meta.tag),
+            Execution::Run | Execution::RunAndKeep { .. } => None,
         }
     }
 
-    /// Runs it, or gives again what a former build got.
-    pub(super) async fn carry_out(self) -> Done {
-        let Self { job, course, .. } = self;
-        match course {
-            Course::Run => job.run(CacheDecision::MissNoCommit).await.done,
-            Course::Make { keeping, parts, tag, lock } => job.make(&keeping, *parts, tag, lock).await,
-            Course::Replay { entry, log, held } => job.replay(*entry, log, held).await,
+    /// Runs the step, or gives again what a former build got.
+    pub(super) async fn execute(self) -> FinishedStep {
+        let Self { task, execution, .. } = self;
+        match execution {
+            Execution::Run => task.run(CacheDecision::MissNoCommit).await.finished,
+            Execution::RunAndKeep { cache, inputs, tag, lock } => {
+                task.run_and_keep(&cache, *inputs, tag, lock).await
+            }
+            Execution::Replay { meta, log, locks } => task.replay(*meta, log, locks).await,
         }
     }
 }
 
-/// What running a step gave.
+/// A run of a step.
 struct RunResult {
-    done: Done,
-    /// What it brought out.
-    produced: Vec<Produced>,
-    /// Its log, if it was written down in full.
+    finished: FinishedStep,
+    /// Files that it brought out.
+    produced: Vec<Artifact>,
+    /// Path of its log, if that is whole.
     log: Option<PathBuf>,
     duration_ms: u64,
 }
 
-impl Job {
-    /// Finds out whether the step has to run. Waits while another build makes the same.
-    pub(super) async fn settle(self, keeping: Arc<Keeping>, parent: Option<Parent>) -> Settled {
-        let step = self.planned.step.key.clone();
-        let parts = match keeping.parts(&self.planned, &self.env, self.plugin.as_deref(), parent).await {
-            Ok(parts) => parts,
-            Err(never) => return Settled::without_cache(self, Some(never)),
+impl StepTask {
+    pub(super) fn planned(&self) -> &PlannedStep {
+        &self.build.plan.steps()[self.number]
+    }
+
+    fn plugin(&self) -> Option<&Plugin> {
+        self.build.plugins.runner(&self.planned().runner).map(|plugin| &**plugin)
+    }
+
+    fn env(&self) -> BTreeMap<String, String> {
+        self.build.plan.env(self.planned())
+    }
+
+    /// Directory for what it produces.
+    fn artifacts(&self) -> Option<PathBuf> {
+        let root = self.build.artifacts.as_ref()?;
+        Some(artifacts::directory(root, &self.planned().step.key))
+    }
+
+    /// Resolves the step: asks for the decision and, on a hit, gets back what the step had produced; a hit of which not all can be had is
+    /// a miss. Waits while another build makes the same result.
+    pub(super) async fn resolve(self, cache: Arc<StepCache>, parent: Option<ParentStep>) -> ResolvedStep {
+        let keyed = cache.identify(StepQuery::of(&self.build, self.planned()), parent).await;
+        let (key, inputs) = match keyed.identity() {
+            Ok((key, inputs)) => (key.clone(), Box::new(inputs.clone())),
+            Err(reason) => return ResolvedStep::without_cache(self, Some(reason.clone())),
         };
-        let key = parts.key();
-        let decide = |verdict| Decision {
-            step: step.clone(),
-            key: Some(key.clone()),
-            parts: Some(parts.clone()),
-            verdict,
-        };
-        let mut lock = None;
+        let mut write_lock = None;
         loop {
-            let hold = if lock.is_none() { keeping.hold(&key) } else { Hold::Nobody };
-            let taken = match hold {
-                // As if nothing were there.
-                Hold::Busy => Err(Missing::NoEntry),
-                _ => self.take(&keeping, &key).await,
+            // Before the question: whoever prunes the cache meanwhile must not take away what is found.
+            let read_lock = if write_lock.is_none() { cache.read_lock(&key) } else { ReadLock::Unlockable };
+            let resolution = match read_lock {
+                // As if nothing were there: whoever has the lock is about to change that.
+                ReadLock::Contended => Resolution::Miss(MissReason::NoEntry),
+                _ => cache.decide(&keyed).await,
             };
-            let missing = match taken {
-                Ok((entry, log)) => {
-                    let verdict = Verdict::Hit { tag: entry.tag.clone(), made_at: entry.made_at };
-                    let (decision, held) = (Some(decide(verdict)), (lock, hold));
-                    return Settled { decision, job: self, course: Course::Replay { entry, log, held } };
-                }
-                Err(missing) => missing,
+            let reason = match resolution {
+                Resolution::Hit(result) => match self.fetch_cached(&cache, &result).await {
+                    Ok(log) => {
+                        let meta = result.meta.clone();
+                        let decision = Some(keyed.decision(&Resolution::Hit(result)));
+                        let execution =
+                            Execution::Replay { meta: Box::new(meta), log, locks: (write_lock, read_lock) };
+                        return ResolvedStep { decision, task: self, execution };
+                    }
+                    Err(reason) => reason,
+                },
+                Resolution::Miss(reason) => reason,
+                Resolution::Uncacheable(reason) => return ResolvedStep::without_cache(self, Some(reason)),
             };
-            // Or nobody could make it, we included.
-            drop(hold);
-            if let Some(lock) = lock {
-                let decision = Some(decide(Verdict::Miss(missing)));
-                let tag = SnapshotRef(format!("{KEPT}{}", Uuid::new_v4().simple()));
-                let course = Course::Make { keeping, parts: Box::new(parts), tag, lock };
-                return Settled { decision, job: self, course };
+            // Who reads a key keeps everybody from making its result, us included.
+            drop(read_lock);
+            if let Some(lock) = write_lock {
+                let decision = Some(keyed.decision(&Resolution::Miss(reason)));
+                let tag = SnapshotRef(format!("{CACHE_TAG_PREFIX}{}", Uuid::new_v4().simple()));
+                let execution = Execution::RunAndKeep { cache, inputs, tag, lock };
+                return ResolvedStep { decision, task: self, execution };
             }
-            // What somebody else is making may be there once that has ended.
-            lock = match keeping.lock(&step, &key).await {
+            write_lock = match cache.write_lock(&self.planned().step.key, &key).await {
+                // What somebody else was making may be there now.
                 Ok(lock) => Some(lock),
-                Err(never) => {
-                    let decision = Some(decide(Verdict::Never(never)));
-                    return Settled { decision, job: self, course: Course::Run };
+                Err(reason) => {
+                    let decision = Some(keyed.decision(&Resolution::Uncacheable(reason)));
+                    return ResolvedStep { decision, task: self, execution: Execution::Run };
                 }
             };
         }
     }
 
-    /// What is kept under a key, if all of it is still there. What the step had produced is back in its place then.
-    async fn take(&self, keeping: &Keeping, key: &Key) -> Result<(Box<Entry>, FormerLog), Missing> {
-        let entry = keeping.look(key, self.planned.caching.longest())?;
-        let log = read_log(&keeping.log(&entry).await?).map_err(|_| Missing::Damaged)?;
-        keeping.check(self.plugin.as_deref(), &entry.tag).await?;
-        if !self.is_there(&entry.tag).await {
-            return Err(Missing::Gone);
+    /// Acts on a hit: what the step had produced is back in its place then, and its log can be read.
+    async fn fetch_cached(&self, cache: &StepCache, result: &CachedResult) -> Result<FormerLog, MissReason> {
+        let log = read_log(&result.log).map_err(|_| MissReason::Damaged)?;
+        let meta = &result.meta;
+        // The host knows about the snapshots that are made with its functions. Of others only the runner does.
+        if result.needs_runner && !self.runner_has(&meta.tag).await {
+            return Err(MissReason::RunnerLostIt);
         }
-        self.restore(keeping, &entry).await?;
-        keeping.used(key);
-        Ok((Box::new(entry), Box::new(log)))
+        if let Some(directory) = self.artifacts() {
+            let from = cache.store().artifacts_path(&meta.key);
+            let restored = artifacts::restore(from, directory, &meta.artifacts).await;
+            restored.map_err(|_| MissReason::Damaged)?;
+        }
+        cache.used(&meta.key);
+        Ok(Box::new(log))
     }
 
-    /// Whether the runner says that it still has what is kept under a tag. What it prints meanwhile is not for anybody.
-    async fn is_there(&self, tag: &SnapshotRef) -> bool {
-        let Some(plugin) = &self.plugin else { return false };
+    /// True if the runner says that it still has a snapshot. What it prints meanwhile is not for anybody.
+    async fn runner_has(&self, tag: &SnapshotRef) -> bool {
         let cache = CacheDecision::Hit { tag: tag.clone() };
-        let (nobody, _) = mpsc::channel(1);
-        let role = Role::Executor(Box::new(self.context(&cache, nobody, None)));
-        let mut live = plugin.instance(Start { cancelled: self.cancelled.clone(), ..Start::of(role) });
-        let limits = executor_call(self.planned.timeout);
-        let asked: Result<StepResult, PluginFailure> =
-            live.ask("hm_executor_run", &self.input(cache), &limits).await;
-        asked.is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag))
+        let Some(mut live) = self.instance(&cache, StepWriter::unheard(self.step_id)) else { return false };
+        let limits = executor_call(self.planned().timeout);
+        let answer: Result<StepResult, PluginFailure> =
+            live.call_json("hm_executor_run", &self.input(cache), &limits).await;
+        answer.is_ok_and(|result| result.exit_code == 0 && result.committed_snapshot.as_ref() == Some(tag))
     }
 
-    /// Brings back what the step had produced. If that is not possible, the step has to produce it again.
-    async fn restore(&self, keeping: &Keeping, entry: &Entry) -> Result<(), Missing> {
-        let from = keeping.store().artifacts_path(&entry.key);
-        let restored = artifacts::restore(from, self.artifacts.clone(), &entry.artifacts).await;
-        restored.map_err(|_| Missing::Damaged)
-    }
-
-    async fn run(self, cache: CacheDecision) -> RunResult {
+    async fn run(&self, cache: CacheDecision) -> RunResult {
         let started = Instant::now();
-        let ended = |outcome: Outcome| RunResult {
-            done: outcome.into(),
+        let ended = |outcome: StepOutcome| RunResult {
+            finished: outcome.into(),
             produced: Vec::new(),
             log: None,
             duration_ms: 0,
         };
-        let Some(plugin) = &self.plugin else {
-            let message = format!("no plugin provides runner `{}`", self.planned.runner);
-            return ended(Outcome::PluginFailed { message });
+        let no_plugin = || {
+            let message = format!("no plugin provides runner `{}`", self.planned().runner);
+            ended(StepOutcome::PluginFailed { message })
         };
-        if let Err(error) = artifacts::clear(self.artifacts.clone()).await {
-            return ended(Outcome::Failed { exit_code: NOT_CLEARED, message: one_line(&error) });
+        if self.plugin().is_none() {
+            return no_plugin();
         }
-        let role = Role::Executor(Box::new(self.context(&cache, self.events.clone(), self.log())));
-        let mut live = plugin.instance(Start { cancelled: self.cancelled.clone(), ..Start::of(role) });
-        let timeout = self.planned.timeout;
+        if let Some(directory) = self.artifacts()
+            && let Err(error) = artifacts::clear(directory).await
+        {
+            return ended(StepOutcome::Failed { exit_code: NOT_CLEARED, message: one_line(&error) });
+        }
+        let Some(mut live) = self.instance(&cache, self.writer()) else { return no_plugin() };
+        let timeout = self.planned().timeout;
         let result: Result<StepResult, PluginFailure> =
-            live.ask("hm_executor_run", &self.input(cache), &executor_call(timeout)).await;
+            live.call_json("hm_executor_run", &self.input(cache), &executor_call(timeout)).await;
         let (log, produced) = match live.role() {
             Role::Executor(step) => step.finish().await,
             _ => (None, Vec::new()),
         };
         let outcome = match (result, timeout) {
             (Ok(result), _) if result.exit_code == 0 => {
-                Outcome::Succeeded { snapshot: result.committed_snapshot }
+                StepOutcome::Succeeded { snapshot: result.committed_snapshot }
             }
             (Ok(StepResult { exit_code, .. }), _) => {
-                Outcome::Failed { exit_code, message: how_it_exited(exit_code) }
+                StepOutcome::Failed { exit_code, message: how_it_exited(exit_code) }
             }
             (Err(PluginFailure::Call { source: CallError::TimedOut { .. }, .. }), Some(limit)) => {
-                Outcome::Failed {
+                StepOutcome::Failed {
                     exit_code: TIMED_OUT,
                     message: format!("timed out after {} s", limit.as_secs()),
                 }
             }
-            (Err(failure), _) => match lacking(&failure) {
-                Some(message) => Outcome::Unavailable { message },
-                None => Outcome::PluginFailed { message: one_line(&failure) },
+            (Err(failure), _) => match unavailable(&failure) {
+                Some(message) => StepOutcome::Unavailable { message },
+                None => StepOutcome::PluginFailed { message: one_line(&failure) },
             },
         };
-        let done = Done { outcome, kept: None, artifacts: named(&produced) };
-        RunResult { done, produced, log, duration_ms: super::run::millis(started) }
+        let finished = FinishedStep { outcome, result: None, artifacts: references(&produced) };
+        RunResult { finished, produced, log, duration_ms: super::run::millis(started) }
     }
 
-    /// Runs it, and keeps its result if it succeeds.
-    async fn make(self, keeping: &Keeping, parts: Parts, tag: SnapshotRef, lock: KeyLock) -> Done {
-        let (step, longest) = (self.planned.step.key.clone(), self.planned.caching.longest());
-        let directory = self.artifacts.clone();
-        let RunResult { mut done, produced: artifacts, log, duration_ms } =
+    /// Runs the step, and keeps its result if it succeeds.
+    async fn run_and_keep(
+        &self,
+        cache: &StepCache,
+        inputs: KeyInputs,
+        tag: SnapshotRef,
+        lock: KeyLock,
+    ) -> FinishedStep {
+        let RunResult { mut finished, produced: artifacts, log, duration_ms } =
             self.run(CacheDecision::MissBuildAs { tag: tag.clone() }).await;
-        if matches!(&done.outcome, Outcome::Succeeded { snapshot: Some(snapshot) } if *snapshot == tag) {
-            let made = Made { parts, tag: tag.clone(), step, longest, duration_ms, artifacts };
-            if keeping.keep(lock, made, log, directory).await {
-                done.kept = Some(tag);
+        // A runner that has saved something else, or nothing, has made no result.
+        if matches!(&finished.outcome, StepOutcome::Succeeded { snapshot: Some(snapshot) } if *snapshot == tag)
+        {
+            let planned = self.planned();
+            let (step, max_age) = (planned.step.key.clone(), planned.caching.longest());
+            let result = NewResult { inputs, tag: tag.clone(), step, max_age, duration_ms, artifacts };
+            if cache.keep(lock, result, log, self.artifacts()).await {
+                finished.result = Some(tag);
             }
         }
-        done
+        finished
     }
 
-    /// Gives again what a former build got.
-    async fn replay(self, entry: Entry, log: FormerLog, _held: Held) -> Done {
-        let cache = CacheDecision::Hit { tag: entry.tag.clone() };
-        let mut step = self.context(&cache, self.events.clone(), self.log());
+    /// Gives again what a former build got. The locks are given back at the end.
+    async fn replay(&self, meta: ResultMeta, log: FormerLog, _locks: Locks) -> FinishedStep {
+        let cache = CacheDecision::Hit { tag: meta.tag.clone() };
+        let mut step = self.context(&cache, self.writer());
         for line in log {
             match line {
                 Ok((stream, line)) => step.replay(stream, line).await,
@@ -288,36 +309,44 @@ impl Job {
             }
         }
         step.finish().await;
-        let outcome = Outcome::Succeeded { snapshot: Some(entry.tag.clone()) };
-        Done { outcome, kept: Some(entry.tag), artifacts: named(&entry.artifacts) }
+        let outcome = StepOutcome::Succeeded { snapshot: Some(meta.tag.clone()) };
+        FinishedStep { outcome, result: Some(meta.tag), artifacts: references(&meta.artifacts) }
     }
 
-    fn log(&self) -> Option<StepLog> {
-        self.record.as_ref()?.log(self.number, &self.planned.step.key)
+    fn writer(&self) -> StepWriter {
+        self.events.of_step(self.step_id, self.number, &self.planned().step.key)
     }
 
-    fn context(&self, cache: &CacheDecision, events: EventSender, log: Option<StepLog>) -> StepContext {
+    /// A fresh instance of the runner, whose output goes there; none without a plugin.
+    fn instance(&self, cache: &CacheDecision, output: StepWriter) -> Option<PluginInstance> {
+        let role = Role::Executor(Box::new(self.context(cache, output)));
+        let start = InstanceSpec { cancellation: self.stop.clone(), ..InstanceSpec::of(role) };
+        self.plugin().map(|plugin| plugin.instance(start))
+    }
+
+    fn context(&self, cache: &CacheDecision, output: StepWriter) -> StepContext {
         let scope = StepScope {
             step_id: self.step_id,
-            archive: self.archive,
+            archive: self.build.archive,
             parent: self.parent.clone(),
             cache: cache.clone(),
-            is_built_in: !self.planned.children.is_empty(),
-            artifacts: Some(self.artifacts.clone()),
+            is_built_in: !self.planned().children.is_empty(),
+            artifacts: self.artifacts(),
         };
-        StepContext::new(scope, self.backends.clone(), events, log, self.secrets.clone())
+        StepContext::new(scope, self.build.backends.clone(), output, self.build.host_context.secrets.clone())
     }
 
     fn input(&self, cache_lookup: CacheDecision) -> ExecutorInput {
-        let mut step = self.planned.step.clone();
+        let planned = self.planned();
+        let mut step = planned.step.clone();
         // That of the pipeline, if the step has none of its own.
-        step.image = self.planned.image.clone().or(step.image);
+        step.image = planned.image.clone().or(step.image);
         ExecutorInput {
             step,
-            workspace_archive_id: self.archive,
-            env: self.env.clone(),
+            workspace_archive_id: self.build.archive,
+            env: self.env(),
             workdir: WORKSPACE.into(),
-            run_id: self.run_id,
+            run_id: self.build.run_id,
             step_id: self.step_id,
             cache_lookup,
             parent_snapshot: self.parent.clone(),
@@ -325,26 +354,25 @@ impl Job {
     }
 }
 
-/// What a plugin asked for and did not get, if that was not its own fault.
-fn lacking(failure: &PluginFailure) -> Option<String> {
-    let mut causes = successors(Some(failure as &dyn Error), |&error| error.source());
-    causes.find_map(|error| {
+/// Message of a failure that comes from something that is not to be had, and not from the plugin.
+fn unavailable(failure: &PluginFailure) -> Option<String> {
+    causes(failure).find_map(|error| {
         let docker = error.downcast_ref::<DockerError>().is_some_and(|error| !error.is_misuse());
         let local = error.downcast_ref::<SandboxError>().is_some_and(|error| !error.is_misuse());
-        (docker || local).then(|| one_line(error))
+        (docker || local || error.is::<WorkspaceError>()).then(|| one_line(error))
     })
 }
 
-/// What listeners hear of it.
-fn named(produced: &[Produced]) -> Vec<ArtifactRef> {
-    produced.iter().map(Produced::artifact).collect()
+/// References to files, as listeners get them.
+fn references(produced: &[Artifact]) -> Vec<ArtifactRef> {
+    produced.iter().map(artifact_ref).collect()
 }
 
 fn lost(error: &dyn std::error::Error) -> String {
     format!("hm: not all of what this step wrote is in the cache: {error}")
 }
 
-/// Shells and our own process 1 say 128 + n of a command that died of signal n.
+/// End of a command in words. Shells and our own process 1 say 128 + n of a command that died of signal n.
 fn how_it_exited(exit_code: i32) -> String {
     match exit_code {
         129..=192 => format!("exited with code {exit_code} (signal {})", exit_code - 128),

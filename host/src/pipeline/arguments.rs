@@ -12,7 +12,7 @@ use super::{PipelineError, Plan};
 const SCHEMA: usize = 10_000;
 /// Deepest nesting of a schema, references followed.
 const DEPTH: usize = 128;
-/// What a pattern weighs, for it is tried on each byte.
+/// Weight of a pattern, for it is tried on each byte.
 const PATTERN: usize = 100;
 /// Most bytes of a compiled pattern.
 const PATTERN_BYTES: usize = 64 * 1024;
@@ -23,19 +23,19 @@ const BUILD: usize = 1_000_000_000;
 /// Arguments that weigh more are not repeated in messages.
 const SHOWN: usize = 200;
 
-/// Where in the value something is wrong, as in `.a.0`, and what.
+/// Error in a value: its place, as in `.a.0`, and what is wrong there.
 type Fault = (String, String);
 
 /// A plugin's schema, ready for use.
 pub struct Checker {
     validator: Validator,
     weight: usize,
-    /// How a step without arguments fares.
+    /// Answer for a step without arguments.
     nothing: Result<(), Fault>,
 }
 
 impl Plan {
-    /// Whether each step says to its runner what that takes. `schema` gives a runner's schema, if it has one. A step without
+    /// Checks that each step says to its runner what that takes. `schema` gives a runner's schema, if it has one. A step without
     /// arguments is right if `{}` or `null` is.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Checker {
     /// Reads a schema.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// Reason why it cannot be used, in words.
     pub fn new(schema: &Value) -> Result<Self, String> {
         let mut schema = schema.clone();
         // Under another name of its own, its references to itself would be references to that.
@@ -95,7 +95,7 @@ impl Checker {
     /// Checks a value that may be secret.
     ///
     /// # Errors
-    /// Where something is wrong, as a key or an index, and what, without the value itself; no key stands for the value as a whole.
+    /// Place where something is wrong, as a key or an index, and what, without the value itself; no key stands for the value as a whole.
     pub fn check_secret(&self, value: &Value) -> Result<(), (Option<String>, String)> {
         if weigh(value).saturating_mul(self.weight) > STEP {
             return Err((None, "it is too large to be checked".into()));
@@ -127,7 +127,7 @@ fn fault(error: &ValidationError<'_>, show: bool) -> Fault {
     (at, if show { error.to_string() } else { error.masked().to_string() })
 }
 
-/// How many values there are, and bytes of text.
+/// Number of values, and of bytes of text.
 fn weigh(value: &Value) -> usize {
     1 + match value {
         Value::String(text) => text.len(),
@@ -174,7 +174,7 @@ fn weigh_schema(root: &Value, value: &Value, depth: usize, weight: &mut usize) -
     }
 }
 
-/// What a part of a schema weighs apart from what is in it.
+/// Weight of a part of a schema apart from what is in it.
 fn own_weight(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() / 16,
@@ -190,7 +190,7 @@ fn own_weight(value: &Value) -> usize {
     }
 }
 
-/// What a reference of a schema names.
+/// Part of a schema that a reference names.
 fn within<'s>(root: &'s Value, target: &str) -> Result<&'s Value, String> {
     // A percent sign would be an escape, which nobody who writes such names needs.
     let pointer =

@@ -1,4 +1,4 @@
-//! What a step's cache policy comes to: whether its result is kept, for how long, and which files it depends on. Whether there is a
+//! Meaning of a step's cache policy: whether its result is kept, for how long, and which files it depends on. Whether there is a
 //! result is the cache's affair.
 
 use std::collections::BTreeSet;
@@ -8,9 +8,9 @@ use hm_plugin_protocol::Cache;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::globs::Pattern;
+use hm_workspace::globs::Pattern;
 
-/// How deep policies may be nested: nobody writes more by hand.
+/// Depth to which policies may be nested: nobody writes more by hand.
 const DEPTH: usize = 8;
 
 /// Paths in a policy, at the most: as many as there may be patterns of artifacts.
@@ -19,14 +19,14 @@ const MAX_PATHS: usize = 100;
 /// Bytes in a path, at the most.
 const LONGEST_PATH: usize = 1000;
 
-/// Whether the result of a step is kept for later builds.
+/// Policy for the result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caching {
-    /// It is not.
+    /// The result is not kept for later builds.
     Never,
-    /// It is.
+    /// The result is kept for later builds.
     Keep {
-        /// How old it may become.
+        /// Age up to which it may be used.
         longest: Option<Duration>,
         /// The files and folders of the project that it depends on, as patterns.
         paths: BTreeSet<String>,
@@ -34,10 +34,10 @@ pub enum Caching {
 }
 
 impl Caching {
-    /// What a policy comes to. A step without one is not kept.
+    /// Reads a policy. The result of a step without one is not kept.
     ///
     /// # Errors
-    /// What is wrong with the policy, as the end of a sentence about its step.
+    /// The policy is not valid; the text is the end of a sentence about its step.
     pub(super) fn of(policy: Option<&Cache>) -> Result<Self, String> {
         let caching = policy.map_or(Ok(Self::Never), |policy| Self::read(policy, DEPTH))?;
         match &caching {
@@ -65,7 +65,7 @@ impl Caching {
         unknown
     }
 
-    /// How old a result may become, if there is a limit.
+    /// Age up to which a result may be used, if there is a limit.
     #[must_use]
     pub fn longest(&self) -> Option<Duration> {
         match self {
@@ -106,7 +106,7 @@ impl Caching {
         }
     }
 
-    /// What has to be met where both have to be.
+    /// Policy that meets both.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Keep { longest, mut paths }, Self::Keep { longest: other, paths: more }) => {

@@ -1,5 +1,5 @@
 //! Reads the text of a document: a bare pipeline, or an envelope with several, in either form.
-//! What the steps mean to each other is the plan's affair.
+//! The meaning that steps have for each other is the plan's affair.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ const VERSION: &str = "0";
 /// The wire format of an envelope, as `harmont.dump_registry_json()` writes it.
 const ENVELOPE_VERSION: &str = "1";
 
-/// What messages call the list of steps.
+/// Name of the list of steps in messages.
 const STEPS: &str = "steps";
 
 /// A field that this version does not know: where it is, and its name.
@@ -23,7 +23,7 @@ pub(super) type Unknown = (String, String);
 /// that this version does not read.
 #[derive(Debug, Clone)]
 pub struct NamedPipeline {
-    /// What `hm build SLUG` takes.
+    /// Name for `hm build SLUG`.
     pub slug: String,
     /// The file, or standard input; for messages.
     pub origin: String,
@@ -41,7 +41,7 @@ pub struct Definition {
     pub steps: Vec<Step>,
     /// Pairs of commands, by position in `steps`: the second starts when the first has succeeded.
     pub(super) depends_on: Vec<(usize, usize)>,
-    /// What the document calls the list of steps.
+    /// Name of the list of steps in the document.
     pub(super) list: &'static str,
     /// Fields outside of steps that this version does not know.
     pub(super) unknown: Vec<Unknown>,
@@ -136,7 +136,7 @@ impl NamedPipeline {
     }
 }
 
-/// Where a step is, for a message.
+/// Place of a step, for a message.
 pub(super) fn place(list: &str, index: usize, step: &Value) -> String {
     match step.get("key").and_then(Value::as_str) {
         Some(key) => format!("{list}[{index}] (key `{key}`)"),

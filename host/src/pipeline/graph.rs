@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::PipelineError;
 use super::document::{Unknown, array, object, place, shape};
 
-/// What messages call the list of nodes.
+/// Name of the list of nodes in messages.
 pub(super) const NODES: &str = "graph.nodes";
 
 /// A graph that was read.

@@ -14,35 +14,32 @@ mod source;
 pub use arguments::Checker;
 pub use caching::Caching;
 pub use document::{Definition, NamedPipeline, parse};
-pub use plan::{ForAll, Overrides, Plan, PlannedStep, Runners};
+pub use plan::{DefaultRunner, Overrides, Plan, PlannedStep, Runners};
 pub(crate) use source::DOCUMENT_MAX;
-pub use source::{Found, Scripts, Source, find_project, read};
+pub use source::{Scripts, Source, SourceContents, find_project, read};
 
 use std::path::PathBuf;
 
-/// Why a pipeline cannot be read, chosen or planned. Every variant names the file or the step that is at fault.
+use hm_disk::PathError;
+
+/// Error of reading, choosing or planning a pipeline. Every variant names the file or the step that is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] PathError),
     /// The project's folder belongs to somebody else.
     #[error("{} belongs to another user (uid {owner})", folder.display())]
     ForeignProject {
-        /// The folder.
+        /// Path of the folder.
         folder: PathBuf,
-        /// Whose it is.
+        /// User id of its owner.
         owner: u32,
     },
     /// Neither `.hm/` nor `.harmont/` is there.
     #[error("no pipeline found: there is no .hm/ or .harmont/ folder with a .py or .json file in {}", dir.display())]
     NoProject {
-        /// Where the search began.
+        /// Directory in which the search began.
         dir: PathBuf,
     },
     /// The bytes are not text.
@@ -50,7 +47,7 @@ pub enum PipelineError {
     NotUtf8 {
         /// The file, or standard input.
         origin: String,
-        /// How many valid bytes come before.
+        /// Number of valid bytes before it.
         offset: usize,
     },
     /// The text is not JSON.
@@ -58,11 +55,11 @@ pub enum PipelineError {
     Syntax {
         /// The file, or standard input.
         origin: String,
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// From 1; 0 at the start of a line.
+        /// Number of the column, from 1; 0 at the start of a line.
         column: usize,
-        /// What the parser expected.
+        /// Words of the parser.
         reason: String,
     },
     /// The JSON is no pipeline.
@@ -72,7 +69,7 @@ pub enum PipelineError {
         origin: String,
         /// The place within the document, such as ``steps[3] (key `test`)``.
         at: String,
-        /// What is wrong there.
+        /// Reason in words, for this place.
         reason: String,
     },
     /// A version that this program does not know.
@@ -80,35 +77,35 @@ pub enum PipelineError {
     UnknownVersion {
         /// The file, or standard input.
         origin: String,
-        /// `version` or `schema_version`.
+        /// Name of the field: `version` or `schema_version`.
         field: &'static str,
-        /// What is there, as JSON.
+        /// Value of the field, as JSON.
         found: String,
-        /// What should be.
+        /// Value that is known here.
         known: &'static str,
     },
     /// No pipeline of that name.
     #[error("there is no pipeline `{wanted}`; there is: {}", known.join(", "))]
     UnknownPipeline {
-        /// What was asked for.
+        /// Name that was asked for.
         wanted: String,
-        /// What is there.
+        /// Names that there are.
         known: Vec<String>,
     },
     /// Several pipelines and no choice.
     #[error("there are {} pipelines: {}", known.len(), known.join(", "))]
     Ambiguous {
-        /// What is there.
+        /// Names that there are.
         known: Vec<String>,
     },
     /// The same name twice.
     #[error("pipeline `{slug}` is defined twice, in {first} and in {second}")]
     DuplicatePipeline {
-        /// The name.
+        /// Name of the pipeline.
         slug: String,
-        /// One place.
+        /// Place of the first.
         first: String,
-        /// The other.
+        /// Place of the second.
         second: String,
     },
     /// A document without any pipeline, or a pipeline without any command.
@@ -120,9 +117,9 @@ pub enum PipelineError {
     /// Two steps share a key.
     #[error("step key `{key}` is used twice, by {list}[{first}] and {list}[{second}]")]
     DuplicateKey {
-        /// The key.
+        /// Key that both have.
         key: String,
-        /// What the document calls the list of steps.
+        /// Name of the list of steps in the document.
         list: &'static str,
         /// Position of one, from 0.
         first: usize,
@@ -134,23 +131,23 @@ pub enum PipelineError {
     BadStep {
         /// The step's key, or its position.
         key: String,
-        /// What is wrong with it.
+        /// Reason as the end of a sentence.
         reason: String,
     },
     /// An environment variable that cannot be set, of no step in particular.
     #[error("{of}: {reason}")]
     BadEnv {
-        /// Who sets it.
+        /// Origin of the variable, for a message.
         of: String,
-        /// What is wrong with it.
+        /// Reason as the end of a sentence.
         reason: String,
     },
     /// `builds_in` names nothing.
     #[error("step `{key}` builds in `{parent}`, and there is no such step")]
     UnknownParent {
-        /// The step.
+        /// Key of the step.
         key: String,
-        /// What it names.
+        /// Key that it names.
         parent: String,
     },
     /// Steps need each other.
@@ -164,11 +161,11 @@ pub enum PipelineError {
     /// A step needs one that a barrier holds back until it has ended itself.
     #[error("step `{key}` {how} `{later}`, which comes after a wait that waits for `{key}`")]
     BehindWait {
-        /// The step.
+        /// Key of the step.
         key: String,
         /// `builds in` or `depends on`.
         how: &'static str,
-        /// The later step.
+        /// Key of the later step.
         later: String,
     },
     /// A runner that no plugin provides.
@@ -176,9 +173,9 @@ pub enum PipelineError {
     UnknownRunner {
         /// The step, or the option or the file that names it.
         who: String,
-        /// What it asks for.
+        /// Name of the runner.
         runner: String,
-        /// What there is.
+        /// Names of the runners that there are.
         known: Vec<String>,
     },
     /// A step wants an image, and there is nothing to run images with.
@@ -186,45 +183,45 @@ pub enum PipelineError {
         "step `{key}` wants image `{image}`, which needs the `{runner}` runner, and no plugin provides it"
     )]
     NoImageRunner {
-        /// The step.
+        /// Key of the step.
         key: String,
-        /// The image.
+        /// Name of the image.
         image: String,
         /// The runner for steps with an image.
         runner: String,
     },
-    /// What a step starts from would have to move from one runner to another.
+    /// A snapshot would have to move from one runner to another.
     #[error(
         "step `{key}` runs on `{runner}` but builds in `{parent}`, which runs on `{parent_runner}`: a step runs where the step that it builds in ran"
     )]
     RunnerChange {
-        /// The step.
+        /// Key of the step.
         key: String,
-        /// Its runner.
+        /// Name of its runner.
         runner: String,
-        /// Its parent.
+        /// Key of its parent.
         parent: String,
-        /// The parent's runner.
+        /// Name of the parent's runner.
         parent_runner: String,
     },
     /// A step says something to its runner that the runner does not take.
     #[error("step `{key}`: {at} is not what runner `{runner}` takes: {reason}")]
     BadArguments {
-        /// The step.
+        /// Key of the step.
         key: String,
         /// The field, such as `runner_args.network`.
         at: String,
-        /// The step's runner.
+        /// Name of the step's runner.
         runner: String,
-        /// What is wrong with it.
+        /// Reason as the end of a sentence.
         reason: String,
     },
     /// A runner's description of what it takes cannot be used, which is its plugin's fault.
     #[error("runner `{runner}` describes its runner_args with a schema that cannot be used: {reason}")]
     BadSchema {
-        /// The runner.
+        /// Name of the runner.
         runner: String,
-        /// Why.
+        /// Reason in words, as the end of a sentence.
         reason: String,
     },
 }

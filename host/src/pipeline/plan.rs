@@ -1,7 +1,7 @@
 //! A [`Plan`]: the steps of a pipeline as a graph that cannot be invalid. Keys are unique, parents exist, nothing
 //! waits for itself, every runner that a step names is there. Running it is the orchestrator's affair.
 
-mod part;
+mod subset;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const MAX_ARGUMENT: usize = 128 * 1024 - 1;
 /// The runners that plugins provide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runners {
-    /// All of them.
+    /// Names of all runners.
     pub known: BTreeSet<String>,
     /// For steps that name none.
     pub default: String,
@@ -27,21 +27,21 @@ pub struct Runners {
     pub for_images: String,
 }
 
-/// What the command line and the configuration add to a pipeline.
+/// Additions of the command line and the configuration to a pipeline.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Wins over the environment of pipeline and step.
     pub env: BTreeMap<String, String>,
     /// Runs every step that names no runner itself.
-    pub runner: Option<ForAll>,
+    pub runner: Option<DefaultRunner>,
 }
 
 /// A runner for all steps that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForAll {
-    /// Its name.
+pub struct DefaultRunner {
+    /// Name of the runner.
     pub name: String,
-    /// Who asks for it: an option, or a file.
+    /// Option or file that asks for it.
     pub by: String,
 }
 
@@ -58,22 +58,22 @@ pub struct PlannedStep {
     pub depends_on: Vec<usize>,
     /// The steps that depend on it so.
     pub dependents: Vec<usize>,
-    /// How many waits stand before it.
-    pub segment: usize,
+    /// Number of waits that stand before it.
+    pub stage: usize,
     /// Its chain: a run of steps in which each is the only child of the one before.
     pub chain: usize,
-    /// Who runs it.
+    /// Name of its runner.
     pub runner: String,
     /// The image that it runs in, if it is a root with an image.
     pub image: Option<String>,
-    /// How long it may take.
+    /// Time that it may take.
     pub timeout: Option<Duration>,
-    /// Whether its result is kept.
+    /// Policy for its result.
     pub caching: Caching,
 }
 
 impl PlannedStep {
-    /// What has to succeed before it starts; a step that is needed in two ways comes twice.
+    /// Steps that have to succeed before it starts; a step that is needed in two ways comes twice.
     pub fn needs(&self) -> impl Iterator<Item = usize> {
         self.parent.iter().chain(&self.depends_on).copied()
     }
@@ -90,7 +90,7 @@ pub struct Plan {
     steps: Vec<PlannedStep>,
     /// The environment of every step; a step's own wins.
     env: BTreeMap<String, String>,
-    /// What was typed; wins over both.
+    /// Variables that were typed; they win over both.
     typed_env: BTreeMap<String, String>,
     /// For each wait, whether what follows runs although something before failed.
     waits: Vec<bool>,
@@ -110,7 +110,7 @@ impl Plan {
         overrides: &Overrides,
         runners: &Runners,
     ) -> Result<Self, PipelineError> {
-        if let Some(ForAll { name, by }) = &overrides.runner {
+        if let Some(DefaultRunner { name, by }) = &overrides.runner {
             known_runner(by, name, runners)?;
         }
         let mut steps = Vec::new();
@@ -138,7 +138,7 @@ impl Plan {
                 return Err(PipelineError::DuplicateKey { key, list, first, second: position });
             }
             let timeout = step.timeout_seconds.map(|s| Duration::from_secs(s.into()));
-            let segment = waits.len();
+            let stage = waits.len();
             let (runner, image) = (String::new(), None);
             steps.push(PlannedStep {
                 step,
@@ -146,7 +146,7 @@ impl Plan {
                 children: Vec::new(),
                 depends_on: Vec::new(),
                 dependents: Vec::new(),
-                segment,
+                stage,
                 chain: 0,
                 runner,
                 image,
@@ -197,7 +197,7 @@ impl Plan {
         &self.waits
     }
 
-    /// What `build_start` says of this plan.
+    /// Summary of this plan for `build_start`.
     #[must_use]
     pub fn summary(&self) -> PlanSummary {
         PlanSummary {
@@ -239,7 +239,7 @@ impl Plan {
         unused.collect()
     }
 
-    /// Whether the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
+    /// Checks that the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
     ///
     /// # Errors
     /// [`PipelineError::NoImageRunner`] and [`PipelineError::RunnerChange`].
@@ -292,7 +292,7 @@ impl Plan {
     /// Nothing may need what a wait holds back until it has ended itself.
     fn check_waits(&self, index: usize, how: &'static str, needed: usize) -> Result<(), PipelineError> {
         let (step, needed) = (&self.steps[index], &self.steps[needed]);
-        if needed.segment > step.segment {
+        if needed.stage > step.stage {
             let (key, later) = (step.step.key.clone(), needed.step.key.clone());
             return Err(PipelineError::BehindWait { key, how, later });
         }
@@ -448,7 +448,7 @@ mod tests {
         let chains: Vec<usize> = plan.steps().iter().map(|s| s.chain).collect();
         assert_eq!(chains, [0, 1, 1, 2, 3, 3]);
         assert_eq!(plan.summary().chain_count, 4);
-        assert_eq!(plan.steps().iter().map(|s| s.segment).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(plan.steps().iter().map(|s| s.stage).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
     }
 
     #[test]
@@ -521,7 +521,7 @@ mod tests {
                 .starts_with("step `lint` runs on `local` but builds in `root`, which runs on `docker`")
         );
 
-        let runner = Some(ForAll { name: "local".into(), by: "--runner".into() });
+        let runner = Some(DefaultRunner { name: "local".into(), by: "--runner".into() });
         let forced = Overrides { runner, ..Overrides::default() };
         let plan = plan_with(steps, &forced).expect("valid");
         plan.check_runners(&runners()).expect("all local");

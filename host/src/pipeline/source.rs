@@ -1,5 +1,5 @@
 //! Finds and reads pipeline documents: a file, standard input (handed in), or a project's folder.
-//! What is in them is the document's affair.
+//! Their content is the document's affair.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,9 +7,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{cannot, read_bounded, read_regular};
+
 use super::PipelineError;
 use super::document::{NamedPipeline, parse};
-use crate::files::{read_bounded, read_regular};
 
 /// A document larger than this is not a pipeline: 100,000 steps of real size take about 30 MB.
 pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
@@ -17,12 +18,12 @@ pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
 /// Names of the folder that makes a directory a project, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
-/// Where the pipelines come from.
+/// Source of pipelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// One file, or anything else that can be read to its end.
     File(PathBuf),
-    /// Standard input.
+    /// Standard input of `hm`.
     Stdin,
     /// The `.hm/` or `.harmont/` folder of this project.
     Project(PathBuf),
@@ -39,7 +40,7 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
         return Ok(None);
     };
     let owner = |path: &Path| {
-        let failed = |source| PipelineError::Read { path: path.into(), source };
+        let failed = |error| cannot("read", path)(error);
         std::fs::metadata(path).map(|m| m.uid()).map_err(failed)
     };
     let (theirs, here) = (owner(&folder)?, owner(start)?);
@@ -50,9 +51,9 @@ pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, Pipeline
     }
 }
 
-/// What a source holds.
+/// Contents of a source.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SourceContents {
     /// The pipelines in JSON.
     pub pipelines: Vec<NamedPipeline>,
     /// Those in Python, if there are any, which have to be rendered.
@@ -66,11 +67,11 @@ pub struct Scripts {
     pub folder: PathBuf,
     /// Its name in the project.
     pub name: &'static str,
-    /// Their names, sorted.
+    /// Names of the files, sorted.
     pub files: Vec<String>,
 }
 
-impl Found {
+impl SourceContents {
     /// All pipelines, with those that were rendered.
     ///
     /// # Errors
@@ -94,8 +95,8 @@ impl Found {
 /// Reads what a source holds. `stdin` is read for [`Source::Stdin`] only.
 ///
 /// # Errors
-/// What cannot be read, and what [`parse`] refuses.
-pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
+/// The source cannot be read, or [`parse`] refuses what is in it.
+pub fn read(source: &Source, stdin: impl Read) -> Result<SourceContents, PipelineError> {
     let pipelines = match source {
         Source::Stdin => {
             document(Path::new("standard input"), "pipeline", read_bounded(stdin, DOCUMENT_MAX))?
@@ -105,14 +106,14 @@ pub fn read(source: &Source, stdin: impl Read) -> Result<Found, PipelineError> {
         }
         Source::Project(dir) => return read_project(dir),
     };
-    Ok(Found { pipelines, scripts: None })
+    Ok(SourceContents { pipelines, scripts: None })
 }
 
 /// Reads the first of the folders in which there are any pipelines.
-fn read_project(dir: &Path) -> Result<Found, PipelineError> {
+fn read_project(dir: &Path) -> Result<SourceContents, PipelineError> {
     for name in FOLDERS {
         let folder = dir.join(name);
-        let mut found = Found::default();
+        let mut found = SourceContents::default();
         let mut files = list(&folder)?;
         files.sort();
         let mut scripts = Vec::new();
@@ -140,17 +141,13 @@ fn read_project(dir: &Path) -> Result<Found, PipelineError> {
 fn script(path: &Path) -> Result<String, PipelineError> {
     let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
     let not_text = || io::Error::other("its name is not UTF-8");
-    name.ok_or_else(|| PipelineError::Read { path: path.into(), source: not_text() })
+    name.ok_or_else(|| cannot("read", path)(not_text()).into())
 }
 
 /// The entries of a folder; none if there is no such folder.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, PipelineError> {
-    let failed = |source| PipelineError::Read { path: folder.into(), source };
-    match std::fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(failed(e)),
-        Ok(entries) => entries.map(|e| e.map(|e| e.path()).map_err(failed)).collect(),
-    }
+    let entries = hm_disk::list(folder).map_err(|error| error.during("read"))?;
+    Ok(entries.into_iter().map(|entry| entry.path()).collect())
 }
 
 /// A document whose bare pipeline is called like its file.
@@ -163,7 +160,7 @@ fn document(
     name: &str,
     bytes: io::Result<Vec<u8>>,
 ) -> Result<Vec<NamedPipeline>, PipelineError> {
-    let bytes = bytes.map_err(|source| PipelineError::Read { path: origin.into(), source })?;
+    let bytes = bytes.map_err(cannot("read", origin))?;
     parse(&bytes, &origin.display().to_string(), name)
 }
 

@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 1000;
 
 /// A command that a plugin brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandForm {
+pub struct CommandParser {
     name: String,
     about: String,
     /// None: it declares nothing, and gets what was typed.
@@ -34,28 +34,28 @@ pub struct CommandForm {
 /// A command that contradicts itself, or asks too much.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its command `{command}` {reason}")]
-pub struct FormError {
+pub struct CommandSchemaError {
     /// The command, with those above it.
     pub command: String,
-    /// What is wrong with it, as the end of a sentence about it.
+    /// The error, as the end of a sentence about the command.
     pub reason: String,
 }
 
-/// What was typed, as the plugin gets it.
+/// Typed words, as the plugin gets them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Typed {
+pub struct ParsedCommand {
     /// The verb and the commands below it; and all words behind them, if they were not parsed.
     pub verb_path: Vec<String>,
     /// An object with the value of each argument of these commands; null, if the words were not parsed.
     pub args: Value,
 }
 
-impl CommandForm {
+impl CommandParser {
     /// Reads a verb with all that is below it.
     ///
     /// # Errors
     /// [`FormError`], if no parser can be made of it.
-    pub fn read(spec: &SubcommandSpec) -> Result<Self, FormError> {
+    pub fn read(spec: &SubcommandSpec) -> Result<Self, CommandSchemaError> {
         Self::below(&[], spec, &BTreeSet::new(), &mut 0)
     }
 
@@ -64,9 +64,9 @@ impl CommandForm {
         spec: &SubcommandSpec,
         taken: &BTreeSet<String>,
         count: &mut usize,
-    ) -> Result<Self, FormError> {
+    ) -> Result<Self, CommandSchemaError> {
         let path = [above, &[spec.verb.as_str()]].concat();
-        let refused = |reason: String| FormError {
+        let refused = |reason: String| CommandSchemaError {
             command: path.iter().map(|name| shown(name)).collect::<Vec<_>>().join(" "),
             reason,
         };
@@ -99,19 +99,18 @@ impl CommandForm {
         Ok(Self { name: spec.verb.clone(), about: plain(&spec.about), args, subcommands })
     }
 
-    /// The verb.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is for, in a line.
+    /// Purpose of the command, in a line.
     #[must_use]
     pub fn about(&self) -> &str {
         &self.about
     }
 
-    /// Whether these words, the verb first, are for a command that gets them as they were typed.
+    /// True if these words, the verb first, are for a command that gets them as they were typed.
     #[must_use]
     pub fn is_unparsed(&self, words: &[String]) -> bool {
         let mut form = self;
@@ -174,9 +173,9 @@ impl CommandForm {
         }
     }
 
-    /// What the parser has found.
+    /// Values that the parser has found.
     #[must_use]
-    pub fn typed(&self, matches: &ArgMatches) -> Typed {
+    pub fn typed(&self, matches: &ArgMatches) -> ParsedCommand {
         let (mut form, mut matches) = (self, matches);
         let (mut verb_path, mut values) = (vec![self.name.clone()], Map::new());
         loop {
@@ -188,7 +187,7 @@ impl CommandForm {
             verb_path.push(name.to_owned());
             (form, matches) = (found, below);
         }
-        Typed { verb_path, args: Value::Object(values) }
+        ParsedCommand { verb_path, args: Value::Object(values) }
     }
 }
 
@@ -269,7 +268,7 @@ fn check_values(spec: &ArgSpec) -> Result<(), String> {
     }
 }
 
-/// What was typed is handed out to positional arguments from the left, so each must know where it ends.
+/// Checks the order of positional arguments: words are handed out from the left, so each must know where it ends.
 fn check_positional(args: &[ArgSpec]) -> Result<(), String> {
     let positional: Vec<&ArgSpec> = args.iter().filter(|spec| is_positional(spec)).collect();
     if let Some(pair) = positional.windows(2).find(|pair| pair[1].required && !pair[0].required) {
@@ -292,7 +291,7 @@ fn is_positional(spec: &ArgSpec) -> bool {
     spec.long.is_none() && spec.short.is_none()
 }
 
-/// A checked argument.
+/// Argument of clap for one that was checked.
 fn argument(spec: &ArgSpec) -> Arg {
     let positional = is_positional(spec);
     let mut arg = Arg::new(spec.id.clone()).required(spec.required);
@@ -326,7 +325,7 @@ fn argument(spec: &ArgSpec) -> Arg {
     arg
 }
 
-/// What was given for an argument, or stands for it.
+/// Value that was given for an argument, or its default.
 fn value(spec: &ArgSpec, matches: &ArgMatches) -> Value {
     let id = spec.id.as_str();
     match spec.takes {
@@ -346,7 +345,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(inner)
 }
 
-/// What moves the cursor, or turns the direction of writing.
+/// True for letters that move the cursor or turn the direction of writing.
 fn is_invisible(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

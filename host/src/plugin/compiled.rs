@@ -6,18 +6,17 @@
 //! was planted or damaged does not run.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hm_abi::{Code, Engine, ModuleLimits};
+use hm_disk::{create_once, make_directory, read_regular, replace_file_unsynced};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use uuid::Uuid;
 
-use super::compiler::MAX_ARTEFACT;
-use super::precompiled;
-use crate::files::read_regular;
+use super::precompiled::{self, MAX_ARTEFACT};
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -26,7 +25,7 @@ const KEY_LEN: usize = 32;
 
 /// A directory of compiled modules and the key that authenticates them.
 #[derive(Debug)]
-pub struct ModuleCache {
+pub(crate) struct ModuleCache {
     dir: PathBuf,
     key: Vec<u8>,
 }
@@ -36,7 +35,7 @@ impl ModuleCache {
     ///
     /// # Errors
     /// What the system says; also if either belongs to another user or could be changed by one.
-    pub fn open(dir: &Path, key: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, key: &Path) -> io::Result<Self> {
         private_dir(dir)?;
         let key_dir = key.parent().ok_or_else(|| io::Error::other("the key needs a directory"))?;
         fs::create_dir_all(key_dir)?;
@@ -65,7 +64,9 @@ impl ModuleCache {
 
     fn write(&self, name: &str, artefact: &[u8]) -> io::Result<()> {
         let mac = self.mac(name, artefact).ok_or_else(|| io::Error::other("the key cannot be used"))?;
-        write_atomically(&self.dir, &self.dir.join(name), &[&mac.finalize().into_bytes(), artefact])
+        // No wait for the disk: of what a crash leaves, the MAC is wrong.
+        let written = replace_file_unsynced(&self.dir.join(name), &[&mac.finalize().into_bytes(), artefact]);
+        written.map_err(|error| error.source)
     }
 
     fn mac(&self, name: &str, artefact: &[u8]) -> Option<HmacSha256> {
@@ -84,7 +85,8 @@ fn name(engine: &Engine, digest: &str) -> String {
 
 /// Makes a directory that only the user can enter, or checks that it is one.
 fn private_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    make_directory(dir).map_err(|error| error.source)?;
+    // Asked of the name itself: a link would be a directory of whoever made the link.
     private(&fs::symlink_metadata(dir)?, dir)
 }
 
@@ -112,37 +114,12 @@ fn read_or_make_key(path: &Path) -> io::Result<Vec<u8>> {
     match read() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-            let dir = path.parent().unwrap_or(Path::new("."));
-            // Two processes may get here at once: the first link stays, and both read that one.
-            let made = temporary(dir, &[&key])?;
-            let linked = fs::hard_link(&made, path);
-            fs::remove_file(&made)?;
-            match linked {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-                _ => read(),
-            }
+            // Two processes may get here at once: the first key stays, and both read that one.
+            create_once(path, &key).map_err(|error| error.source)?;
+            read()
         }
         other => other,
     }
-}
-
-fn temporary(dir: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
-    let path = dir.join(format!(".new-{}", Uuid::new_v4().simple()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part));
-    if written.is_err() {
-        fs::remove_file(&path)?;
-    }
-    written.map(|()| path)
-}
-
-fn write_atomically(dir: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    fs::rename(temporary(dir, parts)?, path)
-}
-
-/// The SHA-256 of a module, in lower-case hexadecimal.
-pub(crate) fn digest(wasm: &[u8]) -> String {
-    Sha256::digest(wasm).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -157,7 +134,7 @@ mod tests {
         let wasm =
             wat::parse_str(format!(r#"(module (func (export "f") (result i32) (i32.const {answer})))"#))
                 .expect("WAT");
-        let (digest, limits) = (digest(&wasm), ModuleLimits::standard());
+        let (digest, limits) = (hm_disk::sha256_hex(&wasm), ModuleLimits::standard());
         let code = cache.get(engine, &digest, &limits).unwrap_or_else(|| {
             let code = Code::compile(engine, &wasm, &limits).expect("a module");
             cache.put(engine, &digest, &code.serialize().expect("an artefact"));

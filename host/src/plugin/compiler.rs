@@ -4,15 +4,16 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hm_abi::{Code, Engine, ModuleLimits};
+use hm_disk::sha256_hex;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::compiled::{ModuleCache, digest};
-use super::precompiled;
+use super::compiled::ModuleCache;
+use super::precompiled::{self, MAX_ARTEFACT};
 
 /// The argument that makes this program a compiler.
 const COMPILER: &str = "__compile";
@@ -20,31 +21,25 @@ const COMPILER: &str = "__compile";
 /// Address space of a compiler. A large honest module, such as a whole Python, takes less than half of it.
 const MEMORY: u64 = 4 << 30;
 
-/// No artefact is larger.
-pub(super) const MAX_ARTEFACT: usize = 1 << 30;
-
 /// Most of what a compiler says about a module that it refuses.
 const MAX_MESSAGE: u64 = 64 * 1024;
 
-/// Why there is no code.
+/// Error of a module that there is no code for.
 #[derive(Debug, thiserror::Error)]
-pub enum CompileError {
-    /// The module is not one that the ABI takes.
+pub(crate) enum CompileError {
+    /// A module that the ABI does not take.
     #[error(transparent)]
     Module(#[from] hm_abi::LoadError),
     /// The compiler ran into its limits, or died of something else.
     #[error("the module could not be compiled in {} GiB of memory: the compiler ended with {status}", MEMORY >> 30)]
-    Died {
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// There is no talking to the compiler.
+    Died { status: ExitStatus },
+    /// A compiler that there is no talking to.
     #[error("the compiler cannot be run")]
     Process(#[source] io::Error),
 }
 
 /// Turns modules into code.
-pub struct Compiler {
+pub(crate) struct Compiler {
     engine: Engine,
     program: PathBuf,
     cache: Option<ModuleCache>,
@@ -54,13 +49,13 @@ impl Compiler {
     /// A compiler for `engine`, whose process is `program`: this program, or another whose `main` begins with
     /// [`compiler_main`]. Without a cache, each module is compiled each time.
     #[must_use]
-    pub fn new(engine: Engine, program: PathBuf, cache: Option<ModuleCache>) -> Self {
+    pub(crate) fn new(engine: Engine, program: PathBuf, cache: Option<ModuleCache>) -> Self {
         Self { engine, program, cache }
     }
 
     /// The engine that all code is for.
     #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
@@ -68,16 +63,19 @@ impl Compiler {
     ///
     /// # Errors
     /// [`CompileError`]
-    pub async fn code(&self, wasm: &[u8], limits: &ModuleLimits) -> Result<Code, CompileError> {
-        let digest = digest(wasm);
+    pub(crate) async fn code(&self, wasm: &[u8], limits: &ModuleLimits) -> Result<Code, CompileError> {
+        let digest = sha256_hex(wasm);
         if let Some(cache) = &self.cache
             && let Some(code) = cache.get(&self.engine, &digest, limits)
         {
+            tracing::debug!(target: "hm::plugin", digest, "compiled module from the cache");
             return Ok(code);
         }
+        let started = Instant::now();
         Code::check(&self.engine, wasm, limits)?;
         let artefact = self.compile(wasm, limits.compile_time).await?;
         let code = precompiled::load(&self.engine, &artefact, limits)?;
+        tracing::debug!(target: "hm::plugin", digest, took = ?started.elapsed(), "module compiled");
         if let Some(cache) = &self.cache {
             cache.put(&self.engine, &digest, &artefact);
         }
@@ -102,6 +100,7 @@ impl Compiler {
             return Err(CompileError::Process(io::Error::other("a pipe is missing")));
         };
         let (mut artefact, mut message) = (Vec::new(), Vec::new());
+        // All three at once: a pipe holds 64 KiB, and a child that waits to write reads no more.
         let finished = async {
             let max_artefact = MAX_ARTEFACT.try_into().unwrap_or(u64::MAX);
             let (mut stdout, mut stderr) = (stdout.take(max_artefact), stderr.take(MAX_MESSAGE));
@@ -165,9 +164,12 @@ fn compile_standard_input() -> Result<(), String> {
 
 /// Gives this process little to break with, and the fate of whoever waits for it.
 fn confine() -> io::Result<()> {
+    // The kernel sends it when the thread that started us ends, which is one of the runtime's and ends with the program.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Out of memory is a way for a compiler to end, and nobody wants gigabytes of core file of that.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none)?;
+    // Before the engine is made: it reserves address space of its own.
     setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) })?;
     Ok(())
 }

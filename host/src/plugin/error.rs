@@ -1,4 +1,4 @@
-//! Why a plugin cannot be loaded, and how a call of a loaded plugin failed. Each error names the plugin.
+//! Errors of plugins that cannot be loaded, and failures of calls of those that are. Each names the plugin.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,83 +9,43 @@ use hm_plugin_protocol::PluginError;
 use super::CompileError;
 use super::manifest::is_name;
 
-/// Why a plugin cannot be loaded.
+/// Error of a plugin that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// Its file cannot be read.
     #[error("cannot read plugin {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// There is no code for its bytes.
     #[error("plugin {plugin} is not a module that can be loaded")]
-    Code {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// Why.
-        source: CompileError,
-    },
+    Code { plugin: Arc<str>, source: CompileError },
     /// Its module does not fit what there is to import.
     #[error("plugin {plugin} is not a module that can be loaded")]
-    Module {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// Why.
-        source: hm_abi::LoadError,
-    },
+    Module { plugin: Arc<str>, source: hm_abi::LoadError },
     /// It has no `hm_manifest`.
     #[error("plugin {plugin} exports no function `hm_manifest`, so it is no hm plugin")]
-    NoManifest {
-        /// The plugin.
-        plugin: Arc<str>,
-    },
-    /// Its `hm_manifest` failed.
+    NoManifest { plugin: Arc<str> },
+    /// A failure of `hm_manifest`.
     #[error("plugin {plugin} could not say what it is: hm_manifest failed")]
-    ManifestCall {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// How.
-        source: CallError,
-    },
-    /// What it says of itself cannot be read.
+    ManifestCall { plugin: Arc<str>, source: CallError },
+    /// A manifest that is not of the protocol.
     #[error("plugin {plugin} has a manifest that cannot be read")]
-    ManifestJson {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// What it says of itself cannot be.
+    ManifestJson { plugin: Arc<str>, source: serde_json::Error },
+    /// A manifest that contradicts itself or this `hm`.
     #[error("plugin {plugin} has a manifest that cannot be accepted: {reason}")]
-    Manifest {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// Why.
-        reason: String,
-    },
+    Manifest { plugin: Arc<str>, reason: String },
     /// It is configured in a way that it does not take.
     #[error("{}: plugin.{plugin}.{key} is not what the plugin takes: {reason}", file.display())]
     Config {
-        /// The plugin.
         plugin: Arc<str>,
-        /// The file that says so.
         file: PathBuf,
-        /// What is wrong in it.
+        /// Place in the file.
         key: String,
-        /// Why. No values are in it, for they may be secret.
+        /// Reason. No values are in it, for they may be secret.
         reason: String,
     },
     /// `plugins.toml` switches it off.
     #[error("plugin {plugin} is switched off in {}", file.display())]
-    Disabled {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// The file that says so.
-        file: PathBuf,
-    },
+    Disabled { plugin: Arc<str>, file: PathBuf },
     /// It comes with the project, and the user has not let it in.
     #[error(
         "plugin {} of this project is not trusted, so nothing of it runs; to let it in: hm plugin trust{}",
@@ -101,18 +61,11 @@ pub enum LoadError {
         "plugin {plugin} in {}: its bytes are not those that were installed; install it again, if they are right",
         path.display()
     )]
-    Altered {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// Its file.
-        path: PathBuf,
-    },
+    Altered { plugin: Arc<str>, path: PathBuf },
     /// The project has pinned something else under this name.
     #[error("plugin {plugin} in {}: its bytes are not those that {} pins", path.display(), pins.display())]
     Pinned {
-        /// The plugin.
         plugin: Arc<str>,
-        /// Its file.
         path: PathBuf,
         /// The file that pins it.
         pins: PathBuf,
@@ -129,47 +82,21 @@ fn typed(name: &str) -> String {
     if is_name(name) { format!(" {name}") } else { String::new() }
 }
 
-/// How a call of a plugin failed.
+/// Failure of a call of a plugin.
 #[derive(Debug, thiserror::Error)]
-pub enum PluginFailure {
+pub(crate) enum PluginFailure {
     /// The plugin says so itself.
     #[error("plugin {plugin}: {error} [{}]{}", error.code, error.doc_url.as_deref().map(|u| format!(", see {u}")).unwrap_or_default())]
-    Reported {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// What it says.
-        error: PluginError,
-    },
+    Reported { plugin: Arc<str>, error: PluginError },
     /// It could not be called, or broke the rules, or its limits.
     #[error("plugin {plugin} failed in {export}")]
-    Call {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// The function.
-        export: &'static str,
-        /// How.
-        source: CallError,
-    },
+    Call { plugin: Arc<str>, export: &'static str, source: CallError },
     /// It answered something else than the protocol says.
     #[error("plugin {plugin} gave an answer from {export} that cannot be read")]
-    Answer {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// The function.
-        export: &'static str,
-        /// Why.
-        source: serde_json::Error,
-    },
+    Answer { plugin: Arc<str>, export: &'static str, source: serde_json::Error },
     /// The host could not write down what it wanted to say.
     #[error("the input of {export} of plugin {plugin} could not be written")]
-    Input {
-        /// The plugin.
-        plugin: Arc<str>,
-        /// The function.
-        export: &'static str,
-        /// Why.
-        source: serde_json::Error,
-    },
+    Input { plugin: Arc<str>, export: &'static str, source: serde_json::Error },
 }
 
 impl PluginFailure {
@@ -192,9 +119,9 @@ impl PluginFailure {
         Self::Call { plugin, export, source }
     }
 
-    /// What the plugin itself gave as the reason, if it did its work and found that it cannot be done; none if it broke.
+    /// The plugin's own reason, if it did its work and found that it cannot be done; none if it broke.
     #[must_use]
-    pub fn own_words(&self) -> Option<String> {
+    pub(crate) fn own_words(&self) -> Option<String> {
         match self {
             Self::Reported { error, .. } => Some(format!("{error} [{}]", error.code)),
             // Plugins of 0.0.1 send plain text.
@@ -205,11 +132,4 @@ impl PluginFailure {
             _ => None,
         }
     }
-}
-
-/// An error with its causes in one line, where there is no room for more.
-#[must_use]
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |&e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -8,89 +8,61 @@ use hm_abi::{
     AllowedHosts, AllowedHostsClient, HostError, HttpClient, HttpLimits, HttpRequest, ModuleLimits, TlsError,
     TlsRoots,
 };
+use hm_disk::read_regular;
 use url::{Host, Url};
 
-use crate::files::read_regular;
-
-/// How long a download may take.
+/// Time that a download may take.
 const DOWNLOAD: Duration = Duration::from_secs(300);
 
 /// Most bytes of the headers of a response.
 const HEADER_BYTES: usize = 64 * 1024;
 
-/// Where the bytes of a plugin are.
+/// Place of a plugin's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// A file.
+pub(crate) enum Location {
     File(PathBuf),
-    /// A URL.
     Url(Url),
 }
 
-/// Why the bytes are not to be had.
+/// Error of bytes that are not to be had.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// The URL is one that nothing is fetched from.
     #[error("{url:?} cannot be installed from: {reason}")]
     Url {
-        /// What was given.
+        /// URL as it was typed, without its secrets.
         url: String,
-        /// Why.
         reason: String,
     },
     /// The file cannot be read.
     #[error("cannot read the plugin {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// The system trusts no authority.
     #[error("HTTPS is not to be had")]
     Tls(#[source] TlsError),
     /// There was no response.
     #[error("cannot download {url}")]
-    Network {
-        /// The URL, without its query.
-        url: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Network { url: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// It redirects to where no plugin is fetched from.
     #[error(
         "cannot download {url}: {capability} is denied, for it is neither the host that was asked for nor public HTTPS"
     )]
-    Denied {
-        /// The URL, without its query.
-        url: String,
-        /// What is denied.
-        capability: String,
-    },
+    Denied { url: String, capability: String },
     /// There is too much of it.
     #[error("cannot download {url}: {which}: more than {allowed}")]
     TooLarge {
-        /// The URL, without its query.
         url: String,
-        /// What there is too much of.
+        /// Name of the limit.
         which: &'static str,
-        /// How much there may be.
+        /// Amount that there may be.
         allowed: u64,
     },
     /// It took too long.
     #[error("cannot download {url}: it took longer than {} s", DOWNLOAD.as_secs())]
-    TooSlow {
-        /// The URL, without its query.
-        url: String,
-    },
+    TooSlow { url: String },
     /// The server has something else to say.
     #[error("cannot download {url}: the server answers {status}")]
-    Status {
-        /// The URL, without its query.
-        url: String,
-        /// The status code.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
 }
 
 impl Location {
@@ -98,7 +70,7 @@ impl Location {
     ///
     /// # Errors
     /// [`FetchError::Url`]
-    pub fn parse(typed: &str) -> Result<Self, FetchError> {
+    pub(crate) fn parse(typed: &str) -> Result<Self, FetchError> {
         if !typed.contains("://") {
             return Ok(Self::File(typed.into()));
         }
@@ -116,9 +88,9 @@ impl Location {
         }
     }
 
-    /// Where this is, for the lock file: what is secret in a URL stands in its query.
+    /// The place for the lock file: what is secret in a URL stands in its query.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Url(url) => without_query(url.as_str()),
@@ -129,7 +101,7 @@ impl Location {
     ///
     /// # Errors
     /// [`FetchError`]
-    pub async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
+    pub(crate) async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
         let max = ModuleLimits::standard().max_bytes;
         match self {
             Self::File(path) => {

@@ -8,14 +8,15 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use hm_disk::{read_regular, sha256_hex};
 use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
 
+use super::Trust;
 use super::settings::check_by_name;
-use super::terms::file_name;
-use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Terms, digest};
-use crate::files::read_regular;
+use super::trust::file_name;
+use super::{EMBEDDED, LoadError, Loader, Origin, Plugin};
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.
@@ -26,36 +27,34 @@ pub(crate) const MAX_FILE: usize = 64 << 20;
 
 /// Two plugins that claim the same thing.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} `{name}` is claimed by two plugins: {} and {}", claimants[0], claimants[1])]
-pub struct Conflict {
+#[error("{what} `{name}` is claimed by two plugins: {} and {}", claims[0], claims[1])]
+pub(crate) struct Conflict {
     /// `plugin name`, `runner`, `format`, `verb`, `default runner`.
     pub what: &'static str,
-    /// What both claim.
+    /// Name that both claim.
     pub name: String,
-    /// Both plugins.
-    pub claimants: Box<[Claimant; 2]>,
+    pub claims: Box<[Claim; 2]>,
 }
 
 /// One of two plugins that claim the same thing: shown with origin and digest.
 #[derive(Debug)]
-pub struct Claimant {
-    /// The plugin.
+pub(crate) struct Claim {
     pub name: Arc<str>,
-    /// Where it comes from, or would be put.
+    /// Origin of its file, or of the file that it would get.
     pub origin: Origin,
     digest: String,
 }
 
-impl fmt::Display for Claimant {
+impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digest: String = self.digest.chars().take(12).collect();
         write!(f, "{} ({}, sha256 {digest})", self.name, self.origin)
     }
 }
 
-/// Why nothing can be done with plugins.
+/// Error that keeps all plugins from being used.
 #[derive(Debug, thiserror::Error)]
-pub enum Obstacle {
+pub(crate) enum PluginSetError {
     /// Nobody knows which of two plugins is meant.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -66,21 +65,19 @@ pub enum Obstacle {
 
 /// A plugin that is there and was not loaded.
 #[derive(Debug)]
-pub struct Absent {
-    /// What its file is called, or its name, if it could say that.
+pub(crate) struct UnloadedPlugin {
+    /// Name of its file, or its own, if it could say that.
     pub name: String,
-    /// Where it is.
     pub origin: Origin,
     /// SHA-256 of its bytes, if they could be read.
     pub digest: Option<String>,
-    /// Why it was not loaded.
     pub why: LoadError,
 }
 
-impl Absent {
-    /// What is the matter, in a word: `disabled`, `untrusted` or `broken`.
+impl UnloadedPlugin {
+    /// State in a word: `disabled`, `untrusted` or `broken`.
     #[must_use]
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match self.why {
             LoadError::Disabled { .. } => "disabled",
             LoadError::NotTrusted { .. } => "untrusted",
@@ -90,14 +87,14 @@ impl Absent {
 }
 
 /// The plugins of this start.
-pub struct Plugins {
+pub(crate) struct Plugins {
     /// Those that could be loaded, the built-in ones first.
     pub loaded: Vec<Arc<Plugin>>,
     /// Those that were not; a build that does not need them goes on.
-    pub absent: Vec<Absent>,
-    /// What more than one of them claims.
+    pub unloaded: Vec<UnloadedPlugin>,
+    /// Names that more than one of them claims.
     pub conflicts: Vec<Conflict>,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
     runners: BTreeMap<String, Arc<Plugin>>,
     formats: BTreeMap<String, Arc<Plugin>>,
@@ -106,45 +103,45 @@ pub struct Plugins {
 
 impl Plugins {
     /// Loads the built-in plugins, the user's, and those of the project that are trusted, each in one copy.
-    pub async fn load(loader: &Loader, terms: &Terms) -> Self {
-        let (mut loaded, mut absent) = (Vec::new(), Vec::new());
+    pub(crate) async fn load(loader: &Loader, trust: &Trust) -> Self {
+        let (mut loaded, mut unloaded) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
-        let mut add = |plugin: Result<Plugin, Absent>| match plugin {
+        let mut add = |plugin: Result<Plugin, UnloadedPlugin>| match plugin {
             Ok(plugin) => loaded.push(Arc::new(plugin)),
-            Err(plugin) => absent.push(plugin),
+            Err(plugin) => unloaded.push(plugin),
         };
         for (name, wasm) in EMBEDDED {
-            seen.insert(digest(wasm));
-            add(load(loader, terms, Origin::BuiltIn, (*name).to_owned(), wasm).await);
+            seen.insert(sha256_hex(wasm));
+            add(load(loader, trust, Origin::BuiltIn, (*name).to_owned(), wasm).await);
         }
-        for origin in terms.files() {
+        for origin in trust.files() {
             let Some(path) = origin.path() else { continue };
             let name = file_name(path);
-            let mut current = Cow::Borrowed(terms);
+            let mut current = Cow::Borrowed(trust);
             let mut read = read_regular(path, MAX_FILE);
             if let Ok(wasm) = &read
-                && let Err(LoadError::Altered { .. }) = terms.grants(&origin, &name, &digest(wasm))
-                && let Ok(again) = terms.again()
+                && let Err(LoadError::Altered { .. }) = trust.grants(&origin, &name, &sha256_hex(wasm))
+                && let Ok(again) = trust.again()
             {
                 // Another hm may be replacing it, and have written its entry after we had read the lock file.
                 current = Cow::Owned(again);
                 read = read_regular(path, MAX_FILE);
             }
             match read {
-                Ok(wasm) if !seen.insert(digest(&wasm)) => {}
+                Ok(wasm) if !seen.insert(sha256_hex(&wasm)) => {}
                 Ok(wasm) => add(load(loader, &current, origin, name, &wasm).await),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {
                     let why = LoadError::Read { path: path.into(), source };
-                    add(Err(Absent { name, origin, digest: None, why }));
+                    add(Err(UnloadedPlugin { name, origin, digest: None, why }));
                 }
             }
         }
-        let mut this = Self::index(loaded, absent);
-        this.warnings = terms
+        let mut this = Self::index(loaded, unloaded);
+        this.warnings = trust
             .settings
             .names()
-            .filter(|(name, _)| this.named(name).is_none() && this.absent.iter().all(|a| a.name != *name))
+            .filter(|(name, _)| this.named(name).is_none() && this.unloaded.iter().all(|a| a.name != *name))
             .map(|(name, file)| format!("{}: there is no plugin `{name}`", file.display()))
             .collect();
         let beside_the_point = this.loaded.iter().flat_map(|plugin| not_asked(plugin)).collect::<Vec<_>>();
@@ -156,17 +153,17 @@ impl Plugins {
     ///
     /// # Errors
     /// [`Obstacle`]
-    pub fn usable(mut self) -> Result<Self, Obstacle> {
-        let misconfigured = |absent: &Absent| matches!(absent.why, LoadError::Config { .. });
-        if let Some(position) = self.absent.iter().position(misconfigured) {
-            return Err(Obstacle::Config(self.absent.swap_remove(position).why));
+    pub(crate) fn usable(mut self) -> Result<Self, PluginSetError> {
+        let misconfigured = |unloaded: &UnloadedPlugin| matches!(unloaded.why, LoadError::Config { .. });
+        if let Some(position) = self.unloaded.iter().position(misconfigured) {
+            return Err(PluginSetError::Config(self.unloaded.swap_remove(position).why));
         }
         if self.conflicts.is_empty() { Ok(self) } else { Err(self.conflicts.swap_remove(0).into()) }
     }
 
-    /// What these plugins and one more, in the place of the file at its path, would both claim.
+    /// First thing that both these plugins and one more, in the place of the file at its path, would claim.
     #[must_use]
-    pub fn conflict_with(&self, plugin: Plugin) -> Option<Conflict> {
+    pub(crate) fn conflict_with(&self, plugin: Plugin) -> Option<Conflict> {
         let mut others = self.loaded.clone();
         others.retain(|other| other.digest != plugin.digest && other.origin != plugin.origin);
         let before = Self::index(others.clone(), Vec::new()).conflicts.len();
@@ -175,13 +172,13 @@ impl Plugins {
         Self::index(others, Vec::new()).conflicts.into_iter().nth(before)
     }
 
-    fn index(loaded: Vec<Arc<Plugin>>, absent: Vec<Absent>) -> Self {
+    fn index(loaded: Vec<Arc<Plugin>>, unloaded: Vec<UnloadedPlugin>) -> Self {
         let mut by_name: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
         let mut verbs = BTreeMap::new();
         let mut defaults: BTreeMap<String, Arc<Plugin>> = BTreeMap::new();
         let mut this = Self {
             loaded: Vec::new(),
-            absent,
+            unloaded,
             conflicts: Vec::new(),
             warnings: Vec::new(),
             runners: BTreeMap::new(),
@@ -218,19 +215,19 @@ impl Plugins {
 
     /// The plugin of this name.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<&Arc<Plugin>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.loaded.iter().find(|p| &*p.name == name)
     }
 
     /// The plugin that runs steps of this runner.
     #[must_use]
-    pub fn runner(&self, runner: &str) -> Option<&Arc<Plugin>> {
+    pub(crate) fn runner(&self, runner: &str) -> Option<&Arc<Plugin>> {
         self.runners.get(runner)
     }
 
-    /// What this runner says that `runner_args` must look like.
+    /// Schema of this runner for `runner_args`.
     #[must_use]
-    pub fn step_schema(&self, runner: &str) -> Option<&JsonSchema> {
+    pub(crate) fn step_schema(&self, runner: &str) -> Option<&JsonSchema> {
         self.runner(runner)?.manifest.capabilities.iter().find_map(|capability| match capability {
             Capability::StepExecutor(spec) if spec.runner == runner => spec.step_schema.as_ref(),
             _ => None,
@@ -239,13 +236,13 @@ impl Plugins {
 
     /// The plugin that writes this format.
     #[must_use]
-    pub fn format(&self, format: &str) -> Option<&Arc<Plugin>> {
+    pub(crate) fn format(&self, format: &str) -> Option<&Arc<Plugin>> {
         self.formats.get(format)
     }
 
     /// The verbs that there are, each with its plugin, in the order of the verbs.
     #[must_use]
-    pub fn verbs(&self) -> Vec<(&SubcommandSpec, &Arc<Plugin>)> {
+    pub(crate) fn verbs(&self) -> Vec<(&SubcommandSpec, &Arc<Plugin>)> {
         let mut verbs: Vec<_> = self
             .capabilities()
             .filter_map(|(plugin, capability)| match capability {
@@ -259,13 +256,13 @@ impl Plugins {
 
     /// The command of this verb, and the plugin that brings it.
     #[must_use]
-    pub fn verb(&self, verb: &str) -> Option<(&SubcommandSpec, &Arc<Plugin>)> {
+    pub(crate) fn verb(&self, verb: &str) -> Option<(&SubcommandSpec, &Arc<Plugin>)> {
         self.verbs().into_iter().find(|(spec, _)| spec.verb == verb)
     }
 
     /// The lifecycle hooks, in the order of their plugins' names; those of one plugin as it lists them.
     #[must_use]
-    pub fn hooks(&self) -> Vec<(&Arc<Plugin>, &LifecycleHookSpec)> {
+    pub(crate) fn hooks(&self) -> Vec<(&Arc<Plugin>, &LifecycleHookSpec)> {
         let mut hooks: Vec<_> = self
             .capabilities()
             .filter_map(|(plugin, capability)| match capability {
@@ -283,13 +280,13 @@ impl Plugins {
 
     /// The formats that there are.
     #[must_use]
-    pub fn format_names(&self) -> Vec<&str> {
+    pub(crate) fn format_names(&self) -> Vec<&str> {
         self.formats.keys().map(String::as_str).collect()
     }
 
     /// The runners that there are.
     #[must_use]
-    pub fn runners(&self) -> Runners {
+    pub(crate) fn runners(&self) -> Runners {
         Runners {
             known: self.runners.keys().cloned().collect::<BTreeSet<_>>(),
             default: self.default_runner.clone().unwrap_or_default(),
@@ -298,7 +295,7 @@ impl Plugins {
     }
 }
 
-/// What is denied or granted to a plugin of `allowed_hosts` that it does not ask for in these words, and that so changes nothing.
+/// Warnings about entries of `deny` and `grant` that the plugin does not ask for in these words, and that so change nothing.
 fn not_asked(plugin: &Plugin) -> Vec<String> {
     let asked = &plugin.manifest.allowed_hosts;
     let said = [("deny", &plugin.setting.denied), ("grant", &plugin.setting.reach)];
@@ -326,7 +323,7 @@ fn claim(
         Entry::Occupied(first) => Some(Conflict {
             what,
             name: name.into(),
-            claimants: Box::new([claimant(first.get()), claimant(plugin)]),
+            claims: Box::new([claim_of(first.get()), claim_of(plugin)]),
         }),
     }
 }
@@ -334,26 +331,28 @@ fn claim(
 /// Loads one plugin, if its bytes, and then its name, may be loaded.
 async fn load(
     loader: &Loader,
-    terms: &Terms,
+    trust: &Trust,
     origin: Origin,
     name: String,
     wasm: &[u8],
-) -> Result<Plugin, Absent> {
-    let digest = digest(wasm);
+) -> Result<Plugin, UnloadedPlugin> {
+    let digest = sha256_hex(wasm);
     let label = origin.path().map_or_else(|| name.clone(), |path| path.display().to_string());
     let mut name = name;
     let loaded = async {
-        terms.grants(&origin, &name, &digest)?;
+        trust.grants(&origin, &name, &digest)?;
         let candidate = loader.inspect(&label, wasm).await?;
         name.clone_from(&candidate.manifest.name);
-        let grants = terms.grants(&origin, &name, &digest)?;
-        let setting = terms.setting(&origin, &name, &digest)?;
-        loader.admit(candidate, origin.clone(), grants, setting)
+        let grants = trust.grants(&origin, &name, &digest)?;
+        let setting = trust.setting(&origin, &name, &digest)?;
+        loader.grant(candidate, origin.clone(), grants, setting)
     };
     let loaded = loaded.await;
-    loaded.map_err(|why| Absent { name, origin, digest: Some(digest), why })
+    let state = if loaded.is_ok() { "loaded" } else { "not loaded" };
+    tracing::debug!(target: "hm::plugin", plugin = ?name, origin = origin.kind(), digest, state, "plugin");
+    loaded.map_err(|why| UnloadedPlugin { name, origin, digest: Some(digest), why })
 }
 
-fn claimant(plugin: &Plugin) -> Claimant {
-    Claimant { name: plugin.name.clone(), origin: plugin.origin.clone(), digest: plugin.digest.clone() }
+fn claim_of(plugin: &Plugin) -> Claim {
+    Claim { name: plugin.name.clone(), origin: plugin.origin.clone(), digest: plugin.digest.clone() }
 }

@@ -1,4 +1,4 @@
-//! How much a plugin may use, for each kind of call, and what `plugins.toml` makes of it. One place, so that the numbers can be
+//! Limits of plugins for each kind of call, and what `plugins.toml` makes of them. One place, so that the numbers can be
 //! compared.
 
 use std::num::{NonZeroU16, NonZeroU64};
@@ -8,13 +8,15 @@ use hm_abi::{CallLimits, InstanceLimits};
 use serde::{Deserialize, Serialize};
 
 /// `hm_manifest`: a small object, written down. Real plugins use less than a hundredth of this.
-pub const MANIFEST_CALL: CallLimits = CallLimits { fuel: 500_000_000, deadline: Duration::from_secs(5) };
+pub(crate) const MANIFEST_CALL: CallLimits =
+    CallLimits { fuel: 500_000_000, deadline: Duration::from_secs(5) };
 
 /// One event for a formatter or a hook.
-pub const EVENT_CALL: CallLimits = CallLimits { fuel: 1_000_000_000, deadline: Duration::from_secs(30) };
+pub(crate) const EVENT_CALL: CallLimits =
+    CallLimits { fuel: 1_000_000_000, deadline: Duration::from_secs(30) };
 
 /// `hm_subcommand_run`. A person may have to be waited for, who is at lunch.
-pub const SUBCOMMAND_CALL: CallLimits =
+pub(crate) const SUBCOMMAND_CALL: CallLimits =
     CallLimits { fuel: 100_000_000_000, deadline: Duration::from_secs(24 * 60 * 60) };
 
 /// A hook that names a longer time has this one.
@@ -28,13 +30,13 @@ const PAGES_PER_MB: usize = 16;
 
 /// `hm_executor_run`. The fuel is for what the plugin computes itself; what its command does costs none of it.
 #[must_use]
-pub fn executor_call(timeout: Option<Duration>) -> CallLimits {
+pub(crate) fn executor_call(timeout: Option<Duration>) -> CallLimits {
     CallLimits { fuel: 5_000_000_000, deadline: timeout.unwrap_or(LONGEST_STEP) }
 }
 
 /// `hm_hook_on_event`, with the time that its manifest names.
 #[must_use]
-pub fn hook_call(timeout_ms: u32) -> CallLimits {
+pub(crate) fn hook_call(timeout_ms: u32) -> CallLimits {
     let deadline = Duration::from_millis(u64::from(timeout_ms.max(1))).min(LONGEST_HOOK);
     CallLimits { fuel: EVENT_CALL.fuel, deadline }
 }
@@ -42,7 +44,7 @@ pub fn hook_call(timeout_ms: u32) -> CallLimits {
 /// The table `limits` of a `plugins.toml`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LimitSettings {
+pub(crate) struct LimitSettings {
     /// Fuel of each call, that of `hm_manifest` apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fuel: Option<NonZeroU64>,
@@ -57,19 +59,19 @@ pub struct LimitSettings {
     pub http_requests: Option<u16>,
 }
 
-/// What one plugin may use.
+/// Limits of one plugin, as `plugins.toml` changes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// What the user says, in the place of what is usual.
+pub(crate) struct Limits {
+    /// The user's limits, in the place of the usual ones.
     pub set: LimitSettings,
-    /// What the project says: no more than that.
+    /// The project's limits, which only lower the others.
     pub cap: LimitSettings,
 }
 
 impl LimitSettings {
     /// The lower of both, in each respect.
     #[must_use]
-    pub fn lower(&self, other: &Self) -> Self {
+    pub(crate) fn lower(&self, other: &Self) -> Self {
         Self {
             fuel: lower(self.fuel, other.fuel),
             memory_mb: lower(self.memory_mb, other.memory_mb),
@@ -82,7 +84,7 @@ impl LimitSettings {
 impl Limits {
     /// Those of an instance.
     #[must_use]
-    pub fn instance(&self) -> InstanceLimits {
+    pub(crate) fn instance(&self) -> InstanceLimits {
         let usual = InstanceLimits::standard();
         let pages = |mb: NonZeroU16| usize::from(mb.get()) * PAGES_PER_MB;
         let Self { set, cap } = self;
@@ -99,7 +101,7 @@ impl Limits {
 
     /// Those of a call that usually has these.
     #[must_use]
-    pub fn call(&self, usual: &CallLimits) -> CallLimits {
+    pub(crate) fn call(&self, usual: &CallLimits) -> CallLimits {
         let Self { set, cap } = self;
         let longest = lower(set.timeout_seconds, cap.timeout_seconds);
         let longest = longest.map(|seconds| Duration::from_secs(seconds.get()));
@@ -118,7 +120,7 @@ fn lower<N: Ord>(a: Option<N>, b: Option<N>) -> Option<N> {
     }
 }
 
-/// What counts of what is usual, what the user says, and what the project allows at the most.
+/// The number that counts: the usual one or the user's, and no more than the project allows.
 fn within<N: Ord>(usual: N, set: Option<N>, cap: Option<N>) -> N {
     let chosen = set.unwrap_or(usual);
     match cap {

@@ -1,18 +1,18 @@
 //! Loads one plugin: its bytes, its module, its manifest; and makes its instances. Whether it may be loaded, and what it is granted,
-//! is decided in `terms`.
+//! is decided in `trust`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use hm_abi::{CallLimits, HostFunctions, Instance, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits};
+use hm_disk::sha256_hex;
 use hm_plugin_protocol::{Level, PluginManifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
-use super::compiled::digest;
-use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, Setting, manifest, settings};
+use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, PluginSettings, manifest, settings};
 use crate::host_functions::{
     BackendKind, Diagnostics, GrantedAccess, Grants, HostContext, HostFn, PluginState, Policy, Role,
     host_functions,
@@ -21,9 +21,9 @@ use crate::host_functions::{
 /// A configuration value shorter than this is not masked in logs, even if it may be a secret.
 const SECRET_BYTES: usize = 8;
 
-/// Where a plugin comes from. It decides what the plugin is granted.
+/// Origin of a plugin. It decides what the plugin is granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Part of this program: granted what it asks for.
     BuiltIn,
     /// The user's plugin folder: granted what the lock file says.
@@ -35,7 +35,7 @@ pub enum Origin {
 impl Origin {
     /// Its file, if it has one.
     #[must_use]
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::BuiltIn => None,
             Self::User(path) | Self::Project(path) => Some(path),
@@ -44,7 +44,7 @@ impl Origin {
 
     /// One word, for programs.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::BuiltIn => "built-in",
             Self::User(_) => "user",
@@ -63,26 +63,24 @@ impl std::fmt::Display for Origin {
 }
 
 /// A loaded plugin: checked, compiled, ready to make instances.
-pub struct Plugin {
-    /// Its manifest's name.
+pub(crate) struct Plugin {
+    /// Name in its manifest.
     pub name: Arc<str>,
-    /// What it says of itself, read once.
+    /// Manifest, read once.
     pub manifest: PluginManifest,
-    /// Where it comes from.
     pub origin: Origin,
     /// SHA-256 of its bytes, in hexadecimal.
     pub digest: String,
-    /// What it may do.
     pub policy: Arc<Policy>,
-    /// What `plugins.toml` says of it.
-    pub setting: Setting,
+    /// Settings for it in `plugins.toml`.
+    pub setting: PluginSettings,
     module: Module<PluginState>,
-    surroundings: Surroundings,
+    context: LoaderContext,
 }
 
 /// A plugin that has said what it is, in an instance that could do nothing, and may do nothing yet.
-pub struct Candidate {
-    /// What it says of itself, read once.
+pub(crate) struct Candidate {
+    /// Manifest, read once.
     pub manifest: PluginManifest,
     /// SHA-256 of its bytes, in hexadecimal.
     pub digest: String,
@@ -90,15 +88,15 @@ pub struct Candidate {
 }
 
 /// Loads plugins into one engine, linked to one table of host functions.
-pub struct Loader {
+pub(crate) struct Loader {
     compiler: Compiler,
     functions: HostFunctions<PluginState>,
-    surroundings: Surroundings,
+    context: LoaderContext,
 }
 
-/// What all instances of a start share.
+/// Context that all instances of a loader share.
 #[derive(Clone)]
-struct Surroundings {
+struct LoaderContext {
     host_context: Arc<HostContext>,
     diagnostics: Diagnostics,
 }
@@ -109,21 +107,17 @@ const MAX_MANIFEST: usize = 1 << 20;
 impl Loader {
     /// A loader of what `compiler` compiles, into this context.
     #[must_use]
-    pub fn new(compiler: Compiler, host_context: Arc<HostContext>, diagnostics: Diagnostics) -> Self {
-        Self {
-            compiler,
-            functions: host_functions(),
-            surroundings: Surroundings { host_context, diagnostics },
-        }
+    pub(crate) fn new(compiler: Compiler, host_context: Arc<HostContext>, diagnostics: Diagnostics) -> Self {
+        Self { compiler, functions: host_functions(), context: LoaderContext { host_context, diagnostics } }
     }
 
     /// Reads a plugin's manifest from its bytes, in an instance that may do nothing at all.
     ///
     /// # Errors
     /// [`LoadError`], which names the plugin.
-    pub async fn inspect(&self, label: &str, wasm: &[u8]) -> Result<Candidate, LoadError> {
+    pub(crate) async fn inspect(&self, label: &str, wasm: &[u8]) -> Result<Candidate, LoadError> {
         let label: Arc<str> = label.into();
-        let digest = digest(wasm);
+        let digest = sha256_hex(wasm);
         let limits = ModuleLimits::standard();
         let code = self.compiler.code(wasm, &limits).await;
         let code = code.map_err(|source| LoadError::Code { plugin: label.clone(), source })?;
@@ -133,8 +127,8 @@ impl Loader {
             return Err(LoadError::NoManifest { plugin: label });
         }
         let (nothing, usual) = (Arc::default(), Limits::default());
-        let start = Start::of(Role::Manifest);
-        let mut instance = self.surroundings.instance(&module, &label, &nothing, &usual, start);
+        let start = InstanceSpec::of(Role::Manifest);
+        let mut instance = self.context.instance(&module, &label, &nothing, &usual, start);
         let answer = instance.call("hm_manifest", b"", &MANIFEST_CALL).await;
         let answer = answer.map_err(|source| LoadError::ManifestCall { plugin: label.clone(), source })?;
         if answer.len() > MAX_MANIFEST {
@@ -152,12 +146,12 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError::Config`], if it is configured in a way that it does not take.
-    pub fn admit(
+    pub(crate) fn grant(
         &self,
         candidate: Candidate,
         origin: Origin,
         grants: Option<Grants>,
-        setting: Setting,
+        setting: PluginSettings,
     ) -> Result<Plugin, LoadError> {
         let Candidate { manifest, digest, module } = candidate;
         settings::check_config(&manifest, &setting)?;
@@ -166,7 +160,7 @@ impl Loader {
             // A short word is said for other reasons, too.
             // A project's own are in the project for all to see, and could hide what others say.
             if given.of_user && settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
-                self.surroundings.host_context.secrets.add(&text).map_err(|e| LoadError::Config {
+                self.context.host_context.secrets.add(&text).map_err(|e| LoadError::Config {
                     plugin: manifest.name.as_str().into(),
                     file: given.file.clone(),
                     key: key.clone(),
@@ -178,54 +172,51 @@ impl Loader {
         grants.by_name.extend(setting.functions.iter().cloned());
         grants.reach.extend(setting.reach.iter().cloned());
         let policy = Arc::new(Policy::new(&manifest, grants, &setting.denied));
-        let (name, surroundings) = (manifest.name.as_str().into(), self.surroundings.clone());
-        Ok(Plugin { name, manifest, origin, digest, policy, setting, module, surroundings })
+        let (name, context) = (manifest.name.as_str().into(), self.context.clone());
+        Ok(Plugin { name, manifest, origin, digest, policy, setting, module, context })
     }
 }
 
 impl Candidate {
     /// The host functions that it imports without asking for them.
     #[must_use]
-    pub fn undeclared(&self) -> Vec<String> {
-        undeclared(&self.module, &self.manifest)
+    pub(crate) fn undeclared(&self) -> Vec<String> {
+        let Self { module, manifest, .. } = self;
+        module.host_imports().into_iter().filter(|name| !manifest.required_host_fns.contains(name)).collect()
     }
 }
 
-fn undeclared(module: &Module<PluginState>, manifest: &PluginManifest) -> Vec<String> {
-    module.host_imports().into_iter().filter(|name| !manifest.required_host_fns.contains(name)).collect()
-}
-
-/// What an instance is made for.
-pub struct Start {
-    /// What it acts on.
+/// Specification of a new instance.
+pub(crate) struct InstanceSpec {
+    /// Purpose of the instance, with the things that it acts on.
     pub role: Role,
-    /// What it finds as Extism configuration.
+    /// Extism configuration of its own, before that of `plugins.toml`.
     pub config: BTreeMap<String, String>,
-    /// Set once it is to stop.
-    pub cancelled: Arc<AtomicBool>,
+    /// Cancelled once it is to stop.
+    pub cancellation: CancellationToken,
 }
 
-impl Start {
+impl InstanceSpec {
     /// In this role, without configuration and not to be stopped.
     #[must_use]
-    pub fn of(role: Role) -> Self {
-        Self { role, config: BTreeMap::new(), cancelled: Arc::default() }
+    pub(crate) fn of(role: Role) -> Self {
+        Self { role, config: BTreeMap::new(), cancellation: CancellationToken::new() }
     }
 }
 
-impl Surroundings {
+impl LoaderContext {
     fn instance(
         &self,
         module: &Module<PluginState>,
         plugin: &Arc<str>,
         policy: &Arc<Policy>,
         limits: &Limits,
-        start: Start,
+        start: InstanceSpec,
     ) -> Instance<PluginState> {
-        let Start { role, config, cancelled } = start;
+        let InstanceSpec { role, config, cancellation } = start;
         let (context, diagnostics) = (self.host_context.clone(), self.diagnostics.clone());
         let state = PluginState::new(plugin.clone(), policy.clone(), role, context, diagnostics);
-        let state = PluginState { cancelled, ..state };
+        let state = PluginState { cancellation, ..state };
         let (name, sink, host_context) =
             (plugin.clone(), self.diagnostics.clone(), self.host_context.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
@@ -248,7 +239,7 @@ pub(crate) fn protocol_level(level: LogLevel) -> Level {
 }
 
 /// A live instance of a plugin.
-pub struct Live {
+pub(crate) struct PluginInstance {
     plugin: Arc<str>,
     limits: Limits,
     instance: Instance<PluginState>,
@@ -257,41 +248,35 @@ pub struct Live {
 impl Plugin {
     /// True if its manifest asks for host functions on this back end.
     #[must_use]
-    pub fn asks_for(&self, backend: BackendKind) -> bool {
-        let functions = self.manifest.required_host_fns.iter().filter_map(|name| HostFn::named(name));
-        functions.into_iter().any(|function| function.rules.backend == backend)
+    pub(crate) fn asks_for(&self, backend: BackendKind) -> bool {
+        let mut functions = self.manifest.required_host_fns.iter().filter_map(|name| HostFn::named(name));
+        functions.any(|function| function.rules.backend == backend)
     }
 
     /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
     #[must_use]
-    pub fn instance(&self, mut start: Start) -> Live {
+    pub(crate) fn instance(&self, mut start: InstanceSpec) -> PluginInstance {
         for (key, given) in &self.setting.config {
             start.config.entry(key.clone()).or_insert_with(|| given.text());
         }
         let limits = self.setting.limits;
-        let instance = self.surroundings.instance(&self.module, &self.name, &self.policy, &limits, start);
-        Live { plugin: self.name.clone(), limits, instance }
+        let instance = self.context.instance(&self.module, &self.name, &self.policy, &limits, start);
+        PluginInstance { plugin: self.name.clone(), limits, instance }
     }
 
     /// The host functions that it imports, in the module's order.
     #[must_use]
-    pub fn imports(&self) -> Vec<String> {
+    pub(crate) fn imports(&self) -> Vec<String> {
         self.module.host_imports()
-    }
-
-    /// Those of them that it does not ask for.
-    #[must_use]
-    pub fn undeclared(&self) -> Vec<String> {
-        undeclared(&self.module, &self.manifest)
     }
 }
 
-impl Live {
+impl PluginInstance {
     /// Calls an export that takes JSON and returns bytes.
     ///
     /// # Errors
     /// [`PluginFailure`], which names the plugin and the export.
-    pub async fn call(
+    pub(crate) async fn call(
         &mut self,
         export: &'static str,
         input: &impl Serialize,
@@ -310,7 +295,7 @@ impl Live {
     ///
     /// # Errors
     /// [`PluginFailure`], which names the plugin and the export.
-    pub async fn ask<A: DeserializeOwned>(
+    pub(crate) async fn call_json<A: DeserializeOwned>(
         &mut self,
         export: &'static str,
         input: &impl Serialize,
@@ -330,7 +315,7 @@ impl Live {
     ///
     /// # Errors
     /// [`PluginFailure`], which names the plugin and the export.
-    pub async fn call_bytes(
+    pub(crate) async fn call_bytes(
         &mut self,
         export: &'static str,
         input: &[u8],
@@ -343,8 +328,8 @@ impl Live {
         })
     }
 
-    /// What the instance acts on.
-    pub fn role(&mut self) -> &mut Role {
+    /// Role of the instance, with the things that it acts on.
+    pub(crate) fn role(&mut self) -> &mut Role {
         &mut self.instance.data_mut().role
     }
 }

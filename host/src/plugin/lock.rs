@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{PathError, cannot, read_regular, read_regular_below, replace_file};
 use hm_plugin_protocol::PluginManifest;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
-use crate::files::{read_regular, read_regular_below, write_atomically};
 use crate::host_functions::Grants;
 
 /// The name of the file.
@@ -18,39 +18,39 @@ pub(super) const LOCK_FILE: &str = "plugins.lock";
 /// A lock file larger than this is none.
 const MAX_BYTES: usize = 4 << 20;
 
-/// What stands at the beginning of the user's file.
+/// Comment at the beginning of the user's file.
 const HEADER: &str = "# Written by `hm plugin install` and `hm plugin trust`: what each plugin was granted, by the digest of its bytes.\n";
 
 /// The entries of a lock file, sorted by name and digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lock {
+pub(crate) struct PluginLock {
     /// One for each digest.
     #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
-    entries: Vec<Locked>,
+    entries: Vec<LockEntry>,
 }
 
 /// One plugin, in one version, byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Locked {
-    /// Its manifest's name.
+pub(crate) struct LockEntry {
+    /// Name in its manifest.
     pub name: String,
-    /// Its manifest's version.
+    /// Version in its manifest.
     #[serde(default)]
     pub version: String,
     /// SHA-256 of its bytes, in lower-case hexadecimal.
     pub sha256: String,
-    /// Where it came from: a path, or a URL without its query.
+    /// Place that it came from: a path, or a URL without its query.
     #[serde(default)]
     pub origin: String,
-    /// Whether it was put into the user's plugin folder.
+    /// True if it was put into the user's plugin folder.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub installed: bool,
-    /// Whether it may run as a plugin of a project.
+    /// True if it may run as a plugin of a project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trusted: bool,
-    /// What it provides, such as `runner x`.
+    /// Things that it provides, such as `runner x`.
     #[serde(default)]
     pub provides: BTreeSet<String>,
     /// The host functions that were granted.
@@ -59,52 +59,31 @@ pub struct Locked {
     /// The entries of its `allowed_hosts` that were granted.
     #[serde(default)]
     pub reach: BTreeSet<String>,
-    /// What was granted although it did not ask for it.
+    /// Grants by name, for things that it did not ask for.
     #[serde(default)]
     pub by_name: BTreeSet<String>,
 }
 
-/// Why a lock file cannot be used.
+/// Error of a lock file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+pub(crate) enum LockError {
+    /// It, or what belongs to it, cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// It is not of the form of a lock file.
     #[error("{} is not a lock file of plugins", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Form { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     /// Another `hm` has changed it since the user agreed to something.
     #[error("plugin {name} was changed by another hm in the meantime; nothing was done")]
-    Changed {
-        /// The plugin.
-        name: String,
-    },
-    /// It, or what belongs to it, cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Changed { name: String },
 }
 
-impl Lock {
+impl PluginLock {
     /// Reads a lock file; one that is not there has no entries.
     ///
     /// # Errors
     /// [`LockError`], which names the file.
-    pub fn read(path: &Path) -> Result<Self, LockError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, LockError> {
         Self::parse(path, read_regular(path, MAX_BYTES))
     }
 
@@ -112,7 +91,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError`], which names the file.
-    pub fn read_in(project: &Path, folder: &str) -> Result<(PathBuf, Self), LockError> {
+    pub(crate) fn read_in(project: &Path, folder: &str) -> Result<(PathBuf, Self), LockError> {
         let below = Path::new(folder).join(LOCK_FILE);
         let path = project.join(&below);
         let lock = Self::parse(&path, read_regular_below(project, &below, MAX_BYTES))?;
@@ -123,7 +102,7 @@ impl Lock {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(LockError::Read { path: path.into(), source }),
+            Err(error) => return Err(cannot("read", path)(error).into()),
         };
         let form = |source| LockError::Form { path: path.into(), source };
         let mut lock: Self = toml::from_slice(&text).map_err(|error| form(error.into()))?;
@@ -137,36 +116,35 @@ impl Lock {
         self.sort();
         let form = |error: toml::ser::Error| LockError::Form { path: path.into(), source: error.into() };
         let text = format!("{HEADER}{}", toml::to_string(self).map_err(form)?);
-        write_atomically(path, text.as_bytes())
-            .map_err(|source| LockError::Write { path: path.into(), source })
+        Ok(replace_file(path, text.as_bytes())?)
     }
 
     /// The entry of these bytes.
     #[must_use]
-    pub fn of(&self, digest: &str) -> Option<&Locked> {
+    pub(crate) fn of(&self, digest: &str) -> Option<&LockEntry> {
         self.entries.iter().find(|entry| entry.sha256 == digest)
     }
 
     /// The entries of this name.
-    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Locked> {
+    pub(crate) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a LockEntry> {
         self.entries.iter().filter(move |entry| entry.name == name)
     }
 
     /// The entry of the plugin of this name in the user's folder. Where the program died while it replaced one there are two; then
     /// the first.
     #[must_use]
-    pub fn installed(&self, name: &str) -> Option<&Locked> {
+    pub(crate) fn installed(&self, name: &str) -> Option<&LockEntry> {
         self.entries.iter().find(|entry| entry.installed && entry.name == name)
     }
 
     /// Puts an entry in the place of that with the same digest.
-    pub(super) fn put(&mut self, new: Locked) {
+    pub(super) fn put(&mut self, new: LockEntry) {
         self.entries.retain(|entry| entry.sha256 != new.sha256);
         self.entries.push(new);
     }
 
     /// Changes all entries; those for which `keep` answers false are removed.
-    pub(super) fn retain(&mut self, keep: impl FnMut(&mut Locked) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut LockEntry) -> bool) {
         self.entries.retain_mut(keep);
     }
 
@@ -176,7 +154,7 @@ impl Lock {
 
     fn check(&self) -> Result<(), String> {
         let mut digests = BTreeSet::new();
-        for Locked { name, sha256, .. } in &self.entries {
+        for LockEntry { name, sha256, .. } in &self.entries {
             if !is_name(name) {
                 return Err(format!("{name:?} is not the name of a plugin"));
             }
@@ -191,10 +169,10 @@ impl Lock {
     }
 }
 
-impl Locked {
+impl LockEntry {
     /// An entry that grants a plugin all that its manifest asks for.
     #[must_use]
-    pub fn new(manifest: &PluginManifest, sha256: String, origin: String) -> Self {
+    pub(crate) fn new(manifest: &PluginManifest, sha256: String, origin: String) -> Self {
         let Grants { functions, reach, by_name } = Grants::all_of(manifest);
         Self {
             name: manifest.name.clone(),
@@ -209,16 +187,16 @@ impl Locked {
         }
     }
 
-    /// What it grants.
+    /// The grants of this entry.
     #[must_use]
-    pub fn grants(&self) -> Grants {
+    pub(crate) fn grants(&self) -> Grants {
         let Self { functions, reach, by_name, .. } = self;
         Grants { functions: functions.clone(), reach: reach.clone(), by_name: by_name.clone() }
     }
 
-    /// What it grants, as far as `other` grants it too.
+    /// The grants of this entry, as far as `other` grants them too.
     #[must_use]
-    pub fn grants_within(&self, other: &Self) -> Grants {
+    pub(crate) fn grants_within(&self, other: &Self) -> Grants {
         let both = |a: &BTreeSet<String>, b: &BTreeSet<String>| a & b;
         Grants {
             functions: both(&self.functions, &other.functions),
@@ -228,9 +206,9 @@ impl Locked {
     }
 }
 
-/// Whether a text is a SHA-256 as this program writes it.
+/// True if a text is a SHA-256 as this program writes it.
 #[must_use]
-pub fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -238,25 +216,25 @@ pub fn is_digest(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, digit: char) -> Locked {
-        Locked { name: name.into(), sha256: String::from(digit).repeat(64), ..Locked::default() }
+    fn entry(name: &str, digit: char) -> LockEntry {
+        LockEntry { name: name.into(), sha256: String::from(digit).repeat(64), ..LockEntry::default() }
     }
 
-    fn read(text: &str) -> Result<Lock, String> {
+    fn read(text: &str) -> Result<PluginLock, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
         std::fs::write(&path, text).expect("a file");
-        Lock::read(&path)
-            .map_err(|error| crate::plugin::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
+        PluginLock::read(&path)
+            .map_err(|error| hm_disk::one_line(&error).replace(path.to_str().expect("UTF-8"), "F"))
     }
 
     #[test]
     fn what_is_written_is_read_sorted_and_one_for_each_digest() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(LOCK_FILE);
-        assert_eq!(Lock::read(&path).expect("none"), Lock::default());
-        let mut lock = Lock::default();
-        let first = Locked {
+        assert_eq!(PluginLock::read(&path).expect("none"), PluginLock::default());
+        let mut lock = PluginLock::default();
+        let first = LockEntry {
             installed: true,
             functions: ["hm_log".to_owned()].into(),
             reach: ["a.example".to_owned()].into(),
@@ -267,7 +245,7 @@ mod tests {
             lock.put(new);
         }
         lock.write(&path).expect("written");
-        let read = Lock::read(&path).expect("readable");
+        let read = PluginLock::read(&path).expect("readable");
         assert_eq!(read, lock);
         let order: Vec<&str> = read.entries.iter().map(|e| &e.sha256[..1]).collect();
         assert_eq!(order, ["3", "1", "2"]);

@@ -4,12 +4,12 @@ use hm_plugin_protocol::{Capability, HM_PLUGIN_API_VERSION, PluginManifest};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::CommandForm;
+use super::CommandParser;
 use crate::host_functions::required_but_unknown;
 use crate::pipeline::Checker;
 
 /// The commands of hm itself, which no plugin can take.
-pub const OWN_COMMANDS: &[&str] =
+pub(crate) const OWN_COMMANDS: &[&str] =
     &["build", "cache", "completions", "help", "plan", "plugin", "run", "version", "why"];
 
 /// Most verbs that one plugin may bring.
@@ -24,7 +24,7 @@ const MAX_SHOWN: usize = 64;
 /// Longest entry of `allowed_hosts` that somebody can agree to.
 const MAX_ENTRY: usize = 256;
 
-/// Whether a name may be used for files, on command lines and in messages: `[a-z0-9][a-z0-9-]{0,63}`.
+/// True if a name may be used for files, on command lines and in messages: `[a-z0-9][a-z0-9-]{0,63}`.
 pub(super) fn is_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=MAX_NAME).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(inner)
@@ -70,7 +70,7 @@ pub fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Re
                 if verbs > MAX_VERBS {
                     return Err(format!("it brings more than {MAX_VERBS} verbs"));
                 }
-                CommandForm::read(spec).map_err(|e| e.to_string())?;
+                CommandParser::read(spec).map_err(|e| e.to_string())?;
                 ("a subcommand", &["hm_subcommand_run"])
             }
         };
@@ -83,7 +83,7 @@ pub fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Re
 
 /// One thing that a plugin provides, in a few words that two versions of it can be compared by: `runner x`.
 #[must_use]
-pub fn provided(capability: &Capability) -> String {
+pub(crate) fn provided(capability: &Capability) -> String {
     match capability {
         Capability::StepExecutor(spec) if spec.default => format!("runner {} (default)", spec.runner),
         Capability::StepExecutor(spec) => format!("runner {}", spec.runner),
@@ -105,11 +105,11 @@ fn word(value: &impl Serialize) -> String {
     }
 }
 
-/// Whether a person can be shown all that a plugin wants, and the schemas that it gives can be used.
+/// Checks that a person can be shown all that a plugin wants, and that the schemas that it gives can be used.
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence about the plugin.
-pub fn check_for_installing(manifest: &PluginManifest) -> Result<(), String> {
+pub(crate) fn check_for_installing(manifest: &PluginManifest) -> Result<(), String> {
     let (hosts, capabilities) = (&manifest.allowed_hosts, &manifest.capabilities);
     if hosts.len() > MAX_SHOWN || capabilities.len() > MAX_SHOWN {
         return Err(format!(

@@ -13,26 +13,27 @@ mod load;
 mod lock;
 mod manifest;
 mod precompiled;
-mod register;
 mod settings;
-mod terms;
+mod store;
+mod trust;
 
-pub use arguments::{CommandForm, FormError, Typed};
-pub use compiled::ModuleCache;
-pub(crate) use compiled::digest;
-pub use compiler::{CompileError, Compiler, compiler_main};
-pub use embedded::EMBEDDED;
-pub use error::{LoadError, PluginFailure, one_line};
-pub use fetch::{FetchError, Location};
-pub(crate) use index::MAX_FILE;
-pub use index::{Absent, Claimant, Conflict, Obstacle, Plugins};
-pub use limits::{
+pub use arguments::{CommandParser, CommandSchemaError, ParsedCommand};
+pub(crate) use compiled::ModuleCache;
+pub use compiler::compiler_main;
+pub(crate) use compiler::{CompileError, Compiler};
+pub(crate) use embedded::EMBEDDED;
+pub(crate) use error::{LoadError, PluginFailure};
+pub(crate) use fetch::{FetchError, Location};
+pub(crate) use index::{Conflict, MAX_FILE, PluginSetError, Plugins, UnloadedPlugin};
+pub(crate) use limits::{
     EVENT_CALL, LimitSettings, Limits, MANIFEST_CALL, SUBCOMMAND_CALL, executor_call, hook_call,
 };
-pub(crate) use load::protocol_level;
-pub use load::{Candidate, Live, Loader, Origin, Plugin, Start};
-pub use lock::{Lock, LockError, Locked, is_digest};
-pub use manifest::{OWN_COMMANDS, check as check_manifest, check_for_installing, provided};
-pub use register::Register;
-pub use settings::{Given, Setting, Settings, SettingsError, check_by_name, may_be_secret};
-pub use terms::{Terms, TermsError, file_name};
+pub(crate) use load::{InstanceSpec, Loader, Origin, Plugin, PluginInstance, protocol_level};
+pub(crate) use lock::{LockEntry, LockError, is_digest};
+#[cfg(test)]
+pub(crate) use manifest::OWN_COMMANDS;
+pub use manifest::check as check_manifest;
+pub(crate) use manifest::{check_for_installing, provided};
+pub(crate) use settings::{PluginSettings, check_by_name, may_be_secret};
+pub(crate) use store::PluginStore;
+pub(crate) use trust::{Trust, TrustError, file_name};

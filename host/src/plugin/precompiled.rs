@@ -3,6 +3,9 @@
 
 use hm_abi::{Code, Engine, LoadError, ModuleLimits};
 
+/// Bytes of an artefact, at the most.
+pub(super) const MAX_ARTEFACT: usize = 1 << 30;
+
 /// Loads what [`Code::serialize`] wrote. Only `compiled` calls this, with bytes that it has authenticated, and `compiler`, with
 /// those of its own process.
 pub(super) fn load(engine: &Engine, artefact: &[u8], limits: &ModuleLimits) -> Result<Code, LoadError> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{PathError, cannot, read_regular, read_regular_below};
 use hm_plugin_protocol::PluginManifest;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +13,6 @@ use serde_json::Value;
 use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
-use crate::files::{read_regular, read_regular_below};
 use crate::host_functions::{AccessEntry, HostFn};
 use crate::pipeline::Checker;
 
@@ -22,57 +22,39 @@ const FILE: &str = "plugins.toml";
 /// A file larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Why a `plugins.toml` cannot be used.
+/// Error of a `plugins.toml` that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] PathError),
     /// It is not of this form.
     #[error("{} cannot be understood", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<toml::de::Error>,
-    },
-    /// What it says of a plugin cannot be.
+    Form { path: PathBuf, source: Box<toml::de::Error> },
+    /// A section that contradicts itself or asks for what a project cannot have.
     #[error("{}: [plugin.{plugin}]: {reason}", path.display())]
-    Plugin {
-        /// The file.
-        path: PathBuf,
-        /// The plugin.
-        plugin: String,
-        /// Why.
-        reason: String,
-    },
+    Plugin { path: PathBuf, plugin: String, reason: String },
 }
 
-/// What all files together say, by plugin.
+/// Settings of all files together, by plugin.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
-    plugins: BTreeMap<String, Setting>,
+pub(crate) struct Settings {
+    plugins: BTreeMap<String, PluginSettings>,
 }
 
-/// What all files together say about one plugin.
+/// Settings of all files together for one plugin.
 #[derive(Debug, Clone, Default)]
-pub struct Setting {
+pub(crate) struct PluginSettings {
     /// The file that switches it off.
     pub disabled_by: Option<PathBuf>,
     /// Its configuration, by key.
-    pub config: BTreeMap<String, Given>,
+    pub config: BTreeMap<String, ConfigValue>,
     /// Host functions and entries of `allowed_hosts` that it does not get, whatever was granted.
     pub denied: BTreeSet<String>,
-    /// What the user grants by name: host functions, and `keyring:SERVICE`.
+    /// Grants by name of the user: host functions, and `keyring:SERVICE`.
     pub functions: BTreeSet<String>,
     /// Entries of `allowed_hosts` that the user grants.
     pub reach: BTreeSet<String>,
-    /// What it may use.
     pub limits: Limits,
     /// The files that speak of it.
     pub files: Vec<PathBuf>,
@@ -80,30 +62,29 @@ pub struct Setting {
 
 /// One value of a configuration.
 #[derive(Debug, Clone)]
-pub struct Given {
-    /// The value.
+pub(crate) struct ConfigValue {
     pub value: Value,
     /// The file it is from.
     pub file: PathBuf,
-    /// Whether that is the user's.
+    /// True if that is the user's.
     pub of_user: bool,
 }
 
-/// What keys of a configuration contain whose values may be secret.
+/// Words in keys of a configuration whose values may be secret.
 const SECRET: [&str; 8] =
     ["token", "secret", "password", "passwd", "passphrase", "key", "auth", "credential"];
 
-/// Whether the value of a configuration key may be a secret, judged by the key.
+/// True if the value of a configuration key may be a secret, judged by the key.
 #[must_use]
-pub fn may_be_secret(key: &str) -> bool {
+pub(crate) fn may_be_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET.iter().any(|word| key.contains(word))
 }
 
-impl Given {
-    /// How the guest sees it: text as it is, all else as JSON.
+impl ConfigValue {
+    /// The value as the guest sees it: text as it is, all else as JSON.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match &self.value {
             Value::String(text) => text.clone(),
             value => value.to_string(),
@@ -111,7 +92,7 @@ impl Given {
     }
 }
 
-/// One file.
+/// Content of one `plugins.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
@@ -128,9 +109,9 @@ struct Section {
     limits: LimitSettings,
 }
 
-/// Whose file it is.
+/// Owner of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+enum FileOwner {
     User,
     Project,
 }
@@ -140,39 +121,39 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError`], which names the file.
-    pub fn read(config: &Path, project: Option<&Path>) -> Result<Self, SettingsError> {
+    pub(crate) fn read(config: &Path, project: Option<&Path>) -> Result<Self, SettingsError> {
         let mut this = Self::default();
         let path = config.join(FILE);
-        this.add(&path, read_regular(&path, MAX_BYTES), Whose::User)?;
+        this.add(&path, read_regular(&path, MAX_BYTES), FileOwner::User)?;
         // Of two values for a key the later one counts.
         for folder in [".harmont", ".hm"] {
             if let Some(project) = project {
                 let below = Path::new(folder).join(FILE);
                 let read = read_regular_below(project, &below, MAX_BYTES);
-                this.add(&project.join(below), read, Whose::Project)?;
+                this.add(&project.join(below), read, FileOwner::Project)?;
             }
         }
         Ok(this)
     }
 
-    /// What is said about this plugin.
+    /// Settings for this plugin.
     #[must_use]
-    pub fn of(&self, plugin: &str) -> Setting {
+    pub(crate) fn of(&self, plugin: &str) -> PluginSettings {
         self.plugins.get(plugin).cloned().unwrap_or_default()
     }
 
     /// All plugins of which something is said, and where.
-    pub fn names(&self) -> impl Iterator<Item = (&str, &Path)> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.plugins
             .iter()
             .filter_map(|(name, setting)| Some((name.as_str(), setting.files.first()?.as_path())))
     }
 
-    fn add(&mut self, path: &Path, read: io::Result<Vec<u8>>, whose: Whose) -> Result<(), SettingsError> {
+    fn add(&mut self, path: &Path, read: io::Result<Vec<u8>>, whose: FileOwner) -> Result<(), SettingsError> {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(SettingsError::Read { path: path.into(), source }),
+            Err(error) => return Err(cannot("read", path)(error).into()),
         };
         let form = |source| SettingsError::Form { path: path.into(), source: Box::new(source) };
         let file: File = toml::from_slice(&text).map_err(form)?;
@@ -189,10 +170,10 @@ impl Settings {
     }
 }
 
-impl Setting {
-    fn add(&mut self, section: Section, path: &Path, whose: Whose) -> Result<(), String> {
+impl PluginSettings {
+    fn add(&mut self, section: Section, path: &Path, whose: FileOwner) -> Result<(), String> {
         let Section { enabled, config, deny, grant, limits } = section;
-        if whose == Whose::Project && !grant.is_empty() {
+        if whose == FileOwner::Project && !grant.is_empty() {
             return Err(
                 "a project cannot grant anything: `grant` belongs into the user's plugins.toml".into()
             );
@@ -202,7 +183,8 @@ impl Setting {
         }
         for (key, value) in config {
             let value = json(value).map_err(|reason| format!("config.{key}: {reason}"))?;
-            self.config.insert(key, Given { value, file: path.into(), of_user: whose == Whose::User });
+            self.config
+                .insert(key, ConfigValue { value, file: path.into(), of_user: whose == FileOwner::User });
         }
         for entry in &deny {
             subject(entry).map_err(|reason| format!("deny: {reason}"))?;
@@ -210,31 +192,31 @@ impl Setting {
         self.denied.extend(deny);
         for entry in grant {
             match subject(&entry).map_err(|reason| format!("grant: {reason}"))? {
-                Subject::Reach => self.reach.insert(entry),
-                Subject::ByName => self.functions.insert(entry),
+                GrantSubject::Reach => self.reach.insert(entry),
+                GrantSubject::ByName => self.functions.insert(entry),
             };
         }
         match whose {
-            Whose::User => self.limits.set = limits,
-            Whose::Project => self.limits.cap = self.limits.cap.lower(&limits),
+            FileOwner::User => self.limits.set = limits,
+            FileOwner::Project => self.limits.cap = self.limits.cap.lower(&limits),
         }
         self.files.push(path.into());
         Ok(())
     }
 }
 
-/// What can be granted or denied.
-enum Subject {
+/// Kind of thing that can be granted or denied.
+enum GrantSubject {
     ByName,
     Reach,
 }
 
-fn subject(entry: &str) -> Result<Subject, String> {
+fn subject(entry: &str) -> Result<GrantSubject, String> {
     match check_by_name(entry) {
-        Ok(()) => Ok(Subject::ByName),
+        Ok(()) => Ok(GrantSubject::ByName),
         // A misspelt function would pass for a host.
         Err(_) if !entry.starts_with("hm_") && AccessEntry::parse(entry) != AccessEntry::Unknown => {
-            Ok(Subject::Reach)
+            Ok(GrantSubject::Reach)
         }
         Err(_) => Err(format!(
             "{entry:?} is not a host function, not keyring:SERVICE, and no entry of allowed_hosts either"
@@ -242,11 +224,11 @@ fn subject(entry: &str) -> Result<Subject, String> {
     }
 }
 
-/// Whether something can be granted by name: a host function, or `keyring:SERVICE`.
+/// Checks that something can be granted by name: a host function, or `keyring:SERVICE`.
 ///
 /// # Errors
-/// Why not, as a sentence.
-pub fn check_by_name(name: &str) -> Result<(), String> {
+/// The reason, as a sentence.
+pub(crate) fn check_by_name(name: &str) -> Result<(), String> {
     let keyring = name.strip_prefix("keyring:").is_some_and(|service| !service.is_empty());
     if keyring || HostFn::named(name).is_some() {
         return Ok(());
@@ -254,8 +236,8 @@ pub fn check_by_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} is not a host function, nor of the form keyring:SERVICE"))
 }
 
-/// Whether a plugin is configured as its own schema wants it, if it is configured at all.
-pub(super) fn check_config(manifest: &PluginManifest, setting: &Setting) -> Result<(), LoadError> {
+/// Checks that a plugin is configured as its own schema wants it, if it is configured at all.
+pub(super) fn check_config(manifest: &PluginManifest, setting: &PluginSettings) -> Result<(), LoadError> {
     let (Some(schema), Some((_, any))) = (&manifest.config_schema, setting.config.first_key_value()) else {
         return Ok(());
     };
@@ -298,8 +280,8 @@ fn json(value: toml::Value) -> Result<Value, String> {
 mod tests {
     use super::*;
 
-    /// What the user's and the project's file say about `x`.
-    fn setting(user: &str, project: &str) -> Result<Setting, String> {
+    /// Settings for `x` of the user's and the project's file.
+    fn setting(user: &str, project: &str) -> Result<PluginSettings, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let (config, project_dir) = (dir.path().join("config"), dir.path().join("project"));
         std::fs::create_dir_all(&config).expect("a directory");
@@ -307,9 +289,9 @@ mod tests {
         std::fs::write(config.join(FILE), user).expect("a file");
         std::fs::write(project_dir.join(".hm").join(FILE), project).expect("a file");
         let settings = Settings::read(&config, Some(&project_dir));
-        settings.map(|settings| settings.of("x")).map_err(|error| {
-            crate::plugin::one_line(&error).replace(dir.path().to_str().expect("UTF-8"), "D")
-        })
+        settings
+            .map(|settings| settings.of("x"))
+            .map_err(|error| hm_disk::one_line(&error).replace(dir.path().to_str().expect("UTF-8"), "D"))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What one step printed, a line of the file for each of its lines: when it was read, `o` or `e` for the stream, the text as it was.
+//! Log of one step, a line of the file for each line that it printed: the time at which it was read, `o` or `e` for the stream, the text.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use hm_disk::cannot;
 use hm_plugin_protocol::StdStream;
 
+use super::RecordError;
 use super::recorder::{Trouble, create_file};
-use super::{RecordError, io_error};
 
 /// A log does not grow beyond this: a step that prints for ever must not fill the disk.
 const MAX_BYTES: u64 = 1 << 30;
@@ -31,7 +32,7 @@ impl StepLog {
                 Some(Self { file: BufWriter::new(file), path, left: MAX_BYTES, whole: true, trouble })
             }
             Err(error) => {
-                trouble.note("create", &path, &error);
+                trouble.note(&cannot("create", path)(error));
                 None
             }
         }
@@ -75,7 +76,7 @@ impl StepLog {
     fn noted(&mut self, written: io::Result<()>) {
         if let (true, Err(error)) = (self.whole, written) {
             self.whole = false;
-            self.trouble.note("write", &self.path, &error);
+            self.trouble.note(&cannot("write", &self.path)(error));
         }
     }
 }
@@ -87,7 +88,7 @@ impl StepLog {
 pub fn read_log(
     path: &Path,
 ) -> Result<impl Iterator<Item = io::Result<(StdStream, String)>> + use<>, RecordError> {
-    let mut file = BufReader::new(File::open(path).map_err(io_error("read", path))?);
+    let mut file = BufReader::new(File::open(path).map_err(cannot("read", path))?);
     let mut line = Vec::new();
     Ok(std::iter::from_fn(move || {
         line.clear();

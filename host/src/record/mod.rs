@@ -8,32 +8,35 @@ mod recorder;
 mod run;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use log::{StepLog, read_log};
 pub use recorder::Recorder;
-pub use run::{Decided, Failure, Header, Outcome, Run, Runs, State};
+pub use run::{RecordedDecision, Run, RunHeader, RunStatus, Runs, StepFailure, StepStatus};
+pub use writer::{EventWriter, StepWriter};
 
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use hm_disk::PathError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The form of the files. A record of a later form is left alone.
 const FORMAT: u32 = 1;
 
-/// How many builds of a project are remembered.
-const KEPT: usize = 20;
+/// Number of builds of a project that are remembered.
+const MAX_RECORDS: usize = 20;
 
 /// Names within a record.
 mod name {
-    /// What the build is. It is written when all else is in place: where there is none, there is no record.
+    /// Header. It is written when all else is in place: where there is none, there is no record.
     pub(super) const RUN: &str = "run.json";
-    /// The steps.
+    /// Steps as they were planned.
     pub(super) const PLAN: &str = "plan.json";
-    /// What happened, without what the steps printed.
+    /// Events, without what the steps printed.
     pub(super) const EVENTS: &str = "events.jsonl";
-    /// What the cache said of each step.
+    /// Decisions of the cache.
     pub(super) const DECISIONS: &str = "cache.jsonl";
     /// A file for each step that printed something.
     pub(super) const LOGS: &str = "logs";
@@ -41,32 +44,20 @@ mod name {
     pub(super) const LOCK: &str = "lock";
 }
 
-/// Why there is no record.
+/// Error of making or reading a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The system says no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// `create`, `read` and so on.
-        what: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
 }
 
-fn io_error(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> RecordError {
-    let path = path.into();
-    move |source| RecordError::Io { what, path, source }
-}
-
-/// What is known of a build before it begins.
+/// Metadata of a build, known before it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub struct RunMeta {
     /// Names the build everywhere.
     pub run_id: Uuid,
-    /// The project.
+    /// Folder of the project.
     pub project: PathBuf,
     /// The name of the pipeline.
     pub pipeline: String,
@@ -75,20 +66,20 @@ pub struct About {
     /// The version of hm.
     pub version: String,
     /// All steps of the pipeline, also those that this build leaves out.
-    pub steps: Vec<StepAbout>,
+    pub steps: Vec<StepMeta>,
 }
 
-/// A step, as it was planned.
+/// Metadata of a step, as it was planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepAbout {
+pub struct StepMeta {
     /// Its key in the pipeline.
     pub key: String,
-    /// What the pipeline calls it.
+    /// Label in the pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What it runs.
+    /// Command of the step.
     pub cmd: String,
-    /// Who runs it.
+    /// Runner of the step.
     pub runner: String,
     /// The image that it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,12 +90,12 @@ pub struct StepAbout {
     /// The keys of the steps that have to succeed before it, whatever it builds in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
-    /// How many waits stand before it.
-    #[serde(default)]
-    pub segment: usize,
+    /// Number of waits that stand before it.
+    #[serde(default, rename = "segment")]
+    pub stage: usize,
     /// A digest of its environment, its arguments and the fields that nobody knows.
-    #[serde(default)]
-    pub rest: String,
+    #[serde(default, rename = "rest")]
+    pub settings_digest: String,
     /// It is not part of this build, since it had succeeded in the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub succeeded_before: bool,

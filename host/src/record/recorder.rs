@@ -6,17 +6,20 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
+use hm_disk::{FileLock, LockFile, PathError, age, cannot, make_directory, one_line, replace_file};
 use hm_plugin_protocol::BuildEvent;
 use serde::Serialize;
 
-use super::run::{Decided, Header, is_held, project_folder, records};
-use super::{About, FORMAT, KEPT, RecordError, StepLog, io_error, name};
+use super::run::{RecordedDecision, RunHeader};
+use super::run::{is_held, project_folder, records};
+use super::{FORMAT, RecordError, StepLog, name};
+use super::{MAX_RECORDS, RunMeta};
 use crate::cache;
-use crate::files::write_atomically;
+use parking_lot::Mutex;
 
 /// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -28,11 +31,11 @@ const KEY_IN_NAME: usize = 64;
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,
-    events: Lines,
-    decisions: Lines,
+    events: JsonLines,
+    decisions: JsonLines,
     trouble: Arc<Trouble>,
     /// Given back by the system, however the process ends.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Recorder {
@@ -41,40 +44,39 @@ impl Recorder {
     ///
     /// # Errors
     /// The system says no.
-    pub fn create(runs: &Path, about: About) -> Result<Self, RecordError> {
+    pub fn create(runs: &Path, about: RunMeta) -> Result<Self, RecordError> {
         let project = project_folder(runs, &about.project);
         let number = records(&project).last().map_or(0, |(number, _)| *number).saturating_add(1);
         let id = about.run_id.simple().to_string();
         let folder = project.join(format!("{}-{}", about.started_at.format("%Y%m%dT%H%M%SZ"), &id[..8]));
-        make_folder(&project)?;
-        DirBuilder::new().mode(0o700).create(&folder).map_err(io_error("create", &folder))?;
+        make_directory(&project)?;
+        DirBuilder::new().mode(0o700).create(&folder).map_err(cannot("create", &folder))?;
         let begun = Self::begin(folder.clone(), number, about);
         if begun.is_err() {
             let _ = fs::remove_dir_all(&folder);
         }
         // A record of many steps has many files. If this does not come to its end, the next build does it.
-        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, KEPT));
+        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, MAX_RECORDS));
         begun
     }
 
-    fn begin(folder: PathBuf, number: u64, about: About) -> Result<Self, RecordError> {
+    fn begin(folder: PathBuf, number: u64, about: RunMeta) -> Result<Self, RecordError> {
         let create = |name| {
             let path = folder.join(name);
-            create_file(&path).map_err(io_error("create", path))
+            create_file(&path).map_err(cannot("create", path))
         };
-        let lock = create(name::LOCK)?;
-        lock.lock().map_err(io_error("lock", folder.join(name::LOCK)))?;
+        let lock = LockFile::new(folder.join(name::LOCK)).exclusive()?;
         let trouble = Arc::new(Trouble::default());
-        let lines = |name| {
+        let lines = |name| -> Result<_, PathError> {
             let state = Mutex::new((create(name)?, false));
-            Ok(Lines { state, path: folder.join(name), trouble: trouble.clone() })
+            Ok(JsonLines { state, path: folder.join(name), trouble: trouble.clone() })
         };
         let (events, decisions) = (lines(name::EVENTS)?, lines(name::DECISIONS)?);
         let logs = folder.join(name::LOGS);
-        DirBuilder::new().mode(0o700).create(&logs).map_err(io_error("create", logs))?;
+        DirBuilder::new().mode(0o700).create(&logs).map_err(cannot("create", logs))?;
         let written = create(name::PLAN)?.write_all(&bytes(&about.steps));
-        written.map_err(io_error("write", folder.join(name::PLAN)))?;
-        let header = Header {
+        written.map_err(cannot("write", folder.join(name::PLAN)))?;
+        let header = RunHeader {
             format: FORMAT,
             number,
             run_id: about.run_id,
@@ -85,11 +87,11 @@ impl Recorder {
             step_count: about.steps.len(),
         };
         let path = folder.join(name::RUN);
-        write_atomically(&path, &bytes(&header)).map_err(io_error("write", path))?;
+        replace_file(&path, &bytes(&header))?;
         Ok(Self { folder, events, decisions, trouble, _lock: lock })
     }
 
-    /// Where the record is.
+    /// Folder of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -103,8 +105,8 @@ impl Recorder {
     }
 
     /// Adds what the cache said of a step.
-    pub fn decision(&self, decision: &cache::Decision) {
-        self.decisions.add(&Decided { decision: decision.clone(), at: Utc::now() });
+    pub fn decision(&self, decision: &cache::StepDecision) {
+        self.decisions.add(&RecordedDecision { decision: decision.clone(), at: Utc::now() });
     }
 
     /// A log for a step, which has this position in the plan and this key. None if it cannot be made.
@@ -129,27 +131,26 @@ pub(super) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
     pub(super) fn told(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
-    pub(super) fn note(&self, what: &'static str, path: &Path, error: &io::Error) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| format!("cannot {what} {}: {error}", path.display()));
+    pub(super) fn note(&self, error: &PathError) {
+        self.0.lock().get_or_insert_with(|| one_line(error));
     }
 }
 
 /// A file of JSON values, one on each line.
 #[derive(Debug)]
-struct Lines {
+struct JsonLines {
     /// The file, and whether its last line is cut short.
     state: Mutex<(File, bool)>,
     path: PathBuf,
     trouble: Arc<Trouble>,
 }
 
-impl Lines {
+impl JsonLines {
     fn add(&self, value: &impl Serialize) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let (file, torn) = &mut *state;
         let mut line = if *torn { b"\n".to_vec() } else { Vec::new() };
         line.append(&mut bytes(value));
@@ -158,7 +159,7 @@ impl Lines {
             Ok(()) => *torn = false,
             Err(error) => {
                 *torn = true;
-                self.trouble.note("write", &self.path, &error);
+                self.trouble.note(&cannot("write", &self.path)(error));
             }
         }
     }
@@ -178,10 +179,6 @@ pub(super) fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn make_folder(path: &Path) -> Result<(), RecordError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
-}
-
 /// Removes all records of a project but the newest, and what killed builds left of some; none of a build that is running.
 pub(super) fn forget_old(project: &Path, keep: usize) {
     let kept: BTreeSet<PathBuf> =
@@ -193,15 +190,10 @@ pub(super) fn forget_old(project: &Path, keep: usize) {
         }
         // First of all, so that nobody takes what is left for a record.
         let was_record = fs::remove_file(folder.join(name::RUN)).is_ok();
-        if was_record || is_abandoned(&folder) {
+        if was_record || age(&folder).is_some_and(|age| age > ABANDONED) {
             let _ = fs::remove_dir_all(&folder);
         }
     }
-}
-
-fn is_abandoned(folder: &Path) -> bool {
-    let changed = fs::symlink_metadata(folder).and_then(|about| about.modified());
-    changed.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED))
 }
 
 #[cfg(test)]
@@ -215,12 +207,12 @@ mod tests {
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
         let trouble = Arc::new(Trouble::default());
         let lines =
-            Lines { state: Mutex::new((full(), false)), path: path.clone(), trouble: trouble.clone() };
+            JsonLines { state: Mutex::new((full(), false)), path: path.clone(), trouble: trouble.clone() };
         lines.add(&1);
         lines.add(&2);
         let told = trouble.told().unwrap();
         assert!(told.starts_with(&format!("cannot write {}: ", path.display())), "{told}");
-        lines.state.lock().unwrap().0 = create_file(&path).unwrap();
+        lines.state.lock().0 = create_file(&path).unwrap();
         lines.add(&3);
         lines.add(&4);
         assert_eq!(fs::read_to_string(&path).unwrap(), "\n3\n4\n");

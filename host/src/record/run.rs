@@ -2,27 +2,26 @@
 //! of a later version, counts as not there: a damaged record keeps nobody from working.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use hm_disk::{LockFile, read_regular, sha256_hex};
 use hm_plugin_protocol::BuildEvent;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{FORMAT, StepAbout, name};
+use super::{FORMAT, StepMeta, name};
 use crate::cache;
-use crate::files::read_regular;
 
 /// A file larger than this is not read.
 const MAX_BYTES: usize = 1 << 30;
 
-/// What a build is, without its steps.
+/// Header of a record: the build without its steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub struct RunHeader {
     /// The form of the record.
     pub format: u32,
     /// Builds of a project are numbered from 1, so that their order does not depend on the clock.
@@ -37,46 +36,46 @@ pub struct Header {
     pub started_at: DateTime<Utc>,
     /// The version of hm.
     pub version: String,
-    /// How many steps the pipeline has.
+    /// Number of steps of the pipeline.
     pub step_count: usize,
 }
 
-/// What the cache said of a step, and when.
+/// Decision about a step, with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Decided {
-    /// What it said.
+pub struct RecordedDecision {
+    /// Decision itself.
     #[serde(flatten)]
-    pub decision: cache::Decision,
-    /// Wall clock.
+    pub decision: cache::StepDecision,
+    /// Wall clock of the decision.
     pub at: DateTime<Utc>,
 }
 
-/// How a build stands.
+/// Status of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RunStatus {
     /// It is not over.
     Running,
     /// It came to its end.
     Ended {
-        /// What `hm build` exited with.
+        /// Exit code of `hm build`.
         exit_code: i32,
-        /// In milliseconds.
+        /// Milliseconds that the build took.
         duration_ms: u64,
     },
-    /// It was killed.
+    /// It was killed before its end.
     Killed,
 }
 
-/// What became of a step.
+/// Status of a step in a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StepStatus {
     /// It ran, and its command succeeded.
     Succeeded,
     /// Its result was taken from the cache.
     Cached,
-    /// It failed.
+    /// Its command, its plugin or something that it needs failed.
     Failed {
-        /// What its command exited with, or what stands for it.
+        /// Exit code of its command, or what stands for it.
         exit_code: i32,
     },
     /// It was stopped because the build was, or is running now.
@@ -87,20 +86,20 @@ pub enum Outcome {
     SucceededBefore,
 }
 
-impl Outcome {
-    /// Whether there is nothing left to do for it.
+impl StepStatus {
+    /// True if there is nothing left to do for the step.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Succeeded | Self::Cached | Self::SucceededBefore)
     }
 }
 
-/// A step's failure.
+/// Failure of a step, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The step's key.
+pub struct StepFailure {
+    /// Key of the step.
     pub step: String,
-    /// Why, in words.
+    /// Reason as a sentence.
     pub message: String,
 }
 
@@ -120,51 +119,53 @@ impl Runs {
 /// The record of one build.
 #[derive(Debug)]
 pub struct Run {
-    /// What the build is.
-    pub header: Header,
+    /// Header of the record.
+    pub header: RunHeader,
     folder: PathBuf,
 }
 
 impl Run {
-    fn open(folder: PathBuf) -> Option<Self> {
+    pub(super) fn open(folder: PathBuf) -> Option<Self> {
         let bytes = read_regular(&folder.join(name::RUN), MAX_BYTES).ok()?;
-        let header: Header = serde_json::from_slice(&bytes).ok()?;
+        let header: RunHeader = serde_json::from_slice(&bytes).ok()?;
         (header.format == FORMAT).then_some(Self { header, folder })
     }
 
-    /// Where the record is.
+    /// Folder of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// How the build stands.
+    /// Status of the build.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> RunStatus {
         if is_held(&self.folder) {
-            return State::Running;
+            return RunStatus::Running;
         }
         match self.text(name::EVENTS).lines().rev().find_map(parse) {
-            Some(BuildEvent::BuildEnd { exit_code, duration_ms }) => State::Ended { exit_code, duration_ms },
-            _ => State::Killed,
+            Some(BuildEvent::BuildEnd { exit_code, duration_ms }) => {
+                RunStatus::Ended { exit_code, duration_ms }
+            }
+            _ => RunStatus::Killed,
         }
     }
 
     /// All steps of the pipeline, in its order.
     #[must_use]
-    pub fn steps(&self) -> Vec<StepAbout> {
+    pub fn steps(&self) -> Vec<StepMeta> {
         parse(&self.text(name::PLAN)).unwrap_or_default()
     }
 
-    /// What happened, without what the steps printed.
+    /// Events, without what the steps printed.
     #[must_use]
     pub fn events(&self) -> Vec<BuildEvent> {
         self.text(name::EVENTS).lines().filter_map(parse).collect()
     }
 
-    /// What became of each step, by key.
+    /// Status of each step, by key.
     #[must_use]
-    pub fn outcomes(&self) -> BTreeMap<String, Outcome> {
+    pub fn outcomes(&self) -> BTreeMap<String, StepStatus> {
         let mut found = Outcomes::default();
         for event in self.events() {
             found.add(event);
@@ -176,9 +177,9 @@ impl Run {
         found.of
     }
 
-    /// What became of one step; none if the build does not know it. Other steps are not looked at, so that this is fast.
+    /// Status of one step; none if the build does not know it. Other steps are not looked at, so that this is fast.
     #[must_use]
-    pub fn outcome(&self, key: &str) -> Option<Outcome> {
+    pub fn outcome(&self, key: &str) -> Option<StepStatus> {
         let text = self.text(name::EVENTS);
         let mut found = Outcomes::default();
         let queued =
@@ -193,37 +194,39 @@ impl Run {
         found.of.remove(key).or_else(|| {
             let text = self.text(name::PLAN);
             let may_know = text.contains(&format!("\"key\":{}", json(key)));
-            let steps: Vec<StepAbout> = may_know.then(|| parse(&text)).flatten()?;
+            let steps: Vec<StepMeta> = may_know.then(|| parse(&text)).flatten()?;
             steps.iter().find(|step| step.key == key).map(assumed)
         })
     }
 
     /// The steps that failed, in the order in which they did.
     #[must_use]
-    pub fn failures(&self) -> Vec<Failure> {
+    pub fn failures(&self) -> Vec<StepFailure> {
         let text = self.text(name::EVENTS);
         let failure = |event| match event {
-            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => Some(Failure { step, message }),
+            BuildEvent::ChainFailed { failed_step_key: step, message, .. } => {
+                Some(StepFailure { step, message })
+            }
             _ => None,
         };
         lines_with(&text, "\"kind\":\"chain_failed\"").filter_map(parse).filter_map(failure).collect()
     }
 
-    /// What the cache said of a step, in this build. Other steps are not looked at, so that this is fast.
+    /// Decision about a step in this build. Other steps are not looked at, so that this is fast.
     #[must_use]
-    pub fn decision(&self, key: &str) -> Option<Decided> {
+    pub fn decision(&self, key: &str) -> Option<RecordedDecision> {
         let text = self.text(name::DECISIONS);
         // The name of the step comes first in its line.
         let start = format!("{{\"step\":{}", json(key));
         let of_step = lines_with(&text, &start).filter(|line| line.starts_with(&start));
-        of_step.filter_map(parse::<Decided>).filter(|decided| decided.decision.step == key).last()
+        of_step.filter_map(parse::<RecordedDecision>).filter(|decided| decided.decision.step == key).last()
     }
 
-    /// What the cache said of each step, by key.
+    /// Decisions about the steps, by key.
     #[must_use]
-    pub fn decisions(&self) -> BTreeMap<String, Decided> {
+    pub fn decisions(&self) -> BTreeMap<String, RecordedDecision> {
         let decided = self.text(name::DECISIONS);
-        decided.lines().filter_map(parse::<Decided>).map(|d| (d.decision.step.clone(), d)).collect()
+        decided.lines().filter_map(parse::<RecordedDecision>).map(|d| (d.decision.step.clone(), d)).collect()
     }
 
     /// A file of the record; nothing if it cannot be read.
@@ -234,16 +237,16 @@ impl Run {
     }
 }
 
-/// What became of a step of which nothing was heard.
-fn assumed(step: &StepAbout) -> Outcome {
-    if step.succeeded_before { Outcome::SucceededBefore } else { Outcome::NotRun }
+/// Status of a step of which nothing was heard.
+fn assumed(step: &StepMeta) -> StepStatus {
+    if step.succeeded_before { StepStatus::SucceededBefore } else { StepStatus::NotRun }
 }
 
-/// What became of steps, as the events tell it.
+/// Status of steps, as the events tell it.
 #[derive(Default)]
 struct Outcomes {
     keys: BTreeMap<Uuid, String>,
-    of: BTreeMap<String, Outcome>,
+    of: BTreeMap<String, StepStatus>,
 }
 
 impl Outcomes {
@@ -251,19 +254,19 @@ impl Outcomes {
         let (step_id, outcome) = match event {
             BuildEvent::StepQueued { step_id, key, .. } => {
                 self.keys.insert(step_id, key);
-                (step_id, Outcome::NotRun)
+                (step_id, StepStatus::NotRun)
             }
-            BuildEvent::StepStart { step_id, .. } => (step_id, Outcome::Stopped),
-            BuildEvent::StepCacheHit { step_id, .. } => (step_id, Outcome::Cached),
+            BuildEvent::StepStart { step_id, .. } => (step_id, StepStatus::Stopped),
+            BuildEvent::StepCacheHit { step_id, .. } => (step_id, StepStatus::Cached),
             // A hit ends as well.
             BuildEvent::StepEnd { step_id, exit_code: 0, .. } => match self.outcome(step_id) {
-                Some(Outcome::Cached) => return,
-                _ => (step_id, Outcome::Succeeded),
+                Some(StepStatus::Cached) => return,
+                _ => (step_id, StepStatus::Succeeded),
             },
             // If it was the step's fault, the event of its chain follows.
-            BuildEvent::StepEnd { step_id, .. } => (step_id, Outcome::Stopped),
+            BuildEvent::StepEnd { step_id, .. } => (step_id, StepStatus::Stopped),
             BuildEvent::ChainFailed { failed_step_id, exit_code, .. } => {
-                (failed_step_id, Outcome::Failed { exit_code })
+                (failed_step_id, StepStatus::Failed { exit_code })
             }
             BuildEvent::BuildStart { .. } | BuildEvent::StepLog { .. } | BuildEvent::BuildEnd { .. } => {
                 return;
@@ -274,7 +277,7 @@ impl Outcomes {
         }
     }
 
-    fn outcome(&self, step_id: Uuid) -> Option<Outcome> {
+    fn outcome(&self, step_id: Uuid) -> Option<StepStatus> {
         self.of.get(self.keys.get(&step_id)?).copied()
     }
 }
@@ -283,8 +286,7 @@ impl Outcomes {
 pub(super) fn project_folder(runs: &Path, project: &Path) -> PathBuf {
     // However it was typed.
     let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());
-    let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
-    runs.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    runs.join(&sha256_hex(project.as_os_str().as_encoded_bytes())[..32])
 }
 
 /// The records of a project with their numbers, the oldest first; also those that are damaged or of a later form.
@@ -309,11 +311,9 @@ pub(super) fn records(project: &Path) -> Vec<(u64, PathBuf)> {
     records
 }
 
-/// Whether a build is writing there.
+/// True while a build is writing there.
 pub(super) fn is_held(folder: &Path) -> bool {
-    // Shared, so that two who look do not take each other for the build.
-    File::open(folder.join(name::LOCK))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    LockFile::existing(folder.join(name::LOCK)).is_held()
 }
 
 /// The lines that hold a text: a quick look before they are parsed.

@@ -13,16 +13,16 @@ use uuid::Uuid;
 use super::recorder::forget_old;
 use super::run::project_folder;
 use super::*;
-use crate::cache::{Decision, Missing, Never, Verdict};
+use crate::cache::{MissReason, StepDecision, StepVerdict, Uncacheable};
 
-fn about(keys: &[&str]) -> About {
-    let step = |key: &&str| StepAbout {
+fn about(keys: &[&str]) -> RunMeta {
+    let step = |key: &&str| StepMeta {
         key: (*key).into(),
         cmd: format!("make {key}"),
         runner: "local".into(),
-        ..StepAbout::default()
+        ..StepMeta::default()
     };
-    About {
+    RunMeta {
         run_id: Uuid::new_v4(),
         project: "/no/such/project".into(),
         pipeline: "ci".into(),
@@ -52,8 +52,8 @@ fn ended(step_id: Uuid, exit_code: i32) -> BuildEvent {
     BuildEvent::StepEnd { step_id, exit_code, duration_ms: 1, snapshot: None, artifacts: Vec::new() }
 }
 
-fn decision(step: &str, verdict: Verdict) -> Decision {
-    Decision { step: step.into(), key: None, parts: None, verdict }
+fn decision(step: &str, verdict: StepVerdict) -> StepDecision {
+    StepDecision { step: step.into(), key: None, inputs: None, verdict }
 }
 
 /// All files and folders below a folder.
@@ -90,9 +90,9 @@ fn what_is_recorded_is_read_and_nobody_else_can() {
     let events = [start, queued(id, "a"), line, build_end(0)];
     events.iter().for_each(|event| recorder.event(event));
     let verdicts = [
-        Verdict::Hit { tag: SnapshotRef("hm-cache:1".into()), made_at: about.started_at },
-        Verdict::Miss(Missing::Expired { since: about.started_at }),
-        Verdict::Never(Never::ParentNotKept { parent: "x".into() }),
+        StepVerdict::Hit { tag: SnapshotRef("hm-cache:1".into()), made_at: about.started_at },
+        StepVerdict::Miss(MissReason::Expired { since: about.started_at }),
+        StepVerdict::Uncacheable(Uncacheable::ParentNotKept { parent: "x".into() }),
     ];
     let keys = ["a", "b \"quoted\" \u{20ac}", "c"];
     for (key, verdict) in keys.iter().zip(&verdicts) {
@@ -107,9 +107,9 @@ fn what_is_recorded_is_read_and_nobody_else_can() {
     assert_eq!(recorder.trouble(), None);
 
     let run = newest(&runs);
-    assert_eq!((run.state(), run.folder()), (State::Running, recorder.folder()));
+    assert_eq!((run.state(), run.folder()), (RunStatus::Running, recorder.folder()));
     drop(recorder);
-    assert_eq!(run.state(), State::Ended { exit_code: 0, duration_ms: 5 });
+    assert_eq!(run.state(), RunStatus::Ended { exit_code: 0, duration_ms: 5 });
     assert_eq!(run.header.run_id, about.run_id);
     assert_eq!((run.header.pipeline.as_str(), run.header.number, run.header.step_count), ("ci", 1, 2));
     assert_eq!(run.steps(), about.steps);
@@ -159,17 +159,17 @@ fn what_became_of_each_step_is_told() {
     recorder.event(&failed);
     drop(recorder);
     let run = newest(scratch.path());
-    assert_eq!(run.state(), State::Killed);
-    assert_eq!(run.failures(), [Failure { step: "bad".into(), message: "exited with code 3".into() }]);
+    assert_eq!(run.state(), RunStatus::Killed);
+    assert_eq!(run.failures(), [StepFailure { step: "bad".into(), message: "exited with code 3".into() }]);
     let expected = [
-        ("ok", Outcome::Succeeded),
-        ("hit", Outcome::Cached),
-        ("bad", Outcome::Failed { exit_code: 3 }),
-        ("cancelled", Outcome::Stopped),
-        ("killed", Outcome::Stopped),
-        ("later", Outcome::NotRun),
-        ("before", Outcome::SucceededBefore),
-        ("deep \\ \"key\"", Outcome::Succeeded),
+        ("ok", StepStatus::Succeeded),
+        ("hit", StepStatus::Cached),
+        ("bad", StepStatus::Failed { exit_code: 3 }),
+        ("cancelled", StepStatus::Stopped),
+        ("killed", StepStatus::Stopped),
+        ("later", StepStatus::NotRun),
+        ("before", StepStatus::SucceededBefore),
+        ("deep \\ \"key\"", StepStatus::Succeeded),
     ];
     assert_eq!(run.outcomes(), expected.map(|(key, outcome)| (key.to_owned(), outcome)).into());
     for (key, outcome) in expected {
@@ -185,7 +185,7 @@ fn the_clock_does_not_decide_which_build_was_the_last() {
     let scratch = tempfile::tempdir().unwrap();
     let mut ids = Vec::new();
     for days in [0, -400, 400, -5] {
-        let about = About { started_at: Utc::now() + chrono::TimeDelta::days(days), ..about(&["a"]) };
+        let about = RunMeta { started_at: Utc::now() + chrono::TimeDelta::days(days), ..about(&["a"]) };
         ids.insert(0, about.run_id);
         drop(Recorder::create(scratch.path(), about).unwrap());
     }
@@ -202,8 +202,8 @@ fn damaged_records_and_those_of_later_versions_keep_nobody_from_reading_others()
     recorder.event(&queued(a, "a"));
     recorder.event(&queued(b, "b"));
     recorder.event(&ended(a, 0));
-    recorder.decision(&decision("a", Verdict::Never(Never::NoPolicy)));
-    recorder.decision(&decision("a", Verdict::Never(Never::Policy)));
+    recorder.decision(&decision("a", StepVerdict::Uncacheable(Uncacheable::NoPolicy)));
+    recorder.decision(&decision("a", StepVerdict::Uncacheable(Uncacheable::Policy)));
     let folder = recorder.folder().to_owned();
     drop(recorder);
     let read = |name| fs::read(folder.join(name)).unwrap();
@@ -249,9 +249,9 @@ fn damaged_records_and_those_of_later_versions_keep_nobody_from_reading_others()
     let decisions = &whole[3].1;
     fs::write(folder.join(name::DECISIONS), &decisions[..decisions.len() - 9]).unwrap();
     let run = newest(scratch.path());
-    assert_eq!(run.outcome("b"), Some(Outcome::NotRun));
-    assert_eq!(run.outcome("a"), Some(Outcome::NotRun), "its end is the line that was cut");
-    assert_eq!(run.decision("a").unwrap().decision.verdict, Verdict::Never(Never::NoPolicy));
+    assert_eq!(run.outcome("b"), Some(StepStatus::NotRun));
+    assert_eq!(run.outcome("a"), Some(StepStatus::NotRun), "its end is the line that was cut");
+    assert_eq!(run.decision("a").unwrap().decision.verdict, StepVerdict::Uncacheable(Uncacheable::NoPolicy));
 
     let later = String::from_utf8(whole[0].1.clone()).unwrap().replace("\"format\":1", "\"format\":2");
     fs::write(folder.join(name::RUN), later).unwrap();
@@ -331,4 +331,58 @@ fn a_record_that_cannot_be_begun_says_where() {
     fs::write(scratch.path().join("file"), "").unwrap();
     let error = Recorder::create(&scratch.path().join("file/runs"), about(&["a"])).unwrap_err();
     assert!(error.to_string().starts_with("cannot create /"), "{error}");
+}
+
+/// A record that hm 0.1.0 has written, and a result that it has kept, before anything in them was called as it is now.
+#[test]
+fn what_earlier_versions_wrote_is_read() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    let run = Run::open(data.join("record-0.1.0")).unwrap();
+    assert_eq!((run.header.number, run.header.pipeline.as_str(), run.header.step_count), (1, "ci", 3));
+    assert_eq!(run.state(), RunStatus::Ended { exit_code: 1, duration_ms: 5 });
+    let steps = run.steps();
+    assert_eq!(steps.iter().map(|step| &*step.key).collect::<Vec<_>>(), ["deps", "build", "lint"]);
+    assert_eq!(
+        (&*steps[0].settings_digest, steps[1].stage, steps[2].succeeded_before),
+        (&*"0b".repeat(32), 1, true)
+    );
+    assert_eq!(run.outcome("deps"), Some(StepStatus::Cached));
+    assert_eq!(run.outcome("build"), Some(StepStatus::Failed { exit_code: 2 }));
+    let at: DateTime<Utc> = "2026-11-20T08:15:30.123456789Z".parse().unwrap();
+    let tag = SnapshotRef("hm-cache:01".into());
+    let expected = [
+        ("hit", StepVerdict::Hit { tag: tag.clone(), made_at: at }),
+        ("no_entry", StepVerdict::Miss(MissReason::NoEntry)),
+        ("expired", StepVerdict::Miss(MissReason::Expired { since: at })),
+        ("made_in_future", StepVerdict::Miss(MissReason::MadeInFuture)),
+        ("removed", StepVerdict::Miss(MissReason::Deleted)),
+        ("other_image", StepVerdict::Miss(MissReason::OtherImage { name: "gcc:12".into() })),
+        ("covered", StepVerdict::Miss(MissReason::Covered { path: "src/main.c".into() })),
+        ("cannot_use", StepVerdict::Miss(MissReason::CannotUse { why: "no engine".into() })),
+        ("gone", StepVerdict::Miss(MissReason::RunnerLostIt)),
+        ("damaged", StepVerdict::Miss(MissReason::Damaged)),
+        ("not_asked", StepVerdict::Miss(MissReason::Bypassed)),
+        ("no_policy", StepVerdict::Uncacheable(Uncacheable::NoPolicy)),
+        ("policy", StepVerdict::Uncacheable(Uncacheable::Policy)),
+        ("parent_not_kept", StepVerdict::Uncacheable(Uncacheable::ParentNotKept { parent: "deps".into() })),
+        ("cannot_keep", StepVerdict::Uncacheable(Uncacheable::CannotKeep { why: "no room".into() })),
+    ];
+    // What is written today is the same text: versions before this one read it, too.
+    let written = fs::read_to_string(data.join("record-0.1.0/cache.jsonl")).unwrap();
+    assert_eq!(written.lines().count(), expected.len());
+    for ((step, verdict), line) in expected.into_iter().zip(written.lines()) {
+        let decided = run.decision(step).unwrap();
+        assert_eq!(decided.decision.verdict, verdict, "{step}");
+        assert_eq!(serde_json::to_string(&decided).unwrap(), line);
+        if let Some(parts) = decided.decision.inputs {
+            assert_eq!((Some(parts.key()), &*parts.cmd), (decided.decision.key, "make"));
+            assert_eq!(parts.parent.unwrap().result, tag);
+        }
+    }
+    let plan = fs::read_to_string(data.join("record-0.1.0/plan.json")).unwrap();
+    assert_eq!(serde_json::to_string(&steps).unwrap(), plan.trim_end());
+    let result = fs::read_to_string(data.join("result-0.1.0.json")).unwrap();
+    let entry: crate::cache::ResultMeta = serde_json::from_str(&result).unwrap();
+    assert_eq!((entry.longest_secs, &*entry.step, &entry.parent), (Some(3600), "build", &Some(tag)));
+    assert_eq!(serde_json::to_string(&entry).unwrap(), result);
 }

@@ -1,4 +1,4 @@
-//! What the program in the sandbox answers: a line of JSON about how it went, and below it the document. Whoever wrote the project's
+//! Answer of the program in the sandbox: a line of JSON about how it went, and below it the document. Whoever wrote the project's
 //! files may have written the answer as well, so it is read like any other document of theirs.
 
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use serde::Deserialize;
 use super::{Interpreter, Raised, RenderError};
 use crate::pipeline::{NamedPipeline, Scripts, parse};
 
-/// The first line.
+/// First line of the answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum About {
+enum ReplyHeader {
     /// It went well. By slug: the file and line of each pipeline, as far as they are known.
     Places(BTreeMap<String, String>),
     /// Something was raised: what Python tells of it.
@@ -37,16 +37,18 @@ pub(super) fn read(
         Some(end) => (&bytes[..end], &bytes[end + 1..]),
         None => (bytes, &bytes[bytes.len()..]),
     };
-    let about = serde_json::from_slice(line).ok().filter(|_| code == 0);
-    let places = match about {
+    let header = serde_json::from_slice(line).ok().filter(|_| code == 0);
+    let places = match header {
         None => return Err(RenderError::Ended { folder, python: program, code }),
-        Some(About::Places(places)) => places,
-        Some(About::Raised(text)) => return Err(RenderError::Raised { folder, source: Raised(text) }),
-        Some(About::NoHarmont(version)) => return Err(RenderError::NoHarmont { python: program, version }),
-        Some(About::BrokenHarmont(version, text)) => {
+        Some(ReplyHeader::Places(places)) => places,
+        Some(ReplyHeader::Raised(text)) => return Err(RenderError::Raised { folder, source: Raised(text) }),
+        Some(ReplyHeader::NoHarmont(version)) => {
+            return Err(RenderError::NoHarmont { python: program, version });
+        }
+        Some(ReplyHeader::BrokenHarmont(version, text)) => {
             return Err(RenderError::BrokenHarmont { python: program, version, source: Raised(text) });
         }
-        Some(About::LeftOut(file)) => return Err(RenderError::LeftOut { file: folder.join(file) }),
+        Some(ReplyHeader::LeftOut(file)) => return Err(RenderError::LeftOut { file: folder.join(file) }),
     };
     let origin = folder.display().to_string();
     let mut pipelines = parse(document, &origin, scripts.name)

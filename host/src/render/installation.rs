@@ -1,4 +1,4 @@
-//! Which installations of Python the user has: those on `PATH`, and those of programs that manage Pythons. A project may say that
+//! Installations of Python that the user has: those on `PATH`, and those of programs that manage Pythons. A project may say that
 //! its environment was made from anything; it is believed only of these.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +23,9 @@ const MANAGERS: &[(&str, &str, &str)] = &[
 ];
 /// The same, below the parent of a directory `shims` on `PATH`.
 const SHIMMED: [&str; 2] = ["versions", "installs/python"];
-/// Where what belongs to root came with the system.
+/// Directories whose content, if it is root's, came with the system.
 const OF_SYSTEM: [&str; 3] = ["/usr", "/opt", "/nix/store"];
-/// What an installation consists of, as far as programs in Python need it.
+/// Parts of an installation that programs in Python need.
 const PARTS: [&str; 3] = ["bin", "lib", "lib64"];
 
 /// The installations of a user. All paths are without links.
@@ -59,19 +59,19 @@ impl Installations {
         Self { project, home, prefixes, roots }
     }
 
-    /// Whether a path is in the project, by its name or by what its directory leads to.
+    /// True if a path is in the project, by its name or by what its directory leads to.
     pub(super) fn in_project(&self, path: &Path) -> bool {
         let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
         path.starts_with(&self.project) || directory.is_some_and(|real| real.starts_with(&self.project))
     }
 
-    /// Whether this is a directory of the project for itself, and no link.
+    /// True if this is a directory of the project for itself, and no link.
     pub(super) fn is_directory_of_project(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
             && path.canonicalize().is_ok_and(|real| real != self.project && real.starts_with(&self.project))
     }
 
-    /// Whether the user has the installation at `prefix` without this project.
+    /// True if the user has the installation at `prefix` without this project.
     pub(super) fn has(&self, prefix: &Path) -> bool {
         self.prefixes.contains(prefix)
             || self.roots.iter().any(|root| prefix.starts_with(root))
@@ -96,7 +96,7 @@ impl Installations {
     }
 }
 
-/// What is shown of the installation at `prefix`: whatever in it does not lead out of it.
+/// Parts of the installation at `prefix` that are shown: whatever in it does not lead out of it.
 pub(super) fn parts(prefix: &Path) -> impl Iterator<Item = PathBuf> {
     let real = prefix.canonicalize().ok();
     let parts = PARTS.into_iter().map(|part| prefix.join(part));
@@ -120,7 +120,7 @@ pub(super) fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
-/// What is in a directory and named in this way.
+/// Entries of a directory whose names begin like this.
 pub(super) fn pythons(directory: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> + use<> {
     let prefix = prefix.as_bytes().to_owned();
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();

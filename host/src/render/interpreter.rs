@@ -1,33 +1,34 @@
-//! Which Python a project uses, and what that needs of the machine. Nothing is run to find out: a project may have put anything
+//! The Python of a project, and what that needs of the machine. Nothing is run to find out: a project may have put anything
 //! where its interpreter is expected, so only the sandbox runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::symlink_metadata;
 use std::path::{Component, Path, PathBuf};
 
+use hm_disk::read_regular_below;
+
 use super::RenderError;
 use super::installation::{Installations, directories, is_program, parts, prefix_of, pythons};
-use crate::files::read_regular_below;
 
 /// Says which interpreter to take, by name or path.
-const ASKED: &str = "HARMONT_PYTHON";
+const PYTHON_VARIABLE: &str = "HARMONT_PYTHON";
 /// Says which virtual environment is active.
-const ACTIVE: &str = "VIRTUAL_ENV";
-/// Where projects have their virtual environment.
-const OF_PROJECTS: [&str; 2] = [".venv", "venv"];
-/// What makes a directory a virtual environment.
+const ENVIRONMENT_VARIABLE: &str = "VIRTUAL_ENV";
+/// Directories in which projects have their virtual environment.
+const PROJECT_ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
+/// File that makes a directory a virtual environment.
 const CONFIGURATION: &str = "pyvenv.cfg";
 /// A larger configuration is none.
 const CONFIGURATION_MAX: usize = 64 << 10;
 
-/// A Python.
+/// A Python, with everything that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
     /// The program, at the path that it is to be started by: it finds its packages from there.
     pub program: PathBuf,
-    /// What it needs beside itself and the system: its virtual environment, the installation that was made from, the user's packages.
+    /// Paths that it needs beside itself and the system: its virtual environment, the installation that was made from, the user's packages.
     pub needs: Vec<PathBuf>,
-    /// Below which directory the user has packages (`pip install --user`).
+    /// Directory below which the user has packages (`pip install --user`).
     pub user_base: Option<PathBuf>,
 }
 
@@ -56,7 +57,7 @@ impl Interpreter {
         Ok(Self { program: found.program, needs, user_base })
     }
 
-    /// Whether a program is that of a virtual environment.
+    /// True if a program is that of a virtual environment.
     #[must_use]
     pub fn is_in_environment(program: &Path) -> bool {
         prefix_of(program).is_some_and(|prefix| prefix.join(CONFIGURATION).is_file())
@@ -68,22 +69,27 @@ fn set<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
 }
 
 /// An interpreter, and whether it is the user who says that it is meant.
-struct Found {
+struct FoundProgram {
     program: PathBuf,
     named: bool,
 }
 
-fn program(env: &BTreeMap<String, String>, here: &Path, project: &Path) -> Result<Found, RenderError> {
+fn program(env: &BTreeMap<String, String>, here: &Path, project: &Path) -> Result<FoundProgram, RenderError> {
     let not_there = |variable, value: &str| RenderError::NotThere { variable, value: value.to_owned() };
-    let named = |program| Found { program, named: true };
-    if let Some(asked) = set(env, ASKED) {
+    let named = |program| FoundProgram { program, named: true };
+    if let Some(asked) = set(env, PYTHON_VARIABLE) {
         let found = if asked.contains('/') { Some(here.join(asked)) } else { on_path(env, asked) };
-        return found.filter(|path| is_program(path)).map(named).ok_or_else(|| not_there(ASKED, asked));
+        return found
+            .filter(|path| is_program(path))
+            .map(named)
+            .ok_or_else(|| not_there(PYTHON_VARIABLE, asked));
     }
-    if let Some(active) = set(env, ACTIVE) {
-        return in_environment(&here.join(active)).map(named).ok_or_else(|| not_there(ACTIVE, active));
+    if let Some(active) = set(env, ENVIRONMENT_VARIABLE) {
+        return in_environment(&here.join(active))
+            .map(named)
+            .ok_or_else(|| not_there(ENVIRONMENT_VARIABLE, active));
     }
-    for directory in OF_PROJECTS.map(|name| project.join(name)) {
+    for directory in PROJECT_ENVIRONMENTS.map(|name| project.join(name)) {
         if !directory.join(CONFIGURATION).is_file() {
             continue;
         }
@@ -91,7 +97,7 @@ fn program(env: &BTreeMap<String, String>, here: &Path, project: &Path) -> Resul
             return Err(foreign(&directory));
         }
         if let Some(program) = in_environment(&directory) {
-            return Ok(Found { program, named: false });
+            return Ok(FoundProgram { program, named: false });
         }
     }
     on_path(env, "python3").map(named).ok_or(RenderError::NoPython)
@@ -112,9 +118,9 @@ fn foreign(path: &Path) -> RenderError {
     }
 }
 
-/// What belongs to an interpreter. What is in the project may be a stranger's words, its links and its environment's configuration too:
+/// Paths that an interpreter needs. What is in the project may be a stranger's words, its links and its environment's configuration too:
 /// of the project nothing but the environment itself is shown, and of other places only Pythons that the user has without it.
-fn needs(found: &Found, user: &Installations) -> Result<Vec<PathBuf>, RenderError> {
+fn needs(found: &FoundProgram, user: &Installations) -> Result<Vec<PathBuf>, RenderError> {
     let program = &found.program;
     let theirs = user.in_project(program);
     let real = program.canonicalize().map_err(|_| foreign(program))?;
@@ -230,9 +236,14 @@ mod tests {
         let active = ("VIRTUAL_ENV", lab.at("active").display().to_string());
         lab.finds(&[("PATH", &path), (active.0, &active.1)], "active/bin/python");
         for asked in ["python3.12", "py/bin/python3.12"] {
-            lab.finds(&[("PATH", &path), (active.0, &active.1), (ASKED, asked)], "py/bin/python3.12");
+            lab.finds(
+                &[("PATH", &path), (active.0, &active.1), (PYTHON_VARIABLE, asked)],
+                "py/bin/python3.12",
+            );
         }
-        for (variable, value) in [(ASKED, "python9"), (ASKED, "./project"), (ACTIVE, "project")] {
+        for (variable, value) in
+            [(PYTHON_VARIABLE, "python9"), (PYTHON_VARIABLE, "./project"), (ENVIRONMENT_VARIABLE, "project")]
+        {
             let error = lab.find(&[("PATH", &path), (variable, value)]).expect_err("not there");
             assert!(error.contains(variable) && error.contains(value), "{error}");
         }
@@ -253,7 +264,7 @@ mod tests {
         assert_eq!(needs[2..], installed);
         // The link alone says it too.
         lab.environment("other", "/nowhere");
-        let needs = lab.find(&[(ACTIVE, "other")]).expect("there").needs;
+        let needs = lab.find(&[(ENVIRONMENT_VARIABLE, "other")]).expect("there").needs;
         assert!(installed.iter().all(|part| needs.contains(part)), "{needs:?}");
     }
 
@@ -265,7 +276,7 @@ mod tests {
             let name = directory.path().file_name().and_then(|name| name.to_str()).expect("a name");
             fs::create_dir_all(lab.at("secret/bin")).expect("a directory");
             lab.environment(&format!("{name}/venv"), &lab.at(claimed).display().to_string());
-            let needs = lab.find(&[(ACTIVE, &format!("{name}/venv"))]).expect("there").needs;
+            let needs = lab.find(&[(ENVIRONMENT_VARIABLE, &format!("{name}/venv"))]).expect("there").needs;
             assert!(!needs.iter().any(|path| lab.at("secret/bin/x").starts_with(path)), "{needs:?}");
         }
     }
@@ -332,7 +343,9 @@ mod tests {
             lab.program("project/tool");
             fs::remove_file(lab.at(python)).expect("there");
             symlink(lab.at(target), lab.at(python)).expect("a link");
-            for variables in [&[("PATH", both.as_str())][..], &[("PATH", &both), (ACTIVE, "project/.venv")]] {
+            for variables in
+                [&[("PATH", both.as_str())][..], &[("PATH", &both), (ENVIRONMENT_VARIABLE, "project/.venv")]]
+            {
                 assert!(lab.find(variables).expect_err("elsewhere").contains(target));
             }
         }
@@ -347,7 +360,7 @@ mod tests {
         let lab = Lab::new();
         fs::create_dir(lab.at("keys")).expect("a directory");
         symlink("../keys", lab.at("py/lib64")).expect("a link");
-        let asked = (ASKED, "py/bin/python3");
+        let asked = (PYTHON_VARIABLE, "py/bin/python3");
         assert_eq!(
             lab.find(&[asked]).expect("there").needs[1..],
             ["py/bin", "py/lib"].map(|part| lab.at(part))
@@ -362,7 +375,7 @@ mod tests {
         let packages = lab.at(".local/lib/python3.12/site-packages");
         fs::create_dir_all(&packages).expect("a directory");
         fs::create_dir_all(lab.at(".local/lib/other")).expect("a directory");
-        let found = lab.find(&[(ASKED, "py/bin/python3")]).expect("there");
+        let found = lab.find(&[(PYTHON_VARIABLE, "py/bin/python3")]).expect("there");
         assert_eq!(found.user_base, Some(lab.at(".local")));
         let of_user: Vec<_> = found.needs.iter().filter(|path| path.starts_with(lab.at(".local"))).collect();
         assert_eq!(of_user, [&packages]);

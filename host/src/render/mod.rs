@@ -12,21 +12,22 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hm_plugin_protocol::StdStream;
+use hm_step_sandbox::{ExecSpec, SandboxError, SandboxRun};
+use hm_workspace::WORKSPACE;
 use tokio::sync::mpsc;
 
-use crate::backend::local::{ExecSpec, LocalBackend, SandboxError, WORKSPACE};
 use crate::pipeline::{DOCUMENT_MAX, NamedPipeline, PipelineError, Scripts};
 
-/// What the interpreter runs.
+/// Script that the interpreter runs.
 const PROGRAM: &str = include_str!("render.py");
-/// How long it may take: files of pipelines say what is to be done, and do not do it.
+/// Time that rendering may take: files of pipelines say what is to be done, and do not do it.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How much they may print, in bytes.
+/// Bytes that the files may print.
 const PRINTED_MAX: usize = 16 << 20;
-/// How much of it is shown, of the end, in bytes.
+/// Bytes of it that are shown, of the end.
 const SHOWN: usize = 8 << 10;
 
-/// What came of rendering.
+/// Outcome of rendering.
 #[derive(Debug)]
 pub struct Rendered {
     /// The pipelines, each with the file and line that it is from.
@@ -35,17 +36,12 @@ pub struct Rendered {
     pub printed: String,
 }
 
-/// Why pipelines in Python cannot be had.
+/// Error of pipelines in Python that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// A variable says which interpreter to take, and it is not there.
     #[error("{variable} is `{value}`, and there is no Python")]
-    NotThere {
-        /// The variable.
-        variable: &'static str,
-        /// What it says.
-        value: String,
-    },
+    NotThere { variable: &'static str, value: String },
     /// No variable says anything, and no Python is where one is expected.
     #[error("there are pipelines in Python, and no python3 to render them")]
     NoPython,
@@ -54,81 +50,40 @@ pub enum RenderError {
     Foreign {
         /// The link, or what is behind one.
         path: PathBuf,
-        /// Where it leads to.
         real: PathBuf,
     },
     /// The package is missing.
     #[error("the package harmont is not installed for {} (Python {version})", python.display())]
-    NoHarmont {
-        /// The interpreter.
-        python: PathBuf,
-        /// Its version.
-        version: String,
-    },
+    NoHarmont { python: PathBuf, version: String },
     /// The package is there, but not for this Python.
     #[error("{} (Python {version}) cannot import its package harmont", python.display())]
-    BrokenHarmont {
-        /// The interpreter.
-        python: PathBuf,
-        /// Its version.
-        version: String,
-        /// What it says.
-        source: Raised,
-    },
+    BrokenHarmont { python: PathBuf, version: String, source: Raised },
     /// A file is in the project, and not in the snapshot of it.
     #[error("{} is not part of the project as steps see it: git or a .hmignore ignores it", file.display())]
-    LeftOut {
-        /// The file.
-        file: PathBuf,
-    },
+    LeftOut { file: PathBuf },
     /// A file, or a pipeline in it, is wrong.
     #[error("the pipelines in {} cannot be rendered", folder.display())]
-    Raised {
-        /// Where they are.
-        folder: PathBuf,
-        /// What was raised.
-        source: Raised,
-    },
+    Raised { folder: PathBuf, source: Raised },
     /// It did not end.
     #[error("the pipelines in {} were not rendered within {} s", folder.display(), LIMIT.as_secs())]
-    TooLong {
-        /// Where they are.
-        folder: PathBuf,
-    },
+    TooLong { folder: PathBuf },
     /// It wrote without end.
     #[error("rendering the pipelines in {} gave more than {max} bytes of {what}", folder.display())]
-    TooMuch {
-        /// Where they are.
-        folder: PathBuf,
-        /// Of what.
-        what: &'static str,
-        /// How many bytes there may be.
-        max: usize,
-    },
+    TooMuch { folder: PathBuf, what: &'static str, max: usize },
     /// The interpreter ended in the middle of it.
     #[error("rendering the pipelines in {} ended early: {} exited with {code}", folder.display(), python.display())]
     Ended {
-        /// Where they are.
         folder: PathBuf,
-        /// The interpreter.
         python: PathBuf,
         /// Its exit code: 128 + n for signal n.
         code: i32,
     },
-    /// Nothing is registered.
+    /// No file registers a pipeline.
     #[error("no file in {} registers a pipeline", folder.display())]
-    NoPipeline {
-        /// Where they are.
-        folder: PathBuf,
-    },
-    /// What harmont made of them is no document.
+    NoPipeline { folder: PathBuf },
+    /// A document of harmont's that is not right.
     #[error("what harmont made of the pipelines in {} is not right", folder.display())]
-    Document {
-        /// Where they are.
-        folder: PathBuf,
-        /// What is wrong with it.
-        source: Box<PipelineError>,
-    },
+    Document { folder: PathBuf, source: Box<PipelineError> },
     /// The sandbox could not be used.
     #[error("cannot render pipelines in the sandbox")]
     Sandbox(#[from] SandboxError),
@@ -140,19 +95,19 @@ pub enum RenderError {
 pub struct Raised(String);
 
 /// Renders all pipelines of a project, in its snapshot, which stays as it is: without the network, for 30 s at the most.
-pub async fn render(backend: &LocalBackend, python: &Interpreter, scripts: &Scripts) -> Rendered {
-    let mut heard = Heard::default();
-    let ended = run(backend, python, scripts, &mut heard).await;
-    let read = |code| answer::read(&heard.answer, code, python, scripts);
-    Rendered { pipelines: ended.and_then(read), printed: shown(&heard.printed) }
+pub async fn render(backend: &SandboxRun, python: &Interpreter, scripts: &Scripts) -> Rendered {
+    let mut output = InterpreterOutput::default();
+    let ended = run(backend, python, scripts, &mut output).await;
+    let read = |code| answer::read(&output.answer, code, python, scripts);
+    Rendered { pipelines: ended.and_then(read), printed: shown(&output.printed) }
 }
 
 /// Runs the interpreter to its end; answers with its exit code.
 async fn run(
-    backend: &LocalBackend,
+    backend: &SandboxRun,
     python: &Interpreter,
     scripts: &Scripts,
-    heard: &mut Heard,
+    output: &mut InterpreterOutput,
 ) -> Result<i32, RenderError> {
     let folder = &scripts.folder;
     let text =
@@ -166,30 +121,31 @@ async fn run(
     let command = ExecSpec { argv, env: [].into(), workdir: WORKSPACE.to_owned(), network: false };
 
     // The snapshot may take long, and that is not their fault.
-    backend.tree().await?;
-    let (sender, mut output) = mpsc::channel(4);
+    backend.workspace().tree().await.map_err(SandboxError::from)?;
+    let (sender, mut chunks) = mpsc::channel(4);
     let mut running = pin!(backend.look(command, &python.needs, LIMIT, sender));
     let ended = loop {
         tokio::select! {
-            Some((stream, bytes)) = output.recv() => heard.hear(stream, &bytes, folder)?,
+            Some((stream, bytes)) = chunks.recv() => output.collect(stream, &bytes, folder)?,
             ended = &mut running => break ended?,
         }
     };
-    while let Some((stream, bytes)) = output.recv().await {
-        heard.hear(stream, &bytes, folder)?;
+    // The end may be heard of first, with the last of the output still on its way.
+    while let Some((stream, bytes)) = chunks.recv().await {
+        output.collect(stream, &bytes, folder)?;
     }
     ended.ok_or_else(|| RenderError::TooLong { folder: folder.clone() })
 }
 
-/// What the interpreter wrote.
+/// Output of the interpreter: its answer, and what the files printed.
 #[derive(Debug, Default)]
-struct Heard {
+struct InterpreterOutput {
     answer: Vec<u8>,
     printed: Vec<u8>,
 }
 
-impl Heard {
-    fn hear(&mut self, stream: StdStream, bytes: &[u8], folder: &Path) -> Result<(), RenderError> {
+impl InterpreterOutput {
+    fn collect(&mut self, stream: StdStream, bytes: &[u8], folder: &Path) -> Result<(), RenderError> {
         let (all, max, what) = match stream {
             StdStream::Stdout => (&mut self.answer, DOCUMENT_MAX, "pipelines"),
             StdStream::Stderr => (&mut self.printed, PRINTED_MAX, "output"),
@@ -224,9 +180,9 @@ mod tests {
 
     #[test]
     fn what_is_heard_has_bounds() {
-        let mut heard = Heard::default();
+        let mut output = InterpreterOutput::default();
         let chunk = vec![b'x'; 1 << 20];
-        let mut hear = || heard.hear(StdStream::Stderr, &chunk, Path::new(".hm"));
+        let mut hear = || output.collect(StdStream::Stderr, &chunk, Path::new(".hm"));
         assert!((0..16).all(|_| hear().is_ok()));
         let error = hear().expect_err("too much").to_string();
         assert_eq!(error, "rendering the pipelines in .hm gave more than 16777216 bytes of output");

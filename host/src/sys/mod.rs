@@ -1,4 +1,4 @@
-//! What the process gets from the system: environment, folders, streams, cores. Only this module and `cli` ask for
+//! Things that the process gets from the system: environment, folders, streams, cores. Only this module and `cli` ask for
 //! it; everything else is handed what it needs.
 
 mod sanitize;
@@ -11,28 +11,28 @@ use std::path::PathBuf;
 
 /// The environment and the places that follow from it.
 #[derive(Debug, Clone)]
-pub struct System {
+pub(crate) struct System {
     /// Environment variables; those that are not UTF-8 are left out.
-    pub env: BTreeMap<String, String>,
-    /// Where the process was started.
-    pub current_dir: PathBuf,
-    /// Who we are.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Directory in which the process was started.
+    pub(crate) current_dir: PathBuf,
+    /// Effective user ID of the process.
     pub user: u32,
     /// The user's home directory.
-    pub home: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME/harmont`.
-    pub config: PathBuf,
-    /// `$XDG_CACHE_HOME/harmont`.
-    pub cache: PathBuf,
-    /// `$XDG_STATE_HOME/harmont`.
-    pub state: PathBuf,
+    pub(crate) home: Option<PathBuf>,
+    /// `harmont` below `$XDG_CONFIG_HOME`, else `~/.config`.
+    pub(crate) config: PathBuf,
+    /// `harmont` below `$XDG_CACHE_HOME`, else `~/.cache`.
+    pub(crate) cache: PathBuf,
+    /// `harmont` below `$XDG_STATE_HOME`, else `~/.local/state`.
+    pub(crate) state: PathBuf,
     /// This program, to be started again as a step's supervisor.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
 }
 
-/// Why the process cannot know where it is.
+/// Error of a process that cannot know where it is.
 #[derive(Debug, thiserror::Error)]
-pub enum SystemError {
+pub(crate) enum SystemError {
     /// The current directory is gone or cannot be read.
     #[error("cannot find the current directory")]
     CurrentDir(#[source] std::io::Error),
@@ -44,11 +44,11 @@ pub enum SystemError {
 }
 
 impl System {
-    /// Asks the system.
+    /// Reads the environment and the current directory.
     ///
     /// # Errors
     /// [`SystemError`]
-    pub fn read() -> Result<Self, SystemError> {
+    pub(crate) fn read() -> Result<Self, SystemError> {
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
@@ -79,9 +79,9 @@ impl System {
     }
 }
 
-/// What programs find on this machine apart from their files: its kind, its system, where its programs are.
+/// Everything that programs find on this machine apart from their files: its kind, its system, the place of its programs.
 #[must_use]
-pub fn machine(env: &BTreeMap<String, String>) -> String {
+pub(crate) fn machine(env: &BTreeMap<String, String>) -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let path = env.get("PATH").map_or("", String::as_str);
     format!("{}\n{path}\n{release}", std::env::consts::ARCH)
@@ -89,13 +89,13 @@ pub fn machine(env: &BTreeMap<String, String>) -> String {
 
 /// This program, to be started again.
 #[must_use]
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     // The link stays valid when the file is replaced while we run.
     PathBuf::from("/proc/self/exe")
 }
 
-/// How many steps run at once unless the user says otherwise.
+/// Steps that run at once unless the user says otherwise.
 #[must_use]
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

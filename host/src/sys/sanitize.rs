@@ -4,10 +4,10 @@
 /// Longest colour sequence that passes; a longer one is no colour.
 const MAX_SEQUENCE: usize = 32;
 
-/// What ends all colours.
+/// Sequence that ends all colours.
 const RESET: &str = "\x1b[0m";
 
-/// What may be shown of a text, which may have several lines. Its colours end with it.
+/// The part of a text that may be shown; the text may have several lines. Its colours end with it.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = Vec::new();
@@ -22,7 +22,7 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Whether the parameters of a colour sequence ask for text that cannot be seen. Colours by number are no attributes:
+/// True if the parameters of a colour sequence ask for text that cannot be seen. Colours by number are no attributes:
 /// `38;5;8` is a grey.
 fn conceals(parameters: &[u8]) -> bool {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();
@@ -47,13 +47,13 @@ fn conceals(parameters: &[u8]) -> bool {
 /// A filter over a byte stream, which may come in any pieces.
 #[derive(Debug, Default)]
 pub struct Sanitizer {
-    state: State,
+    state: ParserState,
     /// The bytes of a character or a sequence that is not complete yet.
     pending: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ParserState {
     #[default]
     Text,
     Escape,
@@ -74,37 +74,39 @@ impl Sanitizer {
 
     fn byte(&mut self, byte: u8, out: &mut Vec<u8>) {
         match (self.state, byte) {
-            (State::Text, 0x1b) => {
+            (ParserState::Text, 0x1b) => {
                 self.broken_character(out);
-                self.state = State::Escape;
+                self.state = ParserState::Escape;
             }
-            (State::Text, _) => self.text(byte, out),
-            (State::Escape, b'[') => self.state = State::Sequence(true),
-            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = State::Command,
-            (State::Escape, 0x20..=0x2f) => {}
-            (State::Escape | State::CommandEscape, 0x1b) => {}
-            (State::Escape, _) => self.state = State::Text,
-            (State::Sequence(true), b'0'..=b'9' | b';' | b':') if self.pending.len() < MAX_SEQUENCE => {
+            (ParserState::Text, _) => self.text(byte, out),
+            (ParserState::Escape, b'[') => self.state = ParserState::Sequence(true),
+            (ParserState::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = ParserState::Command,
+            (ParserState::Escape, 0x20..=0x2f) => {}
+            (ParserState::Escape | ParserState::CommandEscape, 0x1b) => {}
+            (ParserState::Escape, _) => self.state = ParserState::Text,
+            (ParserState::Sequence(true), b'0'..=b'9' | b';' | b':') if self.pending.len() < MAX_SEQUENCE => {
                 self.pending.push(byte);
             }
-            (State::Sequence(true), b'm') => {
+            (ParserState::Sequence(true), b'm') => {
                 if !conceals(&self.pending) {
                     out.extend_from_slice(b"\x1b[");
                     out.append(&mut self.pending);
                     out.push(b'm');
                 }
                 self.pending.clear();
-                self.state = State::Text;
+                self.state = ParserState::Text;
             }
-            (State::Sequence(_), 0x20..=0x3f) => self.state = State::Sequence(false),
-            (State::Sequence(_), _) => {
+            (ParserState::Sequence(_), 0x20..=0x3f) => self.state = ParserState::Sequence(false),
+            (ParserState::Sequence(_), _) => {
                 self.pending.clear();
-                self.state = if byte == 0x1b { State::Escape } else { State::Text };
+                self.state = if byte == 0x1b { ParserState::Escape } else { ParserState::Text };
             }
-            (State::Command, 0x07) | (State::CommandEscape, b'\\') => self.state = State::Text,
-            (State::Command, 0x1b) => self.state = State::CommandEscape,
-            (State::Command, _) => {}
-            (State::CommandEscape, _) => self.state = State::Command,
+            (ParserState::Command, 0x07) | (ParserState::CommandEscape, b'\\') => {
+                self.state = ParserState::Text
+            }
+            (ParserState::Command, 0x1b) => self.state = ParserState::CommandEscape,
+            (ParserState::Command, _) => {}
+            (ParserState::CommandEscape, _) => self.state = ParserState::Command,
         }
     }
 

@@ -1,5 +1,5 @@
 //! The runner `docker`: runs a step's command with a shell in a container of the step's image.
-//! How containers and images are made, limited and cleared away is the host's; this only decides what to do with them.
+//! Making, limiting and clearing away containers and images is the host's; this only decides what to do with them.
 
 #[cfg(test)]
 mod tests;
@@ -67,7 +67,7 @@ impl StepExecutor for Docker {
     }
 }
 
-/// What the step starts from: its parent's state, else its image, which is pulled if it is not there.
+/// Image that the step starts from: its parent's state, else its own image, which is pulled if it is not there.
 fn image(input: &ExecutorInput) -> Result<String, PluginError> {
     let key = &input.step.key;
     if let Some(SnapshotRef(parent)) = &input.parent_snapshot {

@@ -1,4 +1,5 @@
-//! What the runner asks of a host, call by call, with the SDK's mock in its place; what containers do is for tests with an engine.
+//! Calls of the runner to a host, with the SDK's mock in its place; the conduct of containers is for tests with an
+//! engine.
 
 use super::*;
 use mock::Host;

@@ -1,5 +1,5 @@
 //! The output format `human`: a build as a log that reads well in a terminal and in a file.
-//! What the lines look like is in `log`; this connects it with the host.
+//! The look of the lines is in `log`; this connects it with the host.
 
 mod log;
 
@@ -28,7 +28,7 @@ impl OutputFormatter for Human {
     }
 }
 
-/// What the host configured: `color` and `verbose`, each on if it is `true`.
+/// Style that the host configured: `color` and `verbose`, each on if it is `true`.
 fn style() -> Style {
     let is_on = |key| host::config(key).as_deref() == Some("true");
     Style { color: is_on("color"), verbose: is_on("verbose") }

@@ -10,25 +10,25 @@ use hm_plugin_sdk::*;
 
 use self::produced::Produced;
 
-/// How many of the last lines of a step are kept, to be shown again if it fails.
+/// Number of last lines of a step that are kept, to be shown again if it fails.
 const TAIL_LINES: usize = 10;
-/// How many characters of such a line are kept.
+/// Number of characters of such a line that are kept.
 const TAIL_WIDTH: usize = 200;
-/// How many failed steps the summary shows with their lines.
+/// Number of failed steps that the summary shows with their lines.
 const TAILS_SHOWN: usize = 5;
 
-/// How much the log says, and how.
+/// Style of the log.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Style {
-    /// Whether ANSI colours are used.
+    /// True for ANSI colours.
     pub(crate) color: bool,
-    /// Whether waiting steps, runners, images and snapshots are shown.
+    /// True to show waiting steps, runners, images and snapshots too.
     pub(crate) verbose: bool,
 }
 
 /// The exit code of a step that was stopped because the build was.
 const CANCELLED: i32 = 130;
-/// How many steps that did not run are named.
+/// Number of steps that did not run and are named.
 const NAMES_SHOWN: usize = 8;
 /// Of how many steps the summary says what they produced.
 const PRODUCED_SHOWN: usize = 20;
@@ -52,7 +52,7 @@ pub(crate) struct Log {
     steps: BTreeMap<Uuid, Step>,
     failures: Vec<Failure>,
     produced: Vec<Produced>,
-    /// How many steps produced something that is not in `produced`.
+    /// Number of steps whose artifacts are not in `produced`.
     more_produced: usize,
 }
 
@@ -88,7 +88,7 @@ impl Log {
         }
     }
 
-    /// What this event adds to the log: whole lines, or nothing.
+    /// Text that this event adds to the log: whole lines, or nothing.
     pub(crate) fn on_event(&mut self, event: BuildEvent) -> String {
         match event {
             BuildEvent::BuildStart { run_id, plan, .. } => self.build_start(run_id, &plan),
@@ -255,7 +255,8 @@ impl Log {
         text
     }
 
-    /// `: 1 of 5 steps failed, 2 did not run (a, b), 1 cached` or `: 5 steps, 3 cached`, as far as there is something to count.
+    /// `: 1 of 5 steps failed, 2 did not run (a, b), 1 cached` or `: 5 steps, 3 cached`, as far as there is something
+    /// to count.
     fn counts(&self) -> String {
         let mut counts = Vec::new();
         let mut count = |number: usize, what: &str| match number {
@@ -306,7 +307,7 @@ fn steps(count: usize) -> String {
     format!("{count} step{}", if count == 1 { "" } else { "s" })
 }
 
-/// What the exit code of a step that failed means.
+/// Meaning of the exit code of a failed step.
 fn how_it_ended(exit_code: i32) -> String {
     match exit_code {
         124 => "timed out".to_owned(),

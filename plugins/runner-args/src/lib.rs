@@ -1,24 +1,24 @@
-//! What a step may say in its `runner_args`, for the runners that are built into `hm`: the same for all of them, so that a step
+//! The `runner_args` of a step, for the runners that are built into `hm`: the same for all of them, so that a step
 //! moves from one to another unchanged. What a runner does with it is the runner's.
 
 use hm_plugin_sdk::*;
 use serde::Deserialize;
 
-/// What a step exits with that did what was asked and could not hand over what it produced.
+/// Exit code of a step that did what was asked and could not hand over what it produced.
 pub const NO_ARTIFACTS: i32 = 73;
 
-/// How many patterns of artifacts a step may have.
+/// Most patterns of artifacts that a step may have.
 const ARTIFACTS_MAX: usize = 100;
 
-/// What a step may say. Whatever else it says is left alone: pipelines carry arguments for several runners.
+/// Arguments that these runners know. All others are left alone: pipelines carry arguments for several runners.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct RunnerArgs {
     /// The shell that gets the command after `-c`.
     pub shell: String,
-    /// Whether the command may use the network.
+    /// True if the command may use the network.
     pub network: bool,
-    /// What the step produces: patterns of paths in its workspace.
+    /// Artifacts of the step: patterns of paths in its workspace.
     pub artifacts: Vec<String>,
 }
 

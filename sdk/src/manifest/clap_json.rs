@@ -28,7 +28,7 @@ use serde_json::json;
 /// | `possible_values` | all that is allowed; left out for anything |
 /// | `help`, `value_name` | for the help; left out for none |
 ///
-/// What clap knows beyond that (conflicts, groups, aliases, parsers of values) is not carried over: it is the
+/// All else that clap knows (conflicts, groups, aliases, parsers of values) is not carried over: it is the
 /// plugin that checks it. Help and version options are the host's.
 ///
 /// # Panics

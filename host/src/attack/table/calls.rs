@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{Attack, attack, one};
+use crate::attack::generated;
 use crate::attack::guests::file;
-use crate::attack::made;
 
 const LOOPS: &str = "loops";
 const STACK: &str = "stack";
@@ -40,7 +40,7 @@ fn stack() -> Vec<Attack> {
         attacks.push(one(STACK, "stack", export).call(export, "", "trap", overflow));
     }
     attacks.push(attack(STACK, "start-recursion", file("start_recursion")).call("run", "", "trap", overflow));
-    let wide = attack(STACK, "wide-frame", Box::new(|| made::wide_frame(5000)));
+    let wide = attack(STACK, "wide-frame", Box::new(|| generated::wide_frame(5000)));
     attacks.push(wide.call("run", "", "trap", overflow));
     attacks
 }

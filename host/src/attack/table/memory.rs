@@ -23,7 +23,7 @@ const FORGED: [u64; 13] = [
     u64::MAX,
 ];
 
-/// What `handles.wat` takes for: freed, inside a block, past its end, of an earlier call.
+/// Offsets that `handles.wat` takes for blocks: freed, inside a block, past its end, of an earlier call.
 const ONCE: [u64; 4] = [1, 2, 3, 4];
 
 pub(super) fn attacks() -> Vec<Attack> {

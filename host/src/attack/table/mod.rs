@@ -10,12 +10,11 @@ use std::time::Duration;
 use super::guests::{Guest, file};
 use super::{Attack, Call, Expected};
 
-/// A mebibyte.
 const MIB: u64 = 1 << 20;
 
 /// All attacks, in the order of what they test. No two have the same name.
 #[must_use]
-pub fn attacks() -> Vec<Attack> {
+pub(crate) fn attacks() -> Vec<Attack> {
     [memory::attacks(), calls::attacks(), outside::attacks(), modules::attacks()]
         .into_iter()
         .flatten()

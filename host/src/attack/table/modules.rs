@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Attack, MIB, attack};
+use crate::attack::generated;
 use crate::attack::guests::{Guest, file, half};
-use crate::attack::made;
 
 const MODULE: &str = "module bytes";
 const NAMES: &str = "function names";
@@ -30,20 +30,20 @@ fn bytes() -> Vec<Attack> {
         of("memory64", file("memory64")).refused("not a valid module"),
         of("shared-memory", file("shared_memory")).refused("not a valid module"),
         of("too-large", Box::new(|| vec![0; 33 << 20])).refused("more than"),
-        of("locals", Box::new(made::locals)).refused("not a valid module"),
-        of("nested", Box::new(|| made::nested(30_000))).call("run", "", "ok", ""),
-        of("globals", Box::new(|| made::globals(1_000_001))).refused("not a valid module"),
-        of("exports", Box::new(|| made::exports(100_000))).call("7", "", "ok", "").within(160 * MIB),
-        of("more-exports", Box::new(|| made::exports(1_000_000)))
+        of("locals", Box::new(generated::locals)).refused("not a valid module"),
+        of("nested", Box::new(|| generated::nested(30_000))).call("run", "", "ok", ""),
+        of("globals", Box::new(|| generated::globals(1_000_001))).refused("not a valid module"),
+        of("exports", Box::new(|| generated::exports(100_000))).call("7", "", "ok", "").within(160 * MIB),
+        of("more-exports", Box::new(|| generated::exports(1_000_000)))
             .refused("not a valid module")
             .within(160 * MIB),
-        of("bomb", Box::new(|| made::bomb(1000, 1000)))
+        of("bomb", Box::new(|| generated::bomb(1000, 1000)))
             .refused("could not be compiled")
             .compiled_in(Duration::from_secs(3)),
     ]
 }
 
-/// What only hosts may call, or what does not exist.
+/// Imports that only hosts may call, or that do not exist.
 fn imports() -> Vec<Attack> {
     let forbidden = ["reset", "input_set", "error_get", "output_offset", "output_length", "memory_bytes"];
     let unknown = [
@@ -54,7 +54,7 @@ fn imports() -> Vec<Attack> {
         ("main", "run"),
     ];
     let of = |module: &'static str, name: &'static str| {
-        let guest = Box::new(move || made::importing(module, name));
+        let guest = Box::new(move || generated::importing(module, name));
         attack(MODULE, format!("import/{name}").replace('_', "-"), guest)
     };
     let forbidden = forbidden.map(|name| of("extism:host/env", name).refused("the host's alone"));
@@ -64,26 +64,26 @@ fn imports() -> Vec<Attack> {
 
 fn names() -> Vec<Attack> {
     let of = |name: &str, function: fn() -> Vec<u8>, shown| {
-        let attack = attack(NAMES, format!("name/{name}"), Box::new(move || made::trap_in(&function())));
+        let attack = attack(NAMES, format!("name/{name}"), Box::new(move || generated::trap_in(&function())));
         attack.call("run", "", "trap", shown)
     };
     vec![
         of("long", || b"n".repeat(8 << 20), "nnn…"),
-        of("doubling", || made::doubling_name(60), "<(u8, (u8, u8), ((u8, u8)"),
+        of("doubling", || generated::doubling_name(60), "<(u8, (u8, u8), ((u8, u8)"),
         of("deep", || [b"_RMC0", &b"R".repeat(1 << 20)[..], b"h"].concat(), "unreachable"),
         of("terminal", || b"\x1b[2J\r\nerror: forged".to_vec(), "error: forged"),
     ]
 }
 
 fn links() -> Vec<Attack> {
-    let mut chain =
-        attack(LINKS, "links/doubling", Box::new(|| made::doubling("c0"))).linked("c15", file("command"));
+    let mut chain = attack(LINKS, "links/doubling", Box::new(|| generated::doubling("c0")))
+        .linked("c15", file("command"));
     let names: [&'static str; 16] = [
         "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13", "c14", "c15",
     ];
     for pair in names.windows(2) {
         if let [name, next] = *pair {
-            chain = chain.linked(name, Box::new(move || made::doubling(next)));
+            chain = chain.linked(name, Box::new(move || generated::doubling(next)));
         }
     }
     vec![

@@ -1,8 +1,8 @@
 //! Attacks on what is outside: the system through WASI, the network, the terminal.
 
 use super::{Attack, MIB, attack, one};
+use crate::attack::generated;
 use crate::attack::guests::file;
-use crate::attack::made;
 
 const WASI: &str = "wasi";
 const HTTP: &str = "http";
@@ -35,7 +35,7 @@ fn wasi() -> Vec<Attack> {
         one(WASI, "wasi", "descriptors").call("descriptors", "", "ok", ""),
         one(WASI, "wasi", "random_4_gib").call("random_4_gib", "", "out-of-fuel", ""),
         one(WASI, "wasi", "random").until_deadline("random"),
-        attack(WASI, "wasi/random-without-a-loop", Box::new(|| made::random_row(20_000)))
+        attack(WASI, "wasi/random-without-a-loop", Box::new(|| generated::random_row(20_000)))
             .until_deadline("run"),
     ];
     for export in ["write", "write_large", "write_empty", "read", "clock", "yield"] {

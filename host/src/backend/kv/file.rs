@@ -1,13 +1,13 @@
-//! One file of stored values: reading it, replacing it so that a crash at any moment leaves the old or the new one, and the lock
-//! beside it. What may be in it is decided above.
+//! One file of stored values: reading it, and replacing it so that a crash at any moment leaves the old or the new one. What may
+//! be in it is decided above.
 
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use super::{KvError, Values, io_error};
-use crate::files::{read_regular, sync_folder, write_atomically};
+use super::{KvError, Values};
+use hm_disk::{cannot, make_directory_synced, read_regular, replace_file};
 
 /// Bytes in a file, at the most: more than the limits of values come to, since older hm had none.
 const FILE_MAX: usize = 64 << 20;
@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path) -> Result<Values, KvError> {
     let bytes = match read_regular(path, FILE_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Values::default()),
-        Err(error) => return Err(io_error("read", path)(error)),
+        Err(error) => return Err(cannot("read", path)(error).into()),
     };
     let values = serde_json::from_slice(&bytes);
     values.map(Values).map_err(|source| KvError::Damaged { path: path.to_owned(), source })
@@ -31,9 +31,8 @@ pub(super) fn read(path: &Path) -> Result<Values, KvError> {
 /// # Errors
 /// The system says no; then the old file is there, or all of the new one.
 pub(super) fn write(path: &Path, values: &Values) -> Result<(), KvError> {
-    let failed = |error| io_error("write", path)(error);
-    let bytes = serde_json::to_vec(&values.0).map_err(|error| failed(error.into()))?;
-    write_atomically(path, &bytes).map_err(failed)
+    let bytes = serde_json::to_vec(&values.0).map_err(|error| cannot("write", path)(error.into()))?;
+    Ok(replace_file(path, &bytes)?)
 }
 
 /// Makes a directory, with all above it, so that it survives a crash too. Nobody else may look into it.
@@ -41,52 +40,20 @@ pub(super) fn write(path: &Path, values: &Values) -> Result<(), KvError> {
 /// # Errors
 /// The system says no.
 pub(super) fn make_directory(path: &Path) -> Result<(), KvError> {
-    let failed = |error| io_error("create", path)(error);
     match fs::metadata(path) {
         // An older hm made it for everybody.
         Ok(about) if about.is_dir() && about.permissions().mode() & 0o077 != 0 => {
-            fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)
+            Ok(fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(cannot("create", path))?)
         }
         Ok(_) => Ok(()),
-        Err(_) => {
-            let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-            missing.into_iter().filter_map(Path::parent).try_for_each(sync_folder).map_err(failed)
-        }
-    }
-}
-
-/// The lock of a file of values, of which there is one for all processes. It is given back when this goes.
-pub(super) struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    /// Opens it, and does not take it yet. It is the one that hm 0.0.1 takes.
-    ///
-    /// # Errors
-    /// The system says no.
-    pub(super) fn open(path: PathBuf) -> Result<Self, KvError> {
-        let opened = File::options().append(true).create(true).mode(0o600).open(&path);
-        Ok(Self { file: opened.map_err(io_error("open", &path))?, path })
-    }
-
-    /// Takes it if nobody has it, and says whether that was so.
-    ///
-    /// # Errors
-    /// The system says no.
-    pub(super) fn is_taken(&mut self) -> Result<bool, KvError> {
-        match self.file.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(io_error("lock", &self.path)(error)),
-        }
+        Err(_) => Ok(make_directory_synced(path)?),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hm_disk::{LockFile, PathError};
+
     use super::*;
     use crate::backend::kv::KeptValues;
 
@@ -131,15 +98,14 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
-        assert!(matches!(kept.get("p", "a").await, Err(KvError::Io { what: "read", .. })));
+        assert!(matches!(kept.get("p", "a").await, Err(KvError::Io(PathError { what: "read", .. }))));
     }
 
     #[tokio::test]
     async fn who_waits_for_a_lock_can_be_called_off() {
         let scratch = tempfile::tempdir().unwrap();
         let kept = KeptValues::new(scratch.path().to_owned());
-        let mut lock = Lock::open(scratch.path().join("p.lock")).unwrap();
-        assert!(lock.is_taken().unwrap());
+        let lock = LockFile::new(scratch.path().join("p.lock")).exclusive().unwrap();
         let waiting = kept.set("p", "k", vec![1]);
         assert!(tokio::time::timeout(std::time::Duration::from_millis(100), waiting).await.is_err());
         assert_eq!(kept.get("p", "k").await.unwrap(), None, "reading does not wait");

@@ -1,4 +1,4 @@
-//! What patterns find, where links lead, and what counts of it.
+//! Files that patterns find, places that links lead to, and what counts of them.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -28,8 +28,8 @@ impl Tree {
         symlink(target, self.path(name)).unwrap();
     }
 
-    fn inputs(&self, patterns: &[&str]) -> Inputs {
-        inputs(
+    fn inputs(&self, patterns: &[&str]) -> InputFiles {
+        find_inputs(
             self.0.path(),
             Path::new("/workspace"),
             &patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
@@ -41,7 +41,7 @@ impl Tree {
     #[track_caller]
     fn names(&self, patterns: &[&str]) -> Vec<String> {
         let found = self.inputs(patterns);
-        assert_eq!(found.doubts, BTreeSet::new(), "{patterns:?}");
+        assert_eq!(found.warnings, BTreeSet::new(), "{patterns:?}");
         found.files.into_keys().collect()
     }
 
@@ -102,8 +102,8 @@ fn patterns_find_files_and_folders() {
     let each = together.iter().flat_map(|pattern| tree.names(&[pattern])).collect::<BTreeSet<_>>();
     assert_eq!(tree.names(&together), each.into_iter().collect::<Vec<_>>());
     let unmatched = ["b", "a/b", "a/..", "src/*.rs", "../x", "/etc/passwd", "x[", "{x"];
-    let doubts = unmatched.iter().map(|pattern| Doubt::Nothing((*pattern).to_owned())).collect();
-    assert_eq!(tree.inputs(&unmatched), Inputs { files: BTreeMap::new(), doubts });
+    let warnings = unmatched.iter().map(|pattern| PathWarning::NoSuchFile((*pattern).to_owned())).collect();
+    assert_eq!(tree.inputs(&unmatched), InputFiles { files: BTreeMap::new(), warnings });
 }
 
 #[test]
@@ -205,8 +205,8 @@ fn links_that_lead_out_count_by_their_text_and_are_told_of() {
     }
     let outside = |patterns: &[&str], files: &[&str], paths: &[&str]| {
         let found = tree.inputs(patterns);
-        let doubts = paths.iter().map(|path| Doubt::Outside((*path).to_owned())).collect();
-        assert_eq!(found.doubts, doubts, "{patterns:?}");
+        let warnings = paths.iter().map(|path| PathWarning::LeadsOutside((*path).to_owned())).collect();
+        assert_eq!(found.warnings, warnings, "{patterns:?}");
         assert_eq!(found.files.into_keys().collect::<Vec<_>>(), files, "{patterns:?}");
     };
     for alone in ["out", "absolute", "root", "near", "self"] {
@@ -225,7 +225,7 @@ fn links_that_lead_out_count_by_their_text_and_are_told_of() {
     tree.link("near", "/workspace3/src");
     assert_ne!(tree.inputs(&["near"]).files, before.files);
     assert_eq!(
-        Doubt::Outside("src/out".into()).to_string(),
+        PathWarning::LeadsOutside("src/out".into()).to_string(),
         "a cache policy covers `src/out`, a link that leads out of the project: what changes there is not noticed"
     );
 }
@@ -352,8 +352,9 @@ fn ten_thousand_files_are_found_and_told_apart() {
     let started = std::time::Instant::now();
     let all = tree.inputs(&["**/f*", "d1"]);
     println!("10,000 files: {:?}", started.elapsed());
-    let files =
-        |found: &Inputs| found.files.values().filter(|text| *text != "folder").cloned().collect::<Vec<_>>();
+    let files = |found: &InputFiles| {
+        found.files.values().filter(|text| *text != "folder").cloned().collect::<Vec<_>>()
+    };
     assert_eq!(files(&all).len(), 10_000);
     assert_eq!(files(&all).into_iter().collect::<BTreeSet<_>>().len(), 10_000);
     assert_eq!(files(&tree.inputs(&["d1"])).len(), 1000);

@@ -6,7 +6,9 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{CacheError, io_error};
+use hm_disk::cannot;
+
+use super::super::CacheError;
 
 /// The system, too, gives up after so many links.
 const LINKS_MAX: usize = 40;
@@ -16,18 +18,18 @@ const NAME_MAX: usize = 255;
 
 /// A folder, and where steps find it.
 pub(super) struct Tree<'a> {
-    /// Where it is.
+    /// Path of the tree here.
     pub(super) root: &'a Path,
-    /// Where steps have it, so that a link of theirs may lead to it by this path.
+    /// Path of the tree in steps, so that a link of theirs may lead to it.
     pub(super) mount: &'a Path,
 }
 
-/// What a path goes by, and where it ends.
+/// Links that a path goes by, and its end.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// The links, each with its text. Paths are relative to the tree.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
-    /// The end.
+    /// End of the path.
     pub(super) end: End,
 }
 
@@ -61,7 +63,7 @@ impl Tree<'_> {
                         return ends(links, End::Nothing);
                     }
                     let full = self.root.join(path);
-                    let text = fs::read_link(&full).map_err(io_error("read the link", &full))?;
+                    let text = fs::read_link(&full).map_err(cannot("read the link", &full))?;
                     rest.extend(parts(&text));
                     links.push((path.to_owned(), text));
                     at.pop();
@@ -85,7 +87,7 @@ impl Tree<'_> {
         }
     }
 
-    /// What is at a path; nothing if nothing is.
+    /// Metadata of what is at a path; nothing if nothing is.
     fn about(&self, path: &Path) -> Result<Option<Metadata>, CacheError> {
         let full = self.root.join(path);
         let impossible = path.file_name().is_some_and(|name| name.len() > NAME_MAX);
@@ -95,7 +97,7 @@ impl Tree<'_> {
                 Ok(None)
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename && impossible => Ok(None),
-            Err(error) => Err(io_error("look at", &full)(error)),
+            Err(error) => Err(cannot("look at", &full)(error).into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the store must hold to: whole results or none, whatever is damaged, full, read-only, killed or done at the same time.
+//! Promises of the store: whole results or none, whatever is damaged, full, read-only, killed or done at the same time.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,8 +21,8 @@ fn key(number: usize) -> Key {
     Key::try_from(format!("{number:064x}")).unwrap()
 }
 
-fn entry(key: &Key, tag: &str) -> Entry {
-    Entry {
+fn entry(key: &Key, tag: &str) -> ResultMeta {
+    ResultMeta {
         format: 0,
         key: key.clone(),
         tag: SnapshotRef(tag.into()),
@@ -41,9 +41,9 @@ fn entry(key: &Key, tag: &str) -> Entry {
     }
 }
 
-fn artifact(name: &str, text: &str) -> Produced {
+fn artifact(name: &str, text: &str) -> Artifact {
     let content = Content::of(text.as_bytes()).unwrap();
-    Produced { key: name.into(), mime: "text/plain".into(), executable: false, content }
+    Artifact { key: name.into(), mime: "text/plain".into(), executable: false, content }
 }
 
 impl Scratch {
@@ -61,7 +61,7 @@ impl Scratch {
         self.dir.path().join(name)
     }
 
-    fn put(&self, entry: Entry) -> Result<(), CacheError> {
+    fn put(&self, entry: ResultMeta) -> Result<(), CacheError> {
         let lock = self.store.try_lock(&entry.key).unwrap().expect("nobody has it");
         self.store.put(&lock, entry, &self.path("log"), Some(&self.path("out")))
     }
@@ -71,21 +71,21 @@ impl Scratch {
         key(1)
     }
 
-    fn found(&self, key: &Key) -> Found {
+    fn found(&self, key: &Key) -> Result<ResultMeta, MissReason> {
         self.store.lookup(key, None, now())
     }
 
     /// The tag that is kept.
     fn tag(&self, key: &Key) -> Option<String> {
         match self.found(key) {
-            Found::Kept(entry) => Some(entry.tag.0),
+            Ok(entry) => Some(entry.tag.0),
             _ => None,
         }
     }
 
     /// All that is in the store but locks.
     fn names(&self) -> Vec<String> {
-        let mut names = self.store.names(&self.store.root).unwrap();
+        let mut names = list_names(&self.store.root).unwrap();
         names.retain(|name| name != LOCKS);
         names.sort();
         names
@@ -93,18 +93,18 @@ impl Scratch {
 
     /// The same store after the machine was started again.
     fn after_a_restart(&self) -> Store {
-        Store { boot: "another".into(), ..self.store.clone() }
+        Store { boot: Boot::noted("another"), ..self.store.clone() }
     }
 }
 
 #[test]
 fn what_is_put_is_found_whole() {
     let scratch = Scratch::new();
-    assert_eq!(scratch.found(&key(1)), Found::Nothing);
+    assert_eq!(scratch.found(&key(1)), Err(MissReason::NoEntry));
     // What the step made of it counts, and not what it is now.
-    let artifacts = vec![Produced { executable: true, ..artifact("dist/a", "12345") }];
-    scratch.put(Entry { artifacts: artifacts.clone(), ..entry(&key(1), "t") }).unwrap();
-    let Found::Kept(found) = scratch.found(&key(1)) else { panic!("not found") };
+    let artifacts = vec![Artifact { executable: true, ..artifact("dist/a", "12345") }];
+    scratch.put(ResultMeta { artifacts: artifacts.clone(), ..entry(&key(1), "t") }).unwrap();
+    let Ok(found) = scratch.found(&key(1)) else { panic!("not found") };
     assert_eq!((found.format, found.bytes, found.tag.0.as_str()), (FORMAT, 10, "t"));
     assert_eq!(found.artifacts, artifacts);
     let log = scratch.store.log(&key(1), &found.log).unwrap();
@@ -120,8 +120,8 @@ fn what_is_put_is_found_whole() {
     assert!(!artifacts.exists() && scratch.names() == [key(1).as_str()]);
     let lock = scratch.store.try_lock(&key(1)).unwrap().unwrap();
     scratch.store.forget(lock).unwrap();
-    assert_eq!((scratch.found(&key(1)), scratch.names().len()), (Found::Nothing, 0));
-    assert!(scratch.store.names(&scratch.store.root.join(LOCKS)).unwrap().is_empty());
+    assert_eq!((scratch.found(&key(1)), scratch.names().len()), (Err(MissReason::NoEntry), 0));
+    assert!(list_names(&scratch.store.root.join(LOCKS)).unwrap().is_empty());
 }
 
 #[test]
@@ -133,11 +133,11 @@ fn results_are_used_as_long_as_they_may_be_and_never_before_they_were_made() {
     };
     let since = now() + TimeDelta::seconds(60);
     for (longest, after) in [(None, 0), (None, 1 << 40), (Some(60), 59), (Some(u64::MAX), 1 << 40)] {
-        assert!(matches!(look(longest, after), Found::Kept(_)), "{longest:?} {after}");
+        assert!(matches!(look(longest, after), Ok(_)), "{longest:?} {after}");
     }
-    assert_eq!(look(Some(60), 60), Found::Expired { since });
-    assert_eq!(look(Some(60), 1 << 40), Found::Expired { since });
-    assert_eq!(look(None, -1), Found::MadeInFuture);
+    assert_eq!(look(Some(60), 60), Err(MissReason::Expired { since }));
+    assert_eq!(look(Some(60), 1 << 40), Err(MissReason::Expired { since }));
+    assert_eq!(look(None, -1), Err(MissReason::MadeInFuture));
 }
 
 #[test]
@@ -163,26 +163,26 @@ fn whatever_is_damaged_is_not_found() {
         &"[".repeat(100_000),
     ]) {
         fs::write(&path, text).unwrap();
-        assert_eq!(scratch.found(&key(1)), Found::Damaged, "{text}");
+        assert_eq!(scratch.found(&key(1)), Err(MissReason::Damaged), "{text}");
     }
     assert_eq!(scratch.store.entries().unwrap()[0].entry, None);
     fs::remove_file(&path).unwrap();
-    assert_eq!(scratch.found(&key(1)), Found::Damaged, "a folder with nothing in it");
+    assert_eq!(scratch.found(&key(1)), Err(MissReason::Damaged), "a folder with nothing in it");
     rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-    assert_eq!(scratch.found(&key(1)), Found::Damaged, "a pipe that nobody writes into");
+    assert_eq!(scratch.found(&key(1)), Err(MissReason::Damaged), "a pipe that nobody writes into");
     scratch.put_new("healed");
     assert_eq!(scratch.tag(&key(1)).as_deref(), Some("healed"));
     fs::write(scratch.store.folder(&key(3)), "a file").unwrap();
-    assert_eq!(scratch.found(&key(3)), Found::Damaged);
+    assert_eq!(scratch.found(&key(3)), Err(MissReason::Damaged));
     scratch.put(entry(&key(3), "healed")).unwrap();
-    assert!(matches!(scratch.found(&key(3)), Found::Kept(_)));
+    assert!(matches!(scratch.found(&key(3)), Ok(_)));
 }
 
 #[test]
 fn a_log_that_is_not_what_was_kept_is_not_found() {
     let scratch = Scratch::new();
     scratch.put_new("t");
-    let Found::Kept(entry) = scratch.found(&key(1)) else { panic!("not found") };
+    let Ok(entry) = scratch.found(&key(1)) else { panic!("not found") };
     let path = scratch.store.log(&key(1), &entry.log).expect("whole");
     for other in ["", "said", "said\nmore", "sAid\n"] {
         fs::write(&path, other).unwrap();
@@ -202,20 +202,20 @@ fn what_may_not_have_reached_the_disk_is_not_trusted_after_a_restart() {
     scratch.put_new("t");
     let restarted = scratch.after_a_restart();
     let look = |store: &Store| store.lookup(&key(1), None, now());
-    assert_eq!(look(&restarted), Found::Damaged);
+    assert_eq!(look(&restarted), Err(MissReason::Damaged));
     assert_eq!(restarted.entries().unwrap()[0].entry, None);
-    restarted.settle(&[key(1)]).unwrap();
-    assert_eq!(look(&restarted), Found::Damaged, "it is too late to make it last");
-    scratch.store.settle(&[key(1), key(2)]).unwrap();
-    assert!(matches!(look(&restarted), Found::Kept(_)));
-    let nowhere = Store { boot: String::new(), ..scratch.store.clone() };
-    assert!(matches!(look(&nowhere), Found::Kept(_)));
+    restarted.make_durable(&[key(1)]).unwrap();
+    assert_eq!(look(&restarted), Err(MissReason::Damaged), "it is too late to make it last");
+    scratch.store.make_durable(&[key(1), key(2)]).unwrap();
+    assert!(matches!(look(&restarted), Ok(_)));
+    let nowhere = Store { boot: Boot::noted(""), ..scratch.store.clone() };
+    assert!(matches!(look(&nowhere), Ok(_)));
     // Of a result that was replaced before its marker was written.
     fs::write(scratch.store.folder(&key(1)).join(DURABLE), "another").unwrap();
-    assert_eq!((look(&restarted), look(&nowhere)), (Found::Damaged, Found::Damaged));
-    assert!(matches!(look(&scratch.store), Found::Kept(_)));
+    assert_eq!((look(&restarted), look(&nowhere)), (Err(MissReason::Damaged), Err(MissReason::Damaged)));
+    assert!(matches!(look(&scratch.store), Ok(_)));
     scratch.put_new("new");
-    assert_eq!(look(&restarted), Found::Damaged, "a marker is not for what comes later");
+    assert_eq!(look(&restarted), Err(MissReason::Damaged), "a marker is not for what comes later");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn what_cannot_be_put_leaves_nothing_half() {
         ("/etc/hostname", "12345"),
     ] {
         let artifacts = vec![artifact("dist/a", "12345"), artifact(name, text)];
-        let error = scratch.put(Entry { artifacts, ..entry(&key(1), "new") }).unwrap_err().to_string();
+        let error = scratch.put(ResultMeta { artifacts, ..entry(&key(1), "new") }).unwrap_err().to_string();
         assert!(error.contains(name.trim_start_matches("../")), "{error}");
         assert_eq!(scratch.tag(&key(1)).as_deref(), Some("old"));
     }
@@ -266,7 +266,7 @@ fn what_a_kill_leaves_behind_goes_and_what_is_in_use_stays() {
     scratch.store.tidy().unwrap();
     let kept = [key(1).to_string(), "of somebody else".to_owned(), format!("tmp-{}", key(3))];
     assert_eq!(scratch.names(), kept);
-    let locks = || scratch.store.names(&scratch.store.root.join(LOCKS)).unwrap().len();
+    let locks = || list_names(&scratch.store.root.join(LOCKS)).unwrap().len();
     assert_eq!(locks(), 2, "that of the result, and the one in use");
     scratch.store.put(&in_use, entry(&key(3), "t"), &scratch.path("log"), None).unwrap();
     assert_eq!(scratch.names().len(), 3);
@@ -307,14 +307,14 @@ fn of_sixteen_at_once_one_runs_the_step() {
             scope.spawn(|| {
                 for step in 0..20 {
                     let key = key(step);
-                    if matches!(scratch.found(&key), Found::Kept(_)) {
+                    if matches!(scratch.found(&key), Ok(_)) {
                         continue;
                     }
                     misses.fetch_add(1, Ordering::Relaxed);
                     let runtime =
                         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                     let lock = runtime.block_on(scratch.store.lock(&key)).unwrap();
-                    if !matches!(scratch.found(&key), Found::Kept(_)) {
+                    if !matches!(scratch.found(&key), Ok(_)) {
                         runs.fetch_add(1, Ordering::Relaxed);
                         scratch.store.put(&lock, entry(&key, "t"), &scratch.path("log"), None).unwrap();
                     }
@@ -350,7 +350,7 @@ fn what_is_held_is_whole_while_others_replace_and_remove() {
                     drop(lock);
                     // Which waits for the disk.
                     if round == 1 {
-                        scratch.store.settle(&[key(1)]).unwrap();
+                        scratch.store.make_durable(&[key(1)]).unwrap();
                     }
                     scratch.store.tidy().unwrap();
                 }
@@ -361,12 +361,12 @@ fn what_is_held_is_whole_while_others_replace_and_remove() {
                 while seen.load(Ordering::Relaxed) < 300 {
                     let Some(_held) = scratch.store.hold(&key(1)).unwrap() else { continue };
                     match scratch.found(&key(1)) {
-                        Found::Kept(entry) => {
+                        Ok(entry) => {
                             let log = scratch.store.log(&key(1), &entry.log).expect("whole");
                             assert_eq!(fs::read_to_string(log).unwrap(), entry.tag.0);
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
-                        found => assert_eq!(found, Found::Nothing),
+                        found => assert_eq!(found, Err(MissReason::NoEntry)),
                     }
                 }
                 over.store(true, Ordering::Relaxed);
@@ -408,15 +408,13 @@ fn a_full_disk_and_a_disk_that_cannot_be_written_to_lose_nothing() {
     let disk = scratch.path("disk");
     fs::create_dir(&disk).unwrap();
     if mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=256k")).is_err() {
-        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped here");
-        println!("SKIPPED: mounting a file system needs root");
-        return;
+        return hm_test_lab::skipped("mounting a file system needs root");
     }
     let disk = Disk(disk);
     let store = Store::open(&disk.0.join("results")).unwrap();
     let scratch = Scratch { store, ..scratch };
     scratch.put(entry(&key(1), "kept")).unwrap();
-    scratch.store.settle(&[key(1)]).unwrap();
+    scratch.store.make_durable(&[key(1)]).unwrap();
 
     fs::write(scratch.path("log"), vec![b'x'; 1 << 20]).unwrap();
     for number in [1, 2] {
@@ -424,14 +422,14 @@ fn a_full_disk_and_a_disk_that_cannot_be_written_to_lose_nothing() {
         assert!(error.starts_with("cannot write "), "{error}");
     }
     assert_eq!(scratch.tag(&key(1)).as_deref(), Some("kept"));
-    assert_eq!((scratch.found(&key(2)), scratch.names().len()), (Found::Nothing, 1));
+    assert_eq!((scratch.found(&key(2)), scratch.names().len()), (Err(MissReason::NoEntry), 1));
 
     fs::write(scratch.path("log"), "x").unwrap();
     mount_remount(&disk.0, MountFlags::RDONLY, "").unwrap();
     let reopened = Store::open(&disk.0.join("results")).unwrap();
-    assert!(matches!(reopened.lookup(&key(1), None, now()), Found::Kept(_)));
+    assert!(matches!(reopened.lookup(&key(1), None, now()), Ok(_)));
     assert!(reopened.try_lock(&key(1)).is_err() && reopened.hold(&key(2)).is_err());
-    reopened.settle(&[key(1)]).unwrap();
+    reopened.make_durable(&[key(1)]).unwrap();
     assert_eq!(reopened.entries().unwrap().len(), 1);
     assert!(Store::open(&disk.0.join("other")).is_err());
 }

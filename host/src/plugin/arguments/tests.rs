@@ -18,10 +18,10 @@ fn named(verb: &str, args_schema: Value, subcommands: &[SubcommandSpec]) -> Subc
 }
 
 fn refused(args: &Value) -> String {
-    CommandForm::read(&verb(json!({"args": args}), &[])).expect_err("refused").reason
+    CommandParser::read(&verb(json!({"args": args}), &[])).expect_err("refused").reason
 }
 
-fn parse(form: &CommandForm, words: &[&str]) -> Result<Typed, String> {
+fn parse(form: &CommandParser, words: &[&str]) -> Result<ParsedCommand, String> {
     let matches = form.command().try_get_matches_from(words).map_err(|e| e.to_string())?;
     Ok(form.typed(&matches))
 }
@@ -40,11 +40,11 @@ fn send() -> Value {
 
 #[test]
 fn every_kind_of_argument_has_its_kind_of_value() {
-    let form = CommandForm::read(&verb(send(), &[])).expect("a form");
+    let form = CommandParser::read(&verb(send(), &[])).expect("a form");
     let typed = parse(&form, &["verb", "x"]).expect("parsed");
-    let absent =
+    let unloaded =
         json!({"what": "x", "files": [], "quiet": false, "verbose": 0, "to": "here", "by": null, "tag": []});
-    assert_eq!(typed, Typed { verb_path: vec!["verb".into()], args: absent });
+    assert_eq!(typed, ParsedCommand { verb_path: vec!["verb".into()], args: unloaded });
     let words =
         ["verb", "-qvv", "x", "a", "b", "--to=there", "--tag", "1", "--by", "me", "--tag", "2", "--", "-c"];
     let given = json!({"what": "x", "files": ["a", "b", "-c"], "quiet": true, "verbose": 2, "to": "there",
@@ -61,7 +61,7 @@ fn commands_below_commands_share_one_object() {
         {"id": "into", "takes": "one", "required": true}]);
     let copy = named("copy", json!({"args": many}), &[]);
     let form = verb(json!({"args": [{"id": "all", "takes": "flag", "long": "all"}]}), &[copy]);
-    let form = CommandForm::read(&form).expect("a form");
+    let form = CommandParser::read(&form).expect("a form");
     let typed = parse(&form, &["verb", "--all", "copy", "a", "b", "c"]).expect("parsed");
     assert_eq!(typed.verb_path, ["verb", "copy"]);
     assert_eq!(typed.args, json!({"all": true, "from": ["a", "b"], "into": "c"}));
@@ -73,15 +73,15 @@ fn commands_below_commands_share_one_object() {
 fn what_declares_no_arguments_gets_the_words() {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     for schema in [Value::Null, json!({}), json!("args"), json!([{"args": []}]), json!({"type": "object"})] {
-        let form = CommandForm::read(&verb(schema.clone(), &[named("sub", send(), &[])])).expect("a form");
+        let form = CommandParser::read(&verb(schema.clone(), &[named("sub", send(), &[])])).expect("a form");
         assert!(form.is_unparsed(&words("verb sub --help")), "{schema}");
     }
     let form = verb(json!({"args": []}), &[named("raw", Value::Null, &[]), named("not", send(), &[])]);
-    let form = CommandForm::read(&form).expect("a form");
+    let form = CommandParser::read(&form).expect("a form");
     assert!(form.is_unparsed(&words("verb raw -- --x")));
     assert!(!form.is_unparsed(&words("verb not raw")) && !form.is_unparsed(&words("verb")));
     let below = verb(json!({"args": [{"id": "x", "takes": "one"}]}), &[named("raw", Value::Null, &[])]);
-    let error = CommandForm::read(&below).expect_err("refused").to_string();
+    let error = CommandParser::read(&below).expect_err("refused").to_string();
     assert_eq!(error, "its command `verb raw` declares no arguments, but a command above it does");
 }
 
@@ -139,16 +139,16 @@ fn arguments_that_contradict_each_other_are_refused() {
 fn trees_of_commands_are_bounded_and_have_names() {
     let plain = json!({"args": []});
     let deep = (0..8).fold(named("x", plain.clone(), &[]), |below, _| named("x", plain.clone(), &[below]));
-    assert!(CommandForm::read(&deep).is_err());
+    assert!(CommandParser::read(&deep).is_err());
     let wide: Vec<_> = (0..200).map(|i| named(&format!("x{i}"), plain.clone(), &[])).collect();
-    assert!(CommandForm::read(&verb(plain.clone(), &wide)).is_err());
-    assert!(CommandForm::read(&verb(plain.clone(), &wide[1..])).is_ok());
+    assert!(CommandParser::read(&verb(plain.clone(), &wide)).is_err());
+    assert!(CommandParser::read(&verb(plain.clone(), &wide[1..])).is_ok());
     for name in ["help", "-x", "", "a b", "a/b", "é"] {
-        let error = CommandForm::read(&verb(plain.clone(), &[named(name, plain.clone(), &[])]));
+        let error = CommandParser::read(&verb(plain.clone(), &[named(name, plain.clone(), &[])]));
         assert!(error.is_err(), "{name:?}");
     }
     let twice = [named("x", plain.clone(), &[]), named("x", plain.clone(), &[])];
-    let error = CommandForm::read(&verb(plain, &twice)).expect_err("refused").to_string();
+    let error = CommandParser::read(&verb(plain, &twice)).expect_err("refused").to_string();
     assert_eq!(error, "its command `verb` has two commands `x`");
 }
 
@@ -158,7 +158,7 @@ fn the_help_shows_texts_and_nothing_that_moves_the_cursor() {
         "value_name": "\u{7}"}]});
     let mut spec = verb(args, &[]);
     spec.about = format!("About\r{}", "x".repeat(2000));
-    let form = CommandForm::read(&spec).expect("a form");
+    let form = CommandParser::read(&spec).expect("a form");
     let help = form.command().render_long_help().to_string();
     assert!(["First", "[2Jsecond", "About"].iter().all(|part| help.contains(part)), "{help}");
     assert!(!help.contains(|c| is_invisible(c) && c != '\n') && help.len() < 1500, "{help}");
@@ -173,7 +173,7 @@ fn completions_hold_nothing_that_a_shell_would_run() {
     ]});
     let mut spec = verb(args, &[]);
     spec.about = "`id`$(id)'".into();
-    let form = CommandForm::read(&spec).expect("a form").for_shells();
+    let form = CommandParser::read(&spec).expect("a form").for_shells();
     for shell in [
         clap_complete::Shell::Bash,
         clap_complete::Shell::Zsh,
@@ -270,7 +270,7 @@ fn whatever_is_accepted_makes_a_parser_that_parses() {
     for seed in 1..20_000_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let spec = dice.spec(2);
-        let Ok(form) = CommandForm::read(&spec) else { continue };
+        let Ok(form) = CommandParser::read(&spec) else { continue };
         accepted += 1;
         // With debug assertions clap panics here, if it is given what contradicts itself.
         form.command().debug_assert();
@@ -284,7 +284,7 @@ fn whatever_is_accepted_makes_a_parser_that_parses() {
         }
         if let Ok(matches) = form.command().try_get_matches_from(&typed) {
             parsed += 1;
-            let Typed { verb_path, args } = form.typed(&matches);
+            let ParsedCommand { verb_path, args } = form.typed(&matches);
             assert!(args.is_object() && typed[0] == verb_path[0], "seed {seed}: {typed:?}");
         }
     }

@@ -1,11 +1,11 @@
-//! What a step produced, in one line of the summary: the first names, how large they are, and how many more there are.
-//! Where the files are is not known here.
+//! Artifacts of a step, in one line of the summary: the first names, their sizes, and the number of the others.
+//! The place of the files is not known here.
 
 use hm_plugin_sdk::ArtifactRef;
 
-/// How many files of a step are named.
+/// Number of files of a step that are named.
 const NAMED: usize = 4;
-/// How many characters of a name are shown.
+/// Number of characters of a name that are shown.
 const NAME_WIDTH: usize = 80;
 
 /// The files of a step, as far as they are shown.
