@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::endpoint::{self, EngineEnv};
 
-/// How long a program may take until it can be used.
+/// Time that a program may take until it can be used.
 const READY: Duration = Duration::from_secs(60);
 
 /// A Docker Engine without any image.
@@ -58,7 +58,7 @@ impl Engine {
         Some(engine)
     }
 
-    /// Where it listens.
+    /// Place at which it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("docker.sock")
     }
@@ -101,7 +101,7 @@ impl Podman {
         Some(podman)
     }
 
-    /// Where it listens.
+    /// Place at which it listens.
     pub(crate) fn url(&self) -> String {
         format!("unix://{}", self.folder.join("podman.sock").display())
     }
@@ -158,7 +158,7 @@ pub(crate) fn run(command: &mut Command) -> Option<Running> {
     Some(Running(wrapped.spawn().expect("a program that is there")))
 }
 
-/// Whether a program is there.
+/// True if a program is there.
 pub(crate) fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Path::new(name).is_file() || std::env::split_paths(&path).any(|folder| folder.join(name).is_file())

@@ -20,7 +20,7 @@ fn home() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Why there is no engine.
+/// Text of the failure to find an engine.
 async fn refused(variables: &[(&str, &str)], home: &Path) -> String {
     match connect(&lab::engine_env(variables, home)).await {
         Ok((endpoint, _)) => panic!("{endpoint:?} has answered to {variables:?}"),

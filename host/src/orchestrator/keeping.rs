@@ -219,14 +219,14 @@ impl Keeping {
         let here = asks(RUNS_HERE);
         let mut unfit = match here.then(|| local.open()) {
             Some(opening) => match opening.await {
-                Ok(local) => local.unfit(tag).await,
+                Ok(local) => local.snapshot_problem(tag).await,
                 Err(error) => Some(SnapshotProblem::Other(one_line(&error))),
             },
             None => None,
         };
         // Of a runner that can do both, it is in one of the two places.
         if asks(ON_ENGINE) && (!here || unfit.is_some()) {
-            unfit = docker.unfit(tag).await;
+            unfit = docker.snapshot_problem(tag).await;
         }
         unfit.map_or(Ok(()), |unfit| Err(missing(unfit)))
     }
