@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Container {
-    /// Ends the container, and saves its files as a state that steps of this run can start from. One that is to be kept for later runs
+    /// Ends the container, and saves its files as a snapshot that steps of this run can start from. One that is to be kept for later runs
     /// is also an image of that name then; where that does not work, the answer is another name.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ pub(crate) struct KeepAlive {
 }
 
 impl DockerBackend {
-    /// A container of an image or of a step's state. The engine makes it when something is to happen in it.
+    /// A container of an image or of a step's snapshot. The engine makes it when something is to happen in it.
     ///
     /// # Errors
     /// There is no such image.
@@ -205,7 +205,7 @@ impl Container {
 
     /// Ends all that runs in it. Its files stay.
     pub(crate) async fn stop(&mut self) -> Result<(), DockerError> {
-        // A state can be saved of what nothing has happened in.
+        // A snapshot can be taken of a container that nothing has happened in.
         self.run().await?;
         self.state = State::Stopped;
         let backend = self.backend.clone();
@@ -350,7 +350,7 @@ impl Engine {
     /// Removes a container, if it is there.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), DockerError> {
         match self.docker.remove_container(name, Some(removal())).await {
-            // Gone, or on its connector.
+            // Gone, or on its way.
             Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
             removed => removed.map_err(self.failed(format!("remove the container `{name}`"))),
         }

@@ -68,7 +68,7 @@ pub enum DockerError {
     /// The run is coming to its end.
     #[error("it was stopped")]
     Stopped,
-    /// Two steps call their states the same.
+    /// Two steps call their snapshots the same.
     #[error("another step of this build has saved its state as `{0}`")]
     TagTaken(String),
     /// The project's files cannot be had.
@@ -113,10 +113,7 @@ impl DockerError {
     /// True if the caller could have known better.
     #[must_use]
     pub fn is_misuse(&self) -> bool {
-        match self {
-            Self::TagTaken(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::TagTaken(_))
     }
 
     /// For `map_err`: what was to be done on the engine at this place.

@@ -185,7 +185,7 @@ impl KeptImages {
         let place = self.place(tag)?;
         let read = |name| read_regular(&place.join(name), MAX_BYTES).ok();
         let (about, tree, changes) = (self.about(tag)?, read(TREE)?, read(CHANGES)?);
-        if [&tree, &changes].map(|bytes| sha256_hex(bytes)) != about.digests {
+        if [&tree, &changes].map(sha256_hex) != about.digests {
             return None;
         }
         Some((about, Manifest::read(&tree)?, Changes::read(&changes)?))
@@ -217,7 +217,7 @@ impl KeptImages {
         for (name, bytes) in [TREE, CHANGES].into_iter().zip(&files) {
             replace_file(&place.join(name), bytes)?;
         }
-        let about = ImageMeta { digests: files.each_ref().map(|bytes| sha256_hex(bytes)), ..about };
+        let about = ImageMeta { digests: files.each_ref().map(sha256_hex), ..about };
         let mut bytes = FIRST.to_vec();
         bytes.extend(serde_json::to_vec(&about).map_err(|error| failed(error.into()))?);
         bytes.push(0);
@@ -238,7 +238,7 @@ impl KeptImages {
     }
 }
 
-/// The 32 digits of the name of a kept state; none if it has another form.
+/// The 32 digits of the tag of a kept snapshot; none if it has another form.
 fn digits(tag: &SnapshotRef) -> Option<&str> {
     let digits = tag.0.strip_prefix(CACHE_TAG_PREFIX)?;
     let is_one = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

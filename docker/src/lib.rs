@@ -58,6 +58,7 @@ mod container;
 mod context;
 mod credentials;
 mod endpoint;
+mod engine;
 mod error;
 mod exec;
 mod kept;
@@ -80,9 +81,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bollard::Docker;
-use bollard::models::ImageInspect;
-use chrono::Utc;
 use hm_disk::blocking;
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem, Workspace};
 use parking_lot::{Mutex, MutexGuard};
@@ -91,16 +89,14 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::changes::Changes;
-use self::clock::Clock;
 pub use self::container::{Container, ContainerSpec};
 pub use self::endpoint::{Endpoint, EndpointError, EngineEnv};
+use self::engine::Engine;
 pub use self::error::DockerError;
-use self::error::is_missing;
 pub use self::exec::Command;
 pub use self::kept::{Cleared, KeptImages};
 pub use self::limits::Limits;
 use self::manifest::Manifest;
-use self::owner::Owner;
 pub use self::reference::check_image;
 use self::workspace::PreparedBases;
 
@@ -161,31 +157,17 @@ pub struct DockerBackend {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
     /// Snapshot that a step has saved, by its tag; no image of the engine, whatever that is called.
-    State(String),
-    /// An image of the engine, and no state.
+    Snapshot(String),
+    /// An image of the engine, and no snapshot.
     Named(String),
 }
 
 impl Image {
     fn name(&self) -> &str {
         match self {
-            Self::State(name) | Self::Named(name) => name,
+            Self::Snapshot(name) | Self::Named(name) => name,
         }
     }
-}
-
-/// An engine that answers.
-#[derive(Clone)]
-struct Engine {
-    docker: Docker,
-    endpoint: Endpoint,
-    /// Its own name for itself.
-    id: String,
-    has_init: bool,
-    /// Number of its processors.
-    cpus: Option<i64>,
-    clock: Clock,
-    owner: Owner,
 }
 
 #[derive(Default)]
@@ -196,7 +178,7 @@ struct RunState {
     number: u32,
 }
 
-/// A state that containers can start from.
+/// A snapshot that containers can start from.
 #[derive(Debug, Clone)]
 struct Snapshot {
     /// Image on the engine.
@@ -262,7 +244,7 @@ impl DockerBackend {
     /// The engine cannot be asked, or the project cannot be read.
     pub async fn has(&self, image: &Image) -> Result<bool, DockerError> {
         match image {
-            Image::State(tag) => Ok(self.lacks(tag).await?.is_none()),
+            Image::Snapshot(tag) => Ok(self.lacks(tag).await?.is_none()),
             Image::Named(name) => Ok(self.engine().await?.named(name).await?.is_some()),
         }
     }
@@ -396,7 +378,7 @@ impl DockerBackend {
     async fn snapshot(&self, image: &Image) -> Result<Snapshot, DockerError> {
         let missing = || DockerError::NoImage(image.name().to_owned());
         let name = match image {
-            Image::State(tag) => return self.state().snapshots.get(tag).cloned().ok_or_else(missing),
+            Image::Snapshot(tag) => return self.state().snapshots.get(tag).cloned().ok_or_else(missing),
             Image::Named(name) => name,
         };
         let found = self.engine().await?.named(name).await?.ok_or_else(missing)?;
@@ -413,56 +395,9 @@ impl DockerBackend {
         Ok(Snapshot { image: id, user, volumes, lineage: Arc::new(lineage) })
     }
 
-    /// The name that a state of this run gets on the engine.
+    /// The name that a snapshot of this run gets on the engine.
     fn run_tag(&self, engine: &Engine) -> String {
         format!("{}.{}-{}", engine.owner, short(&self.config.run_id), self.number())
-    }
-}
-
-impl Engine {
-    /// Finds an engine, to be used on behalf of a cache.
-    async fn connect(env: &EngineEnv, kept: &KeptImages) -> Result<Self, DockerError> {
-        let (endpoint, docker) = endpoint::connect(env).await?;
-        let before = Utc::now();
-        let (info, version) = endpoint::about(&docker, &endpoint, endpoint::ABOUT).await?;
-        let clock = Clock::of(before, info.system_time.as_deref(), Utc::now());
-        let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
-        let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
-        let has_init = info.init_binary.is_some_and(|name| !name.is_empty());
-        // Podman has another id each time that it is asked.
-        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
-        let place = format!("{} {}", info.name.unwrap_or_default(), info.docker_root_dir.unwrap_or_default());
-        let id = info.id.filter(|_| !is_podman).unwrap_or(place);
-        Ok(Self { docker, endpoint, id, has_init, cpus: info.ncpu, clock, owner })
-    }
-
-    /// Description that the engine gives of an image; none if it has no such image.
-    async fn image(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
-        match self.docker.inspect_image(name).await {
-            Err(error) if is_missing(&error) => Ok(None),
-            found => found.map(Some).map_err(self.failed(format!("look for the image `{name}`"))),
-        }
-    }
-
-    /// Description of an image that is really called this: engines take the beginning of any id for a name. What a step has saved is not
-    /// for whoever finds out what it is called.
-    async fn named(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
-        if !reference::is_name(name) {
-            return Ok(None);
-        }
-        let is_called = |image: &ImageInspect| {
-            let names = image.repo_tags.iter().chain(&image.repo_digests).flatten();
-            let is_state = image.config.as_ref().and_then(|config| config.labels.as_ref());
-            let is_state = is_state.is_some_and(|labels| labels.contains_key(LABEL_STATE));
-            !is_state && image.id.as_deref() == Some(name)
-                || names.into_iter().any(|own| reference::is_same(name, own))
-        };
-        Ok(self.image(name).await?.filter(is_called))
-    }
-
-    /// For `map_err`: what could not be done here.
-    fn failed(&self, what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> DockerError {
-        DockerError::engine(&self.endpoint.url, what)
     }
 }
 

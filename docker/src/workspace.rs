@@ -1,4 +1,4 @@
-//! The project's files on their way into containers: what a workspace lacks of them, and states that delta nothing any more, which
+//! The project's files on their way into containers: what a workspace lacks of them, and snapshots that lack nothing any more, which
 //! several containers can start from.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::{ContainerSpec, DockerBackend, DockerError, Engine, Lineage, ProjectF
 /// Arguments that one command gets, in bytes.
 const ARGUMENTS: usize = 64 * 1024;
 
-/// States with the project's files of this run.
+/// Snapshots with the project's files of this run.
 #[derive(Default)]
 pub(crate) struct PreparedBases(Mutex<HashMap<BaseKey, Arc<OnceCell<Snapshot>>>>);
 
@@ -74,8 +74,8 @@ impl DockerBackend {
         })
     }
 
-    /// A state that lacks nothing, if it is worth having or there is one: what a step changes is only known of one that has started
-    /// from such a state.
+    /// A snapshot that lacks nothing, if it is worth having or there is one: what a step changes is only known of one that has started
+    /// from such a snapshot.
     pub(crate) async fn prepared_base(
         &self,
         from: &Snapshot,
@@ -106,7 +106,7 @@ impl DockerBackend {
         cell.get_or_try_init(|| make).await.cloned().map(Some)
     }
 
-    /// Makes such a state.
+    /// Makes such a snapshot.
     async fn build_base(
         &self,
         engine: &Engine,

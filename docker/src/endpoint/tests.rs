@@ -176,7 +176,7 @@ async fn giving_up_a_request_ends_its_connection() {
             "the version that was agreed upon"
         );
         stream.write_all(answer.as_bytes()).await.expect("written");
-        // What is there has been read before the request is given up, or has not; it ends either connector.
+        // What is there has been read before the request is given up, or has not; it ends either way.
         tokio::task::yield_now().await;
         asking.abort();
         let end = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut request)).await;

@@ -19,7 +19,7 @@ const ANSWER: u64 = ANSWER_MIB << 20;
 #[derive(Clone)]
 pub(crate) struct ByteBudget(Arc<AtomicU64>);
 
-/// A connection with an budget.
+/// A connection with a budget.
 pub(crate) struct Bounded<S> {
     stream: S,
     budget: ByteBudget,
