@@ -1,4 +1,4 @@
-//! What comes out of containers of a real engine, and that nothing else does, whatever an engine sends.
+//! Tests of what comes out of containers of a real engine, and that nothing else does, whatever an engine sends.
 
 use std::fs;
 use std::io::Write;
