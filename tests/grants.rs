@@ -90,7 +90,7 @@ fn guest(function: &HostFn, args: &[Vec<u8>]) -> String {
 async fn what_was_asked_for_and_granted_is_done_and_nothing_else() {
     let engine = Engine::new().expect("an engine");
     let directory = tempfile::tempdir().expect("a directory");
-    let backends = case::backends(directory.path()).await;
+    let backends = case::backends(directory.path());
     for function in TABLE.iter().filter(|function| case::is_possible(function.name)) {
         let one = BTreeSet::from([function.name.to_owned()]);
         let some = |yes: bool| if yes { one.clone() } else { BTreeSet::new() };
@@ -116,7 +116,7 @@ async fn what_was_asked_for_and_granted_is_done_and_nothing_else() {
 async fn who_a_function_is_not_for_is_denied_it() {
     let engine = Engine::new().expect("an engine");
     let directory = tempfile::tempdir().expect("a directory");
-    let backends = case::backends(directory.path()).await;
+    let backends = case::backends(directory.path());
     for function in TABLE.iter().filter(|function| case::is_possible(function.name)) {
         let bench = Bench::new(&backends);
         let args = case::of(function.name, &bench).await.args;

@@ -24,8 +24,9 @@ use std::{
     time::Duration,
 };
 
+use hm_step_sandbox::{ExecSpec, Mode, SandboxConfig, SandboxError, SandboxRun};
+
 use crate::support::skipped;
-use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_plugin_protocol::SnapshotRef;
 use tokio::sync::mpsc;
 
@@ -148,7 +149,7 @@ async fn the_rest_of_the_machine_is_not_there() {
     let lab = Lab::new();
     let mut config = lab.config();
     config.host_env.insert("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned());
-    let Some(backend) = open(config).await else { return };
+    let Some(backend) = open(config, lab.workspace()).await else { return };
     let id = backend.start(None).await.unwrap();
     for path in
         ["/etc/shadow", "/etc/gshadow", "/etc/ssl/private", "/etc/sudoers", "/etc/ssh/ssh_host_ed25519_key"]
@@ -230,7 +231,7 @@ async fn the_developers_tools_are_there_read_only_and_their_secrets_are_not() {
     config
         .host_env
         .insert("SSL_CERT_FILE".to_owned(), lab.directory.path().join("ca.pem").display().to_string());
-    let Some(backend) = open(config).await else { return };
+    let Some(backend) = open(config, lab.workspace()).await else { return };
     let id = backend.start(None).await.unwrap();
     let outcome = run(&backend, &id, "fake; node; thing; a; cat $SSL_CERT_FILE").await;
     let expected = "ran .cargo/bin/fake\nran .nvm/versions/v1/bin/node\nran apps/thing/bin/thing\n\
@@ -258,7 +259,7 @@ async fn the_real_cargo_runs() {
         skipped("no cargo that works");
         return;
     };
-    let Some(backend) = open(config).await else { return };
+    let Some(backend) = open(config, lab.workspace()).await else { return };
     let id = backend.start(None).await.unwrap();
     let outcome = run(
         &backend,
@@ -302,7 +303,9 @@ async fn offline_means_loopback_only_and_online_reaches_the_host() {
     let outcome = run(&backend, &id, &own).await;
     assert_eq!(outcome.code, 0, "{outcome:?}");
     backend.close().await.unwrap();
-    let Some(offline) = open(LocalConfig { network: false, ..lab.config() }).await else { return };
+    let Some(offline) = open(SandboxConfig { network: false, ..lab.config() }, lab.workspace()).await else {
+        return;
+    };
     let id = offline.start(None).await.unwrap();
     assert_ne!(exec(&offline, &id, online).await.unwrap().code, 0);
     offline.close().await.unwrap();
@@ -347,8 +350,8 @@ async fn a_file_we_may_not_read_is_named() {
 #[tokio::test]
 async fn the_fallback_isolates_files_and_says_what_is_lost() {
     let lab = Lab::new();
-    let config = LocalConfig { mode: Mode::Fallback, ..lab.config() };
-    let backend = match LocalBackend::open(config).await {
+    let config = SandboxConfig { mode: Mode::Fallback, ..lab.config() };
+    let backend = match SandboxRun::open(config, lab.workspace()).await {
         Ok(backend) => backend,
         Err(SandboxError::NoIsolation { landlock, .. }) => return skipped(&landlock),
         Err(error) => panic!("{error:?}"),

@@ -18,6 +18,7 @@ mod foreign_plugins;
 mod grants;
 mod hooks;
 mod interrupts;
+mod isolation;
 mod kv;
 mod local_backend;
 mod outside;

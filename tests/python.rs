@@ -163,7 +163,7 @@ async fn everything_that_the_package_can_say_comes_out_in_the_plan() {
         project.write(".hm/all.py", &file);
         project.write("src/a.c", "");
         project.write("Cargo.lock", "");
-        let Some(rendered) = render(&project, hm_host::backend::local::Mode::Auto).await else { return };
+        let Some(rendered) = render(&project, hm_step_sandbox::Mode::Auto).await else { return };
         let pipelines = rendered.pipelines.expect("rendered");
         let line = file.lines().position(|line| line.starts_with("@hm.pipeline")).expect("a line") + 1;
         assert_eq!(pipelines[0].origin, format!("{}/.hm/all.py:{line}", project.path().display()));

@@ -84,20 +84,80 @@ pub trait Arguments: Sized + Send + 'static {
     fn read(values: Self::Wasm, blocks: impl Iterator<Item = Vec<u8>>) -> Result<Self, (usize, BoxError)>;
 }
 
-/// What a host function returns: `()` for no result in wasm, anything that is [`ToBytes`] for the offset of its
-/// block, or a [`Number`].
+/// Arguments as the guest has passed them, not decoded yet: for a body that decides on the call before it looks at
+/// what was passed.
+pub struct Undecoded<A: Arguments> {
+    values: A::Wasm,
+    blocks: Vec<Vec<u8>>,
+}
+
+impl<A: Arguments> Undecoded<A> {
+    /// Bytes of all their blocks.
+    pub fn byte_count(&self) -> usize {
+        self.blocks.iter().map(Vec::len).sum()
+    }
+
+    /// The arguments themselves.
+    ///
+    /// # Errors
+    /// The number of the first that cannot be read, counted from 1, and why.
+    pub fn decode(self) -> Result<A, (usize, BoxError)> {
+        A::read(self.values, self.blocks.into_iter())
+    }
+}
+
+impl<A: Arguments> Arguments for Undecoded<A> {
+    type Wasm = A::Wasm;
+
+    fn offsets(values: Self::Wasm) -> impl AsRef<[u64]> + Send {
+        A::offsets(values)
+    }
+
+    fn read(values: Self::Wasm, blocks: impl Iterator<Item = Vec<u8>>) -> Result<Self, (usize, BoxError)> {
+        Ok(Self { values, blocks: blocks.collect() })
+    }
+}
+
+/// Result of a host function: `()` for no result in wasm, anything that is [`ToBytes`] for the offset of its
+/// block, a [`Number`], or one of these that is [`Encoded`] already.
 pub trait Answer: Sized + Send + 'static {
     /// What wasm gets.
     type Wasm: WasmRet + Send + 'static;
 
-    /// Hands it over. `place` makes a block of the bytes, if it has any, and gives the offset.
+    /// Its form on the wire.
     ///
     /// # Errors
-    /// Those of `place`, which is also told of bytes that cannot be made.
-    fn give(
-        self,
-        place: impl FnOnce(Result<Vec<u8>, BoxError>) -> wasmtime::Result<u64>,
-    ) -> wasmtime::Result<Self::Wasm>;
+    /// There is none, as for a map whose keys are no text in JSON.
+    fn encode(self) -> Result<Encoded<Self::Wasm>, BoxError>;
+}
+
+/// An answer in its form on the wire: for a body that measures what the guest gets.
+pub struct Encoded<W>(pub(crate) Wire<W>);
+
+/// The two ways in which an answer crosses.
+pub(crate) enum Wire<W> {
+    /// As the wasm value itself.
+    Value(W),
+    /// In a block; the wasm value is made of the block's offset.
+    Block(Vec<u8>, fn(u64) -> W),
+}
+
+impl<W> Encoded<W> {
+    /// Bytes of its block; 0 if it has none.
+    pub fn byte_count(&self) -> usize {
+        match &self.0 {
+            Wire::Value(_) => 0,
+            Wire::Block(bytes, _) => bytes.len(),
+        }
+    }
+}
+
+impl<W: WasmRet + Send + 'static> Answer for Encoded<W> {
+    type Wasm = W;
+
+    fn encode(self) -> Result<Self, BoxError> {
+        Ok(self)
+    }
 }
 
 impl FromBytes for () {
@@ -181,22 +241,16 @@ impl<T: FromBytes> Argument for T {
 impl<T: ToBytes> Answer for T {
     type Wasm = u64;
 
-    fn give(
-        self,
-        place: impl FnOnce(Result<Vec<u8>, BoxError>) -> wasmtime::Result<u64>,
-    ) -> wasmtime::Result<u64> {
-        place(self.to_bytes())
+    fn encode(self) -> Result<Encoded<u64>, BoxError> {
+        Ok(Encoded(Wire::Block(self.to_bytes()?, |offset| offset)))
     }
 }
 
 impl Answer for () {
     type Wasm = ();
 
-    fn give(
-        self,
-        _: impl FnOnce(Result<Vec<u8>, BoxError>) -> wasmtime::Result<u64>,
-    ) -> wasmtime::Result<()> {
-        Ok(())
+    fn encode(self) -> Result<Encoded<()>, BoxError> {
+        Ok(Encoded(Wire::Value(())))
     }
 }
 
@@ -233,11 +287,8 @@ macro_rules! numbers {
         impl Answer for Number<$number> {
             type Wasm = $number;
 
-            fn give(
-                self,
-                _: impl FnOnce(Result<Vec<u8>, BoxError>) -> wasmtime::Result<u64>,
-            ) -> wasmtime::Result<$number> {
-                Ok(self.0)
+            fn encode(self) -> Result<Encoded<$number>, BoxError> {
+                Ok(Encoded(Wire::Value(self.0)))
             }
         }
     )*};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wasmtime::{Caller, Linker};
 
-use crate::convert::{Answer, Arguments};
+use crate::convert::{Answer, Arguments, Wire};
 use crate::fault::Fault;
 use crate::fuel;
 use crate::load_error::LoadError;
@@ -125,7 +125,8 @@ impl<T: Send + 'static> HostFunctions<T> {
     /// `body` gets the instance's data and the tuple of its arguments. Each is passed in wasm as an i64, the
     /// offset of a block with the bytes that [`FromBytes`](crate::FromBytes) reads, or, for a
     /// [`Number`](crate::Number), as its value. The result is the same the other way, and `()` is none. Bytes
-    /// that are no value of the type end the call as a trap that names the function and the argument.
+    /// that are no value of the type end the call as a trap that names the function and the argument; a body that
+    /// takes them as [`Undecoded`](crate::Undecoded) sees the call before that.
     ///
     /// The body runs inside the guest's call: the call's deadline and the dropping of its future end it at its
     /// next `.await`, so it must not block.
@@ -243,11 +244,13 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
     let blocks = offsets.as_ref().iter().map(|offset| blocks.get(*offset).unwrap_or_default().to_vec());
     let arguments = A::read(values, blocks)
         .map_err(|(number, error)| Fault::Misuse(format!("`{name}`: argument {number}: {error}")))?;
-    let result = body(data, arguments).await.map_err(|error| error.into_fault(name))?;
-    result.give(|bytes| {
-        let bytes = bytes.map_err(|error| HostError::Failed(error).into_fault(name))?;
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        fuel::take(&mut caller, length.saturating_mul(fuel_per_byte))?;
-        Ok(caller.data_mut().blocks.insert(bytes)?)
-    })
+    let result = body(data, arguments).await.and_then(|answer| answer.encode().map_err(HostError::Failed));
+    match result.map_err(|error| error.into_fault(name))?.0 {
+        Wire::Value(value) => Ok(value),
+        Wire::Block(bytes, place) => {
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            fuel::take(&mut caller, length.saturating_mul(fuel_per_byte))?;
+            Ok(place(caller.data_mut().blocks.insert(bytes)?))
+        }
+    }
 }

@@ -213,7 +213,7 @@ pub use crate::http::{
 };
 pub use call_error::CallError;
 pub use code::{Code, ModuleLimits};
-pub use convert::{Answer, Argument, Arguments, FromBytes, Json, Number, ToBytes};
+pub use convert::{Answer, Argument, Arguments, Encoded, FromBytes, Json, Number, ToBytes, Undecoded};
 pub use engine::{Engine, EngineError};
 pub use host_function::{HostError, HostFunction, HostFunctions, HostFuture, TypedFunction, USER_MODULE};
 pub use instance::{CallLimits, CancelHandle, Instance, InstanceOptions};

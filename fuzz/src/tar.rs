@@ -2,7 +2,7 @@
 
 use std::io::{copy, sink};
 
-use hm_host::backend::untar::Untar;
+use hm_workspace::untar::Untar;
 
 /// Any bytes as a tar: it comes to an end, and nothing in it is longer than the bytes are.
 pub fn engine_tar(data: &[u8]) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First of all: a supervisor must start fast and with one thread.
-    hm_host::backend::local::helper_main(std::env::args_os())
+    hm_step_sandbox::helper_main(std::env::args_os())
         .or_else(|| hm_host::plugin::compiler_main(std::env::args_os()))
         .unwrap_or_else(hm_host::cli::main)
 }

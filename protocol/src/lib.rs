@@ -15,6 +15,7 @@ pub mod events;
 pub mod executor;
 pub mod hook;
 pub mod host_abi;
+mod host_functions;
 pub mod ir;
 pub mod manifest;
 pub mod subcommand;

@@ -1,9 +1,11 @@
 //! The host functions as wasm imports of module `extism:host/user`. The only unsafe code of this crate.
-//! Names and types are all there is here; what an author calls, and its meaning, is in `host`.
+//! They follow from their declarations in the protocol; what an author calls is in `host`.
 #![allow(unsafe_code)]
 
 use extism_pdk::{FromBytesOwned, Json, ManagedMemory, Memory, ToMemory};
 use hm_plugin_protocol::*;
+
+use crate::forms::value;
 
 /// Puts an argument into a block of Extism memory, which is freed when the argument goes out of scope.
 fn block(function: &str, value: &impl ToMemory) -> ManagedMemory {
@@ -26,79 +28,57 @@ fn answer<T: FromBytesOwned>(function: &str, offset: u64) -> T {
     }
 }
 
+/// What is put into the block of an argument.
+macro_rules! sent {
+    (json $arg:ident) => {
+        Json($arg)
+    };
+    (secret_json $arg:ident) => {
+        Json($arg)
+    };
+    ($form:ident $arg:ident) => {
+        $arg
+    };
+}
+
+/// What the block of an answer is read as.
+macro_rules! received {
+    ($name:ident $offset:ident) => {
+        $offset
+    };
+    ($name:ident $offset:ident json $ty:ty) => {
+        answer::<Json<$ty>>(stringify!($name), $offset).0
+    };
+    ($name:ident $offset:ident $form:ident) => {
+        answer::<value!($form)>(stringify!($name), $offset)
+    };
+}
+
+/// An answer of any form as wasm passes it.
 macro_rules! offset {
-    ($_:ty) => {
+    ($form:ident) => {
         u64
     };
 }
 
 macro_rules! imports {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?;)*) => {$(
-        pub(crate) fn $name($($arg: $ty),*) $(-> $out)? {
+    ($($(#[$meta:meta])* fn $name:ident $(as $wrapper:ident)?
+        ($($arg:ident: $form:ident $($ty:ty)?),*) $(-> $result:ident $($answer:ty)?)?;)*) => {$(
+        pub(crate) fn $name($($arg: value!($form $($ty)?)),*) $(-> value!($result $($answer)?))? {
             #[link(wasm_import_module = "extism:host/user")]
             unsafe extern "C" {
-                fn $name($($arg: u64),*) $(-> offset!($out))?;
+                fn $name($($arg: u64),*) $(-> offset!($result))?;
             }
-            $(let $arg = block(stringify!($name), &$arg);)*
+            $(let $arg = block(stringify!($name), &sent!($form $arg));)*
             // SAFETY: only offsets of Extism blocks cross, which the host checks; it never sees an address of
             // ours, and the blocks of the arguments live until the end of this function.
             let offset = unsafe { $name($($arg.offset()),*) };
-            imports!(@answer $name offset $($out)?)
+            received!($name offset $($result $($answer)?)?)
         }
     )*};
-    (@answer $name:ident $offset:ident) => { $offset };
-    (@answer $name:ident $offset:ident $out:ty) => { answer::<$out>(stringify!($name), $offset) };
 }
 
-imports! {
-    fn hm_log(level: Json<Level>, msg: String);
-    fn hm_emit_step_log(stream: Json<StdStream>, bytes: Vec<u8>);
-    fn hm_emit_event(event: Json<BuildEvent>);
-    fn hm_should_cancel() -> u32;
-
-    fn hm_kv_get(scope: Json<KvScope>, key: String) -> Json<Option<Vec<u8>>>;
-    fn hm_kv_set(scope: Json<KvScope>, key: String, val: Vec<u8>);
-
-    fn hm_archive_total_size(id: Json<ArchiveId>) -> u64;
-    fn hm_archive_read(args: Json<ArchiveReadArgs>) -> Vec<u8>;
-    fn hm_fs_read_config(rel_path: String) -> Json<Option<Vec<u8>>>;
-
-    fn hm_unix_socket_connect(path: String) -> Json<SocketHandle>;
-    fn hm_socket_write(args: Json<SocketWriteArgs>) -> u64;
-    fn hm_socket_read(args: Json<SocketReadArgs>) -> Vec<u8>;
-    fn hm_socket_close(h: Json<SocketHandle>);
-
-    fn hm_keyring_get(args: Json<KeyringArgs>) -> Json<Option<String>>;
-    fn hm_keyring_set(args: Json<KeyringSetArgs>);
-    fn hm_keyring_delete(args: Json<KeyringArgs>);
-
-    fn hm_tty_prompt(args: Json<TtyPromptArgs>) -> String;
-    fn hm_tty_confirm(args: Json<TtyConfirmArgs>) -> bool;
-    fn hm_browser_open(url: String) -> bool;
-    fn hm_spawn_loopback(port: Json<Option<u16>>) -> Json<LoopbackHandle>;
-    fn hm_loopback_recv(args: Json<LoopbackRecvArgs>) -> Json<Option<CallbackData>>;
-
-    fn hm_write_stdout(bytes: Vec<u8>);
-    fn hm_write_stderr(bytes: Vec<u8>);
-
-    fn hm_docker_ping() -> u32;
-    fn hm_docker_image_exists(tag: String) -> u32;
-    fn hm_docker_pull(tag: String);
-    fn hm_docker_start_container(args: Json<DockerStartArgs>) -> String;
-    fn hm_docker_extract_workspace(args: Json<DockerExtractArgs>);
-    fn hm_docker_exec(args: Json<DockerExecArgs>) -> i32;
-    fn hm_docker_artifacts(args: Json<DockerArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>>;
-    fn hm_docker_commit(args: Json<DockerCommitArgs>) -> String;
-    fn hm_docker_remove_image(tag: String);
-    fn hm_docker_stop_remove(container_id: String);
-
-    fn hm_sandbox_start(args: Json<SandboxStartArgs>) -> String;
-    fn hm_sandbox_exec(args: Json<SandboxExecArgs>) -> i32;
-    fn hm_sandbox_artifacts(args: Json<SandboxArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>>;
-    fn hm_sandbox_commit(args: Json<SandboxCommitArgs>) -> Json<SnapshotRef>;
-    fn hm_sandbox_discard(sandbox_id: String);
-    fn hm_sandbox_exists(snapshot: Json<SnapshotRef>) -> u32;
-}
+hm_plugin_protocol::host_functions!(imports);
 
 /// The value that the host configured under this key; an empty one counts as none.
 pub(crate) fn config_get(key: &str) -> Option<String> {

@@ -41,6 +41,7 @@
 
 #[doc(hidden)]
 pub mod export;
+mod forms;
 pub mod host;
 #[cfg(target_arch = "wasm32")]
 mod imports;

@@ -13,11 +13,14 @@
 //! assert_eq!(host.logs, [(Level::Info, "looking".to_owned())]);
 //! ```
 
+mod answers;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-use extism_pdk::Json;
 use hm_plugin_protocol::*;
+
+use crate::forms::value;
 
 /// What a plugin under test finds and leaves behind.
 #[derive(Debug, Default)]
@@ -133,143 +136,26 @@ fn called<R>(function: &'static str, body: impl FnOnce(&mut Host) -> R) -> R {
     })
 }
 
-/// Functions with the names and types of the imports, on the current [`Host`].
+/// A trait of all host functions, and for each the function that stands for its import and asks the current [`Host`].
 macro_rules! functions {
-    ($(fn $name:ident($host:pat $(, $arg:pat => $ty:ty)*) $(-> $out:ty)? $body:block)*) => {$(
-        pub(crate) fn $name($($arg: $ty),*) $(-> $out)? { called(stringify!($name), |$host| $body) }
-    )*};
+    ($($(#[$meta:meta])* fn $name:ident $(as $wrapper:ident)?
+        ($($arg:ident: $form:ident $($ty:ty)?),*) $(-> $result:ident $($answer:ty)?)?;)*) => {
+        /// The host functions, as a mock answers them.
+        trait HostFunctions {$(
+            fn $name(&mut self, $($arg: value!($form $($ty)?)),*) $(-> value!($result $($answer)?))? {
+                $(let _ = $arg;)*
+                panic!("the mock host has no answer for {}", stringify!($name))
+            }
+        )*}
+        $(
+            pub(crate) fn $name($($arg: value!($form $($ty)?)),*) $(-> value!($result $($answer)?))? {
+                called(stringify!($name), |host| HostFunctions::$name(host, $($arg),*))
+            }
+        )*
+    };
 }
 
-functions! {
-    fn hm_log(host, Json(level) => Json<Level>, msg => String) { host.logs.push((level, msg)); }
-    fn hm_emit_step_log(host, Json(stream) => Json<StdStream>, bytes => Vec<u8>) {
-        host.step_logs.push((stream, bytes));
-    }
-    fn hm_emit_event(host, Json(event) => Json<BuildEvent>) { host.events.push(event); }
-    fn hm_should_cancel(host) -> u32 { u32::from(host.should_cancel) }
-
-    fn hm_kv_get(host, Json(scope) => Json<KvScope>, key => String) -> Json<Option<Vec<u8>>> {
-        let wanted = (scope, key);
-        Json(host.kv.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone()))
-    }
-    fn hm_kv_set(host, Json(scope) => Json<KvScope>, key => String, val => Vec<u8>) {
-        let name = (scope, key);
-        host.kv.retain(|(other, _)| *other != name);
-        host.kv.push((name, val));
-    }
-
-    fn hm_archive_total_size(host, Json(_) => Json<ArchiveId>) -> u64 {
-        u64::try_from(host.archive.len()).unwrap_or(u64::MAX)
-    }
-    fn hm_archive_read(host, Json(args) => Json<ArchiveReadArgs>) -> Vec<u8> {
-        let length = host.archive.len();
-        let start = usize::try_from(args.offset).map_or(length, |offset| offset.min(length));
-        let end = usize::try_from(args.max).map_or(length, |max| start.saturating_add(max).min(length));
-        host.archive[start..end].to_vec()
-    }
-    fn hm_fs_read_config(host, rel_path => String) -> Json<Option<Vec<u8>>> {
-        Json(host.config_files.get(&rel_path).cloned())
-    }
-
-    fn hm_unix_socket_connect(_, _ => String) -> Json<SocketHandle> { Json(SocketHandle(1)) }
-    fn hm_socket_write(host, Json(args) => Json<SocketWriteArgs>) -> u64 {
-        host.socket_written.extend_from_slice(&args.bytes);
-        u64::try_from(args.bytes.len()).unwrap_or(u64::MAX)
-    }
-    fn hm_socket_read(host, Json(args) => Json<SocketReadArgs>) -> Vec<u8> {
-        let mut bytes = host.socket_reads.pop_front().unwrap_or_default();
-        let max = usize::try_from(args.max).unwrap_or(usize::MAX);
-        if bytes.len() > max {
-            host.socket_reads.push_front(bytes.split_off(max));
-        }
-        bytes
-    }
-    fn hm_socket_close(_, Json(_) => Json<SocketHandle>) {}
-
-    fn hm_keyring_get(host, Json(args) => Json<KeyringArgs>) -> Json<Option<String>> {
-        Json(host.keyring.get(&(args.service, args.account)).cloned())
-    }
-    fn hm_keyring_set(host, Json(args) => Json<KeyringSetArgs>) {
-        host.keyring.insert((args.service, args.account), args.secret);
-    }
-    fn hm_keyring_delete(host, Json(args) => Json<KeyringArgs>) {
-        host.keyring.remove(&(args.service, args.account));
-    }
-
-    fn hm_tty_prompt(host, Json(args) => Json<TtyPromptArgs>) -> String {
-        let Some(answer) = host.prompt_answers.pop_front() else {
-            panic!("no answer was prepared for the prompt {:?}", args.msg)
-        };
-        answer
-    }
-    fn hm_tty_confirm(host, Json(args) => Json<TtyConfirmArgs>) -> bool {
-        host.confirm_answers.pop_front().unwrap_or(args.default)
-    }
-    fn hm_browser_open(host, url => String) -> bool {
-        host.opened_urls.push(url);
-        host.browser_opens
-    }
-    fn hm_spawn_loopback(_, Json(port) => Json<Option<u16>>) -> Json<LoopbackHandle> {
-        Json(LoopbackHandle(port.unwrap_or(49_152).into()))
-    }
-    fn hm_loopback_recv(host, Json(_) => Json<LoopbackRecvArgs>) -> Json<Option<CallbackData>> {
-        Json(host.callbacks.pop_front())
-    }
-
-    fn hm_write_stdout(host, bytes => Vec<u8>) { host.stdout.extend(bytes); }
-    fn hm_write_stderr(host, bytes => Vec<u8>) { host.stderr.extend(bytes); }
-
-    fn hm_docker_ping(host) -> u32 { u32::from(host.docker_answers) }
-    fn hm_docker_image_exists(host, tag => String) -> u32 { u32::from(host.images.contains(&tag)) }
-    fn hm_docker_pull(host, tag => String) {
-        host.pulled.push(tag.clone());
-        host.images.push(tag);
-    }
-    fn hm_docker_start_container(host, Json(args) => Json<DockerStartArgs>) -> String {
-        host.containers.push(args);
-        format!("container-{}", host.containers.len() - 1)
-    }
-    fn hm_docker_extract_workspace(host, Json(args) => Json<DockerExtractArgs>) {
-        host.docker_extracts.push(args);
-    }
-    fn hm_docker_exec(host, Json(args) => Json<DockerExecArgs>) -> i32 {
-        host.docker_execs.push(args);
-        host.exit_codes.pop_front().unwrap_or(0)
-    }
-    fn hm_docker_artifacts(host, Json(args) => Json<DockerArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>> {
-        host.docker_artifact_calls.push(args);
-        Json((!host.artifacts_fail).then(|| host.artifacts.clone()))
-    }
-    fn hm_docker_commit(host, Json(args) => Json<DockerCommitArgs>) -> String {
-        host.images.push(args.tag.clone());
-        args.tag
-    }
-    fn hm_docker_remove_image(host, tag => String) { host.images.retain(|image| *image != tag); }
-    fn hm_docker_stop_remove(host, container_id => String) { host.removed_containers.push(container_id); }
-
-    fn hm_sandbox_start(host, Json(args) => Json<SandboxStartArgs>) -> String {
-        host.sandboxes.push(args);
-        format!("sandbox-{}", host.sandboxes.len() - 1)
-    }
-    fn hm_sandbox_exec(host, Json(args) => Json<SandboxExecArgs>) -> i32 {
-        host.sandbox_execs.push(args);
-        host.exit_codes.pop_front().unwrap_or(0)
-    }
-    fn hm_sandbox_artifacts(host, Json(args) => Json<SandboxArtifactsArgs>) -> Json<Option<Vec<ArtifactRef>>> {
-        host.artifact_calls.push(args);
-        Json((!host.artifacts_fail).then(|| host.artifacts.clone()))
-    }
-    fn hm_sandbox_commit(host, Json(args) => Json<SandboxCommitArgs>) -> Json<SnapshotRef> {
-        let unnamed = || SnapshotRef(format!("layer-of-{}", args.sandbox_id));
-        let snapshot = args.keep_as.clone().unwrap_or_else(unnamed);
-        host.snapshots.push(snapshot.clone());
-        Json(snapshot)
-    }
-    fn hm_sandbox_discard(host, sandbox_id => String) { host.discarded.push(sandbox_id); }
-    fn hm_sandbox_exists(host, Json(snapshot) => Json<SnapshotRef>) -> u32 {
-        u32::from(host.snapshots.contains(&snapshot))
-    }
-}
+hm_plugin_protocol::host_functions!(functions);
 
 /// What the test put into [`Host::config`]; an empty value counts as none, as it does on wasm32.
 pub(crate) fn config_get(key: &str) -> Option<String> {

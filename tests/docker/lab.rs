@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// A project with these steps, a cache of its own, and this engine.
-    pub(super) fn project(&self, steps: &Value) -> Project {
+    pub(crate) fn project(&self, steps: &Value) -> Project {
         self.reached_from(Project::with_steps(steps)).alone()
     }
 
@@ -334,7 +334,7 @@ pub(super) fn in_image(image: &str, key: &str, cmd: &str) -> Value {
 }
 
 /// A root step in busybox.
-pub(super) fn root(key: &str, cmd: &str) -> Value {
+pub(crate) fn root(key: &str, cmd: &str) -> Value {
     in_image(BUSYBOX, key, cmd)
 }
 

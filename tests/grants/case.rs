@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use hm_host::backend::Backends;
+use hm_docker::{DockerBackend, DockerConfig, EngineEnv, Limits};
 use hm_host::backend::browser::Browser;
-use hm_host::backend::docker::{DockerBackend, DockerConfig, Limits, Reach};
 use hm_host::backend::keyring::Keyring;
 use hm_host::backend::kv::KeptValues;
-use hm_host::backend::local::{LocalBackend, LocalConfig, Mode};
 use hm_host::backend::terminal::Terminal;
+use hm_host::backend::{Backends, LocalSandbox};
 use hm_host::host_functions::{
     Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext,
     StepTerms, Stream, World,
 };
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, Level, PluginManifest};
+use hm_step_sandbox::{Mode, SandboxConfig};
+use hm_workspace::Workspace;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -105,15 +106,13 @@ pub(super) fn json(value: impl Serialize) -> Vec<u8> {
 }
 
 /// Back ends for steps; they live in the directory, but for the engine.
-pub(super) async fn backends(directory: &Path) -> Backends {
+pub(super) fn backends(directory: &Path) -> Backends {
     let at = |name: &str| directory.join(name);
     for name in ["project", "home"] {
         std::fs::create_dir(at(name)).expect("a directory");
     }
-    let config = LocalConfig {
+    let config = SandboxConfig {
         helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-        project: at("project"),
-        cache: at("cache"),
         run_id: Uuid::new_v4(),
         host_env: [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())].into(),
         home: Some(at("home")),
@@ -123,14 +122,18 @@ pub(super) async fn backends(directory: &Path) -> Backends {
     std::fs::write(at("project/of-the-project"), "").expect("a file");
     let engine = Engine::get().map_or("unix:///nowhere", |engine| &engine.host);
     let docker = DockerConfig {
-        reach: Reach { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
+        engine: EngineEnv { env: [("DOCKER_HOST".to_owned(), engine.to_owned())].into(), home: None },
         cache: at("cache"),
         run_id: config.run_id,
         network: false,
         limits: Limits::default(),
     };
-    let local = Arc::new(LocalBackend::open(config).await.expect("a sandbox"));
-    Backends { docker: Arc::new(DockerBackend::new(docker, local.clone())), local }
+    let workspace = Arc::new(Workspace::new(&at("project"), &at("cache")));
+    Backends {
+        local: Arc::new(LocalSandbox::new(config, workspace.clone(), |_| {})),
+        docker: Arc::new(DockerBackend::new(docker, workspace.clone())),
+        workspace,
+    }
 }
 
 impl Bench {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
-use hm_host::backend::docker::{Command as Program, ContainerSpec, Image};
+use hm_docker::{Command as Program, ContainerSpec, Image};
 use hm_host::host_functions::{Role, StepContext};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,

@@ -25,7 +25,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
             }
         }
         "hm_archive_total_size" => {
-            let size = bench.backends.local.archive().await.expect("an archive").size();
+            let size = bench.backends.workspace.archive().await.expect("an archive").size();
             of_step(bench, json(bench.archive), size.to_le_bytes().to_vec())
         }
         "hm_archive_read" => {
@@ -65,7 +65,7 @@ async fn call(bench: &Bench, name: &str, args: &[Vec<u8>]) -> Result<Vec<u8>, Ca
 #[tokio::test]
 async fn an_archive_of_another_step_is_none() {
     let directory = tempfile::tempdir().expect("a directory");
-    let bench = Bench::new(&super::case::backends(directory.path()).await);
+    let bench = Bench::new(&super::case::backends(directory.path()));
     let id = ArchiveId(uuid::Uuid::new_v4());
     let read = json(ArchiveReadArgs { id, offset: 0, max: 1 });
     for (name, arg) in [("hm_archive_total_size", json(id)), ("hm_archive_read", read)] {
@@ -83,7 +83,7 @@ async fn an_archive_of_another_step_is_none() {
 #[tokio::test]
 async fn what_is_not_configuration_is_denied_and_what_is_not_there_is_null() {
     let directory = tempfile::tempdir().expect("a directory");
-    let bench = Bench::new(&super::case::backends(directory.path()).await);
+    let bench = Bench::new(&super::case::backends(directory.path()));
     let hm = bench.directory.path().join("project/.hm");
     fs::write(bench.directory.path().join("project/canary"), "canary").expect("a file");
     std::os::unix::fs::symlink("../canary", hm.join("link")).expect("a link");
@@ -100,7 +100,7 @@ async fn what_is_not_configuration_is_denied_and_what_is_not_there_is_null() {
 #[tokio::test]
 async fn values_that_are_too_large_reach_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
-    let bench = Bench::new(&super::case::backends(directory.path()).await);
+    let bench = Bench::new(&super::case::backends(directory.path()));
     let wasm = wat::parse_str(
         r#"(module
           (import "extism:host/user" "hm_kv_set" (func $set (param i64 i64 i64)))

@@ -1,12 +1,13 @@
 //! Cases of the functions on sandboxes.
 
-use hm_host::backend::local::{ExecSpec, KEPT};
-use hm_host::content::Produced;
+use hm_host::backend::artifact_ref;
 use hm_host::host_functions::{Policy, Role, StepTerms, TABLE};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs,
     SandboxStartArgs, SnapshotRef,
 };
+use hm_step_sandbox::{ExecSpec, SandboxRun};
+use hm_workspace::CACHE_TAG_PREFIX;
 use tokio::sync::mpsc;
 
 use super::case::{Bench, Case, Done, Happened, json};
@@ -23,9 +24,9 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
             }),
         };
     }
-    let id = bench.backends.local.start(None).await.expect("a sandbox");
+    let id = local(bench).await.start(None).await.expect("a sandbox");
     if name == "hm_sandbox_exists" {
-        let snapshot = bench.backends.local.commit(&id, None).await.expect("a snapshot");
+        let snapshot = local(bench).await.commit(&id, None).await.expect("a snapshot");
         return Case {
             role: Role::Executor(Box::new(step)),
             args: vec![json(snapshot)],
@@ -56,7 +57,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
                 workdir: "/workspace".into(),
                 network: false,
             };
-            assert_eq!(bench.backends.local.exec(&id, made, sender).await.expect("a command"), 0);
+            assert_eq!(local(bench).await.exec(&id, made, sender).await.expect("a command"), 0);
             let out = bench.directory.path().canonicalize().expect("a directory").join("out/step");
             step.terms.artifacts = Some(out.clone());
             let done = move |happened: &Happened<'_>| {
@@ -67,7 +68,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
                 }];
                 let answered: Option<Vec<ArtifactRef>> = serde_json::from_slice(happened.answer).ok();
                 let Role::Executor(step) = &happened.state.role else { return false };
-                let noted: Vec<ArtifactRef> = step.produced.iter().map(Produced::artifact).collect();
+                let noted: Vec<ArtifactRef> = step.produced.iter().map(artifact_ref).collect();
                 answered.as_deref() == Some(&expected[..]) && noted == expected && out.join("file").exists()
             };
             (json(SandboxArtifactsArgs { sandbox_id: id, paths: vec!["file".into()] }), Box::new(done))
@@ -97,6 +98,11 @@ fn own(happened: &Happened<'_>) -> Option<std::collections::BTreeSet<String>> {
 }
 
 /// What becomes of one call of an executor whose step has these terms.
+/// The local sandbox of a bench.
+async fn local(bench: &Bench) -> &SandboxRun {
+    bench.backends.local.open().await.expect("a sandbox")
+}
+
 async fn call(
     name: &str,
     args: impl serde::Serialize,
@@ -126,13 +132,13 @@ async fn call(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     let directory = tempfile::tempdir().expect("a directory");
-    let bench = Bench::new(&super::case::backends(directory.path()).await);
-    if !bench.backends.local.keeps() {
+    let bench = Bench::new(&super::case::backends(directory.path()));
+    if !local(&bench).await.keeps() {
         return crate::support::skipped("without namespaces nothing is kept");
     }
-    let tag = || SnapshotRef(format!("{KEPT}{}", uuid::Uuid::new_v4().simple()));
-    let id = bench.backends.local.start(None).await.expect("a sandbox");
-    let kept = bench.backends.local.commit(&id, Some(&tag())).await.expect("kept");
+    let tag = || SnapshotRef(format!("{CACHE_TAG_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+    let id = local(&bench).await.start(None).await.expect("a sandbox");
+    let kept = local(&bench).await.commit(&id, Some(&tag())).await.expect("kept");
     let terms = |cache: CacheDecision, parent: Option<&SnapshotRef>| StepTerms {
         cache,
         parent: parent.cloned(),
@@ -156,7 +162,7 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     }
 
     let own = tag();
-    let id = bench.backends.local.start(None).await.expect("a sandbox");
+    let id = local(&bench).await.start(None).await.expect("a sandbox");
     let commit =
         |keep_as: &SnapshotRef| SandboxCommitArgs { sandbox_id: id.clone(), keep_as: Some(keep_as.clone()) };
     for (name, terms) in [
@@ -167,8 +173,8 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
         let error = call("hm_sandbox_commit", commit(name), terms, &bench).await.expect_err("a refusal");
         assert!(error.contains("this step is not to keep its files as"), "{error}");
     }
-    assert!(!bench.backends.local.exists(&own).await);
+    assert!(!local(&bench).await.exists(&own).await);
     let answer = call("hm_sandbox_commit", commit(&own), terms(build_as(&own), None), &bench).await;
     assert_eq!(answer, Ok(json(&own)));
-    assert!(bench.backends.local.exists(&own).await);
+    assert!(local(&bench).await.exists(&own).await);
 }

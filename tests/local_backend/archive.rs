@@ -7,13 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hm_host::backend::local::LocalBackend;
+use hm_step_sandbox::SandboxRun;
 
 use super::lab::Lab;
 
 /// Packs the project and unpacks it again.
-async fn unpacked(backend: &LocalBackend, to: &Path) -> PathBuf {
-    let archive = backend.archive().await.unwrap();
+async fn unpacked(backend: &SandboxRun, to: &Path) -> PathBuf {
+    let archive = backend.workspace().archive().await.unwrap();
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < archive.size() {
         bytes.extend(archive.read(bytes.len() as u64, u64::MAX).unwrap());
@@ -132,7 +132,7 @@ async fn a_file_that_cannot_be_read_is_named() {
     fs::write(&closed, "").unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let Some(backend) = lab.open().await else { return };
-    match backend.archive().await {
+    match backend.workspace().archive().await {
         Ok(_) => assert!(fs::read(&closed).is_ok(), "root may read everything"),
         Err(error) => assert_eq!(error.to_string(), format!("cannot read {}", closed.display())),
     }

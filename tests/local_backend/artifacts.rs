@@ -7,10 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hm_host::backend::{
-    artifacts::{ArtifactError, Collected},
-    local::{LocalBackend, LocalConfig, Mode, SandboxError},
-};
+use hm_step_sandbox::{Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_workspace::artifacts::{ArtifactError, Collected};
 
 use super::lab::{Lab, open, run, step};
 
@@ -34,7 +32,7 @@ fn files(out: &Path) -> BTreeMap<String, String> {
 }
 
 async fn collect(
-    backend: &LocalBackend,
+    backend: &SandboxRun,
     id: &str,
     patterns: &[&str],
     out: &Path,
@@ -48,12 +46,12 @@ fn out(lab: &Lab) -> PathBuf {
 }
 
 /// Both ways to isolate.
-async fn both() -> Vec<(Lab, LocalBackend)> {
+async fn both() -> Vec<(Lab, SandboxRun)> {
     let mut machines = Vec::new();
     for mode in [Mode::Namespaces, Mode::Fallback] {
         let lab = Lab::new();
-        let config = LocalConfig { mode, ..lab.config() };
-        machines.extend(open(config).await.map(|backend| (lab, backend)));
+        let config = SandboxConfig { mode, ..lab.config() };
+        machines.extend(open(config, lab.workspace()).await.map(|backend| (lab, backend)));
     }
     machines
 }

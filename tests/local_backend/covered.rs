@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use hm_host::backend::local::SandboxError;
+use hm_step_sandbox::SandboxError;
 
 use super::{
     kept::{keep, look, place},

@@ -8,29 +8,32 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use crate::support::{Mounted, skipped};
-use hm_host::backend::local::{
-    KEPT, KeptLayers, LocalBackend, LocalConfig, Mode, Removed, SandboxError, empty_trash, forget_vanished,
+use hm_step_sandbox::{
+    KeptLayers, Mode, Removed, SandboxConfig, SandboxError, SandboxRun, empty_trash, forget_vanished,
 };
+use hm_workspace::{CACHE_TAG_PREFIX, Workspace};
+
+use crate::support::{Mounted, skipped};
 use hm_plugin_protocol::SnapshotRef;
 use uuid::Uuid;
 
 use super::lab::{HANG, Lab, run, step};
 
 pub(super) fn tag() -> SnapshotRef {
-    SnapshotRef(format!("{KEPT}{}", Uuid::new_v4().simple()))
+    SnapshotRef(format!("{CACHE_TAG_PREFIX}{}", Uuid::new_v4().simple()))
 }
 
 /// Where a layer is.
 pub(super) fn place(lab: &Lab, tag: &SnapshotRef) -> PathBuf {
-    lab.cache().join("kept").join(tag.0.strip_prefix(KEPT).unwrap())
+    lab.cache().join("kept").join(tag.0.strip_prefix(CACHE_TAG_PREFIX).unwrap())
 }
 
 /// Runs a step that has to succeed, and has its layer kept.
-pub(super) async fn keep(backend: &LocalBackend, parent: Option<&SnapshotRef>, script: &str) -> SnapshotRef {
+pub(super) async fn keep(backend: &SandboxRun, parent: Option<&SnapshotRef>, script: &str) -> SnapshotRef {
     let tag = tag();
     assert!(!backend.exists(&tag).await);
     let id = backend.start(parent).await.unwrap();
@@ -43,7 +46,7 @@ pub(super) async fn keep(backend: &LocalBackend, parent: Option<&SnapshotRef>, s
 }
 
 /// What a command on a snapshot says.
-pub(super) async fn look(backend: &LocalBackend, parent: &SnapshotRef, script: &str) -> String {
+pub(super) async fn look(backend: &SandboxRun, parent: &SnapshotRef, script: &str) -> String {
     step(backend, Some(parent), script).await.1
 }
 
@@ -154,7 +157,8 @@ async fn a_chain_of_thousands_is_found_started_from_and_removed() {
         let tree = place(&lab, tag).join("tree");
         fs::create_dir_all(&tree).unwrap();
         fs::write(tree.join(format!("file{}", number % 100)), number.to_string()).unwrap();
-        let below = number.checked_sub(1).map_or("-", |below| chain[below].0.strip_prefix(KEPT).unwrap());
+        let below =
+            number.checked_sub(1).map_or("-", |below| chain[below].0.strip_prefix(CACHE_TAG_PREFIX).unwrap());
         fs::write(tree.with_file_name("about"), format!("{below} 10\n")).unwrap();
         fs::write(tree.with_file_name("covers"), format!("- file{}\0end", number % 100)).unwrap();
     }
@@ -235,7 +239,7 @@ async fn half_a_layer_is_none_and_nor_is_one_on_nothing() {
     backend.close().await.unwrap();
     let about = |tag: &SnapshotRef| place(&lab, tag).join("about");
     let whole = fs::read_to_string(about(&child)).unwrap();
-    let own = child.0.strip_prefix(KEPT).unwrap();
+    let own = child.0.strip_prefix(CACHE_TAG_PREFIX).unwrap();
     let [empty, torn, looped, elsewhere, long] = [
         String::new(),
         whole.trim_end().to_owned(),
@@ -287,7 +291,7 @@ async fn what_is_kept_has_a_proper_name_and_stands_on_what_is_kept() {
     assert!(
         matches!(backend.commit(&id, Some(&tag())).await, Err(SandboxError::NotKept(on)) if on == passing.0)
     );
-    let upper = format!("{KEPT}{}", "A".repeat(32));
+    let upper = format!("{CACHE_TAG_PREFIX}{}", "A".repeat(32));
     for name in ["", "hm-cache:", "hm-cache:../../x", "local-1", "alpine:3", &upper, &format!("{}0", tag().0)]
     {
         let name = SnapshotRef(name.to_owned());
@@ -315,10 +319,12 @@ async fn without_namespaces_nothing_is_kept() {
     let Some(backend) = lab.open().await else { return };
     let kept = keep(&backend, None, "echo 1 > file").await;
     backend.close().await.unwrap();
-    let backend = match LocalBackend::open(LocalConfig { mode: Mode::Fallback, ..lab.config() }).await {
-        Err(SandboxError::NoIsolation { landlock, .. }) => return skipped(&landlock),
-        backend => backend.unwrap(),
-    };
+    let backend =
+        match SandboxRun::open(SandboxConfig { mode: Mode::Fallback, ..lab.config() }, lab.workspace()).await
+        {
+            Err(SandboxError::NoIsolation { landlock, .. }) => return skipped(&landlock),
+            backend => backend.unwrap(),
+        };
     assert!(!backend.keeps() && !backend.exists(&kept).await);
     assert!(backend.notice().is_some_and(|notice| notice.contains("kept")));
     assert!(matches!(backend.start(Some(&kept)).await, Err(SandboxError::UnknownSnapshot(_))));
@@ -332,7 +338,7 @@ async fn without_namespaces_nothing_is_kept() {
 }
 
 /// A step whose layer is to be kept and is not: everything goes on, and nothing stays.
-async fn cannot_keep(lab: &Lab, backend: &LocalBackend, hinder: impl FnOnce()) {
+async fn cannot_keep(lab: &Lab, backend: &SandboxRun, hinder: impl FnOnce()) {
     let tag = tag();
     let id = backend.start(None).await.unwrap();
     assert_eq!(run(backend, &id, "echo made > file").await.code, 0);
@@ -401,8 +407,9 @@ async fn what_cannot_be_written_keeps_nothing_and_stops_nothing() {
 async fn what_belongs_to_vanished_projects_goes_but_not_under_a_build() {
     let lab = Lab::new();
     let other = Lab::new();
-    let config = LocalConfig { cache: lab.cache(), ..other.config() };
-    let (Some(here), Some(there)) = (lab.open().await, super::lab::open(config).await) else { return };
+    let workspace = Arc::new(Workspace::new(&other.project(), &lab.cache()));
+    let there = super::lab::open(other.config(), workspace).await;
+    let (Some(here), Some(there)) = (lab.open().await, there) else { return };
     for backend in [&here, &there] {
         step(backend, None, "echo x > ~/file").await;
     }
@@ -434,18 +441,14 @@ async fn what_belongs_to_vanished_projects_goes_but_not_under_a_build() {
 async fn keeper() {
     let Ok(directory) = std::env::var("KEEPER_DIRECTORY") else { return };
     let directory = PathBuf::from(directory);
-    let config = LocalConfig {
-        project: directory.join("project"),
-        cache: directory.join("cache"),
-        ..Lab::new().config()
-    };
-    let backend = LocalBackend::open(config).await.unwrap();
+    let workspace = Arc::new(Workspace::new(&directory.join("project"), &directory.join("cache")));
+    let backend = SandboxRun::open(Lab::new().config(), workspace).await.unwrap();
     let mut parent = None;
     loop {
         let next =
             keep(&backend, parent.as_ref(), "echo line >> file; mkdir d; chmod 0 d; mv d d$(wc -l < file)")
                 .await;
-        println!("KEPT {}", next.0);
+        println!("CACHE_TAG_PREFIX {}", next.0);
         parent = Some(next);
     }
 }
@@ -469,16 +472,16 @@ async fn killing_hm_leaves_whole_layers_or_none() {
         let mut said = Vec::new();
         while said.len() < 3 {
             let line = lines.next().expect("the keeper goes on").unwrap();
-            said.extend(line.find(KEPT).map(|at| SnapshotRef(line[at..].trim().to_owned())));
+            said.extend(line.find(CACHE_TAG_PREFIX).map(|at| SnapshotRef(line[at..].trim().to_owned())));
         }
         // Anywhere in the next step or two.
         tokio::time::sleep(Duration::from_millis(round * 11)).await;
         keeper.kill().unwrap();
         keeper.wait().unwrap();
         let rest = lines.map_while(Result::ok);
-        said.extend(
-            rest.filter_map(|line| line.find(KEPT).map(|at| SnapshotRef(line[at..].trim().to_owned()))),
-        );
+        said.extend(rest.filter_map(|line| {
+            line.find(CACHE_TAG_PREFIX).map(|at| SnapshotRef(line[at..].trim().to_owned()))
+        }));
         chains.push(said);
     }
     let Some(backend) = lab.open().await else { return };

@@ -4,11 +4,14 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use hm_step_sandbox::{ExecSpec, Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_workspace::Workspace;
+
 use crate::support::skipped;
-use hm_host::backend::local::{ExecSpec, LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -59,11 +62,13 @@ impl Lab {
         self.directory.path().join("cache")
     }
 
-    pub(super) fn config(&self) -> LocalConfig {
-        LocalConfig {
+    pub(super) fn workspace(&self) -> Arc<Workspace> {
+        Arc::new(Workspace::new(&self.project(), &self.cache()))
+    }
+
+    pub(super) fn config(&self) -> SandboxConfig {
+        SandboxConfig {
             helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-            project: self.project(),
-            cache: self.cache(),
             run_id: Uuid::new_v4(),
             host_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
             home: Some(self.home()),
@@ -73,13 +78,13 @@ impl Lab {
     }
 
     /// None, with a word, on a machine without namespaces.
-    pub(super) async fn open(&self) -> Option<LocalBackend> {
-        open(self.config()).await
+    pub(super) async fn open(&self) -> Option<SandboxRun> {
+        open(self.config(), self.workspace()).await
     }
 }
 
-pub(super) async fn open(config: LocalConfig) -> Option<LocalBackend> {
-    match LocalBackend::open(config).await {
+pub(super) async fn open(config: SandboxConfig, workspace: Arc<Workspace>) -> Option<SandboxRun> {
+    match SandboxRun::open(config, workspace).await {
         Ok(backend) => Some(backend),
         Err(SandboxError::Setup(reason)) => {
             skipped(&format!("no sandbox on this machine: {reason}"));
@@ -98,11 +103,7 @@ pub(super) fn shell(script: &str) -> ExecSpec {
     }
 }
 
-pub(super) async fn exec(
-    backend: &LocalBackend,
-    id: &str,
-    command: ExecSpec,
-) -> Result<Outcome, SandboxError> {
+pub(super) async fn exec(backend: &SandboxRun, id: &str, command: ExecSpec) -> Result<Outcome, SandboxError> {
     let (sender, mut output) = mpsc::channel(4);
     let collect = async {
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -116,13 +117,13 @@ pub(super) async fn exec(
     Ok(Outcome { code: code?, out, err })
 }
 
-pub(super) async fn run(backend: &LocalBackend, id: &str, script: &str) -> Outcome {
+pub(super) async fn run(backend: &SandboxRun, id: &str, script: &str) -> Outcome {
     exec(backend, id, shell(script)).await.unwrap()
 }
 
 /// Runs a step on a parent, which has to succeed, and commits it.
 pub(super) async fn step(
-    backend: &LocalBackend,
+    backend: &SandboxRun,
     parent: Option<&SnapshotRef>,
     script: &str,
 ) -> (SnapshotRef, String) {

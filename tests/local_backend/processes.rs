@@ -5,10 +5,12 @@ use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use hm_host::backend::local::{LocalBackend, LocalConfig, Mode, SandboxError};
+use hm_step_sandbox::{Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_workspace::Workspace;
 use tokio::sync::mpsc;
 
 use super::lab::{HANG, Lab, marker, processes, run, shell, step, until_gone, until_there};
@@ -176,13 +178,12 @@ async fn victim() {
         return;
     };
     let directory = PathBuf::from(directory);
-    let config = LocalConfig {
-        project: directory.join("project"),
-        cache: directory.join("cache"),
+    let config = SandboxConfig {
         mode: if std::env::var_os("VICTIM_FALLBACK").is_some() { Mode::Fallback } else { Mode::Namespaces },
         ..Lab::new().config()
     };
-    let backend = LocalBackend::open(config).await.unwrap();
+    let workspace = Arc::new(Workspace::new(&directory.join("project"), &directory.join("cache")));
+    let backend = SandboxRun::open(config, workspace).await.unwrap();
     println!("OPEN");
     let (one, two) = (backend.start(None).await.unwrap(), backend.start(None).await.unwrap());
     let script = format!("setsid sleep {marker} & sleep {marker}");
@@ -219,7 +220,9 @@ async fn killing_hm_leaves_nothing() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert_eq!(processes(&marker), Vec::<String>::new());
             let survivor =
-                LocalBackend::open(LocalConfig { mode: Mode::Auto, ..lab.config() }).await.unwrap();
+                SandboxRun::open(SandboxConfig { mode: Mode::Auto, ..lab.config() }, lab.workspace())
+                    .await
+                    .unwrap();
             survivor.close().await.unwrap();
             let runs = || fs::read_dir(lab.cache().join("layers")).unwrap().count();
             let start = Instant::now();

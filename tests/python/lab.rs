@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use hm_host::backend::local::{LocalBackend, LocalConfig, Mode, SandboxError};
 use hm_host::pipeline::{Source, read};
 use hm_host::render::{Interpreter, Rendered, render as render_scripts};
+use hm_step_sandbox::{Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_workspace::Workspace;
 use uuid::Uuid;
 
 use crate::support::{Project, skipped};
@@ -77,17 +79,16 @@ pub(super) fn copy(from: &Path, to: &Path) {
 pub(super) async fn render(project: &Project, mode: Mode) -> Option<Rendered> {
     let path = std::env::var("PATH").expect("PATH");
     let env = BTreeMap::from([("PATH".to_owned(), path)]);
-    let config = LocalConfig {
+    let workspace = Arc::new(Workspace::new(&project.path(), &project.home().join("cache")));
+    let config = SandboxConfig {
         helper: PathBuf::from(env!("CARGO_BIN_EXE_hm")),
-        project: project.path(),
-        cache: project.home().join("cache"),
         run_id: Uuid::new_v4(),
         host_env: env.clone(),
         home: Some(project.home()),
         network: true,
         mode,
     };
-    let backend = match LocalBackend::open(config).await {
+    let backend = match SandboxRun::open(config, workspace).await {
         Ok(backend) => backend,
         Err(SandboxError::Setup(reason)) => {
             skipped(&format!("no sandbox on this machine: {reason}"));

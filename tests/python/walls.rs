@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use hm_host::backend::local::Mode;
+use hm_step_sandbox::Mode;
 
 use super::lab::{NEW, environment, render};
 use crate::support::Project;

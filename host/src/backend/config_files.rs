@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 
-use crate::files::{open_below, read_if_regular};
+use hm_disk::{open_below, read_if_regular};
 
 /// The folders, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];

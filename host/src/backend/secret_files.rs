@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{read_regular, write_atomically};
+use hm_disk::read_regular;
+use hm_workspace::files::write_atomically;
 
 /// Most bytes of one owner's file.
 const MAX_FILE: usize = 1 << 20;

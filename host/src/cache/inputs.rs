@@ -14,11 +14,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hm_workspace::globs::Pattern;
 use sha2::{Digest, Sha256};
 
 use self::walk::{End, Tree, Walk};
 use super::{CacheError, hex, io_error};
-use crate::globs::Pattern;
 
 /// Holds what changes without the project's files changing, so it has to be named to count.
 const GIT: &str = ".git";

@@ -8,14 +8,14 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hm_disk::{open_below, open_regular, read_regular};
 use hm_plugin_protocol::SnapshotRef;
+use hm_workspace::content::{Artifact, Content, HashingWriter};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{CacheError, Key, KeyLock, Reading, io_error};
-use crate::content::{Content, Noting, Produced};
-use crate::files::{open_below, open_regular, read_regular};
 
 /// The form of what is written here.
 const FORMAT: u32 = 2;
@@ -71,7 +71,7 @@ pub struct Entry {
     /// What its log holds.
     pub log: Content,
     /// What the step brought out.
-    pub artifacts: Vec<Produced>,
+    pub artifacts: Vec<Artifact>,
     /// The start of the machine after which it was made.
     pub boot: String,
 }
@@ -414,7 +414,7 @@ impl Store {
 struct Damaged;
 
 /// Copies an artifact, unless it is no longer what the entry says.
-fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Produced) -> Result<u64, CacheError> {
+fn keep_artifact(from: &File, folder: &Path, to: &Path, artifact: &Artifact) -> Result<u64, CacheError> {
     let below = Path::new(&artifact.key);
     let (source, target) = (folder.join(below), to.join(below));
     let changed = || CacheError::Changed { path: source.clone() };
@@ -435,7 +435,7 @@ fn copy(mut from: File, source: &Path, to: &Path, mode: u32) -> Result<Content, 
         return Err(io_error("read", source)(io::Error::other("it is not a regular file")));
     }
     let new = File::options().create_new(true).write(true).mode(mode).open(to);
-    let mut new = Noting::new(new.map_err(io_error("create", to))?);
+    let mut new = HashingWriter::new(new.map_err(io_error("create", to))?);
     io::copy(&mut from, &mut new).map_err(io_error("write", to))?;
     Ok(new.content())
 }

@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Entry;
-    use crate::content::Content;
+    use hm_workspace::content::Content;
 
     const HOUR: i64 = 3600;
 

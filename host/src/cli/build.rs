@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use hm_plugin_protocol::Capability;
+use hm_workspace::artifacts;
 
 use super::args::BuildArgs;
 use super::cache::prune;
@@ -16,7 +17,6 @@ use super::plugin_loading::drain_diagnostics;
 use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
 use super::terminal_output::{to_stderr, warn};
-use crate::backend::artifacts;
 use crate::host_functions::{Audit, Output, Role};
 use crate::orchestrator::{Build, Ended, Kept, Manner, exit, run};
 use crate::pipeline::Plan;
@@ -50,8 +50,12 @@ pub(super) async fn build(args: BuildArgs) -> Result<u8, CliError> {
         artifacts::claim(artifacts.clone()).await.map_err(CliError::Artifacts)?;
     }
     let formatter = formatter(&args, &prepared.plugins, &system)?;
+    let ready = async {
+        prepared.open_sandbox().await?;
+        prepared.connect().await.map_err(CliError::Docker)
+    };
     tokio::select! {
-        connected = prepared.connect() => connected.map_err(CliError::Docker)?,
+        ready = ready => ready?,
         _ = interrupts.recv() => return Err(CliError::Interrupted),
     }
     let record = record(&prepared, &runs, &whole);

@@ -7,20 +7,20 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use hm_docker::{Cleared, KeptImages};
 use hm_plugin_protocol::SnapshotRef;
+use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
 use serde_json::{Value, json};
 
 use super::args::{CacheCommand, PruneArgs};
 use super::config::Config;
 use super::error::CliError;
-use super::prepare::reach;
+use super::prepare::engine_env;
 use super::terminal_output::{print, print_json};
 use super::units::{size, span};
 use super::wrap::COLUMNS;
-use crate::backend::docker::{Cleared, KeptImages};
-use crate::backend::local::{KeptLayers, empty_trash, forget_vanished};
+use crate::backend::artifact_ref;
 use crate::cache::{Entry, Key, Limits, Listed, Store, worthless};
-use crate::content::Produced;
 use crate::plugin::one_line;
 use crate::sys::System;
 
@@ -109,7 +109,7 @@ async fn remove(
     let live = store.entries()?.into_iter().filter_map(|listed| Some(listed.entry?.tag.0)).collect();
     let removed = KeptLayers::open(&system.cache).remove_all_but(&live).map_err(CliError::Layers)?;
     pruned.layers = removed.layers;
-    let images = KeptImages::open(&system.cache).keep_only(&live, &reach(system)).await;
+    let images = KeptImages::open(&system.cache).keep_only(&live, &engine_env(system)).await;
     pruned.images = images.map_err(CliError::Images)?;
     pruned.bytes = pruned.bytes.saturating_add(removed.bytes).saturating_add(pruned.images.bytes);
     store.tidy()?;
@@ -242,7 +242,7 @@ impl Shown {
             "used_at": self.used_at,
             "expires_at": entry.expires(entry.longest_secs.map(std::time::Duration::from_secs)),
             "duration_ms": entry.duration_ms,
-            "artifacts": entry.artifacts.iter().map(Produced::artifact).collect::<Vec<_>>(),
+            "artifacts": entry.artifacts.iter().map(artifact_ref).collect::<Vec<_>>(),
         })
     }
 }

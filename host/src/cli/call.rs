@@ -8,6 +8,7 @@ use std::time::Duration;
 use hm_abi::{
     AllowedHosts, CallLimits, Code, InstanceLimits, InstanceOptions, LogLevel, LogSink, Module, ModuleLimits,
 };
+use hm_disk::{read_bounded, read_regular};
 use hm_plugin_protocol::Level;
 
 use super::args::CallArgs;
@@ -15,7 +16,6 @@ use super::call_output::{OutputSink, show, show_not_loaded};
 use super::error::CliError;
 use super::plugin_loading::{compiler, host_context, show_diagnostics};
 use super::signals::interrupts;
-use crate::files::{read_bounded, read_regular};
 use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
 use crate::plugin::{Compiler, LoadError, digest, protocol_level};
 use crate::sys::System;

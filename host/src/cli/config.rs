@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hm_disk::read_regular;
+use hm_docker as docker;
 use serde::Deserialize;
 
 use super::error::CliError;
 use super::units::Size;
-use crate::backend::docker;
 use crate::cache::Limits;
-use crate::files::read_regular;
 use crate::pipeline::ForAll;
 
 /// A configuration larger than this is none.

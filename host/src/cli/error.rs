@@ -4,12 +4,12 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use hm_abi::CallError;
+use hm_docker::DockerError;
+use hm_step_sandbox::SandboxError;
+use hm_workspace::artifacts::ArtifactError;
 
 use super::refusal::Refusal;
 use crate::attack::AttackError;
-use crate::backend::artifacts::ArtifactError;
-use crate::backend::docker::DockerError;
-use crate::backend::local::SandboxError;
 use crate::cache::CacheError;
 use crate::orchestrator::{FormatterError, HookStop};
 use crate::pipeline::PipelineError;
@@ -91,7 +91,7 @@ pub(super) enum CliError {
     #[error("cannot remove images that are kept")]
     Images(#[source] DockerError),
     #[error("cannot read what images are kept")]
-    ImageRecords(#[source] std::io::Error),
+    ImageRecords(#[source] hm_disk::PathError),
     #[error(transparent)]
     Output(#[from] FormatterError),
     #[error("cannot write the output")]

@@ -4,11 +4,12 @@ use hm_abi::CallError;
 
 use super::error::{CliError, FailedCall};
 use super::refusal::Refusal;
-use crate::backend::local::SandboxError;
 use crate::orchestrator::{FormatterError, exit};
 use crate::pipeline::PipelineError;
 use crate::plugin::{FetchError, LoadError, PluginSetError};
 use crate::render::RenderError;
+use hm_step_sandbox::SandboxError;
+use hm_workspace::WorkspaceError;
 
 /// Exit code for wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -65,7 +66,9 @@ impl CliError {
             Self::Plugin(_) => to_u8(exit::PLUGIN),
             Self::Stopped(_) => to_u8(exit::FAILED),
             Self::Interrupted => to_u8(exit::INTERRUPTED),
-            Self::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
+            Self::Sandbox(
+                SandboxError::Io { .. } | SandboxError::Workspace(WorkspaceError::IgnoreFile(_)),
+            ) => USAGE,
             Self::Engine(_) | Self::Runtime(_) | Self::Sandbox(_) => ENVIRONMENT,
             Self::Output(FormatterError::Plugin(_)) => to_u8(exit::PLUGIN),
             Self::Docker(_) | Self::Images(_) => ENVIRONMENT,
@@ -95,7 +98,9 @@ fn render_code(error: &RenderError) -> u8 {
         | RenderError::NoHarmont { .. }
         | RenderError::BrokenHarmont { .. }
         | RenderError::LeftOut { .. }
-        | RenderError::Sandbox(SandboxError::Io { .. } | SandboxError::IgnoreFile(_)) => USAGE,
+        | RenderError::Sandbox(
+            SandboxError::Io { .. } | SandboxError::Workspace(WorkspaceError::IgnoreFile(_)),
+        ) => USAGE,
         RenderError::Sandbox(_) => ENVIRONMENT,
         _ => PIPELINE,
     }

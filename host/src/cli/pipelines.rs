@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::args::PipelineArgs;
 use super::error::CliError;
 use super::terminal_output::warn;
-use crate::backend::local::LocalBackend;
+use crate::backend::LocalSandbox;
 use crate::pipeline::{NamedPipeline, Source, find_project, read};
 use crate::render::{Interpreter, RenderError, Rendered, render};
 use crate::sys::System;
@@ -37,21 +37,21 @@ pub(super) fn locate(args: &PipelineArgs, system: &System) -> Result<(Source, Pa
     Ok((source, given.unwrap_or_else(|| here.clone())))
 }
 
-/// All pipelines of a source. For those in Python the sandbox is opened, with `open`; it comes back for whatever follows.
+/// All pipelines of a source. For those in Python the sandbox is opened.
 pub(super) async fn pipelines(
     source: &Source,
     project: &Path,
     system: &System,
-    open: impl AsyncFnOnce() -> Result<LocalBackend, CliError>,
-) -> Result<(Vec<NamedPipeline>, Option<LocalBackend>), CliError> {
+    local: &LocalSandbox,
+) -> Result<Vec<NamedPipeline>, CliError> {
     let of = source.clone();
     // Somebody may be typing it, and we have to hear of interrupts meanwhile.
     let found = tokio::task::spawn_blocking(move || read(&of, std::io::stdin().lock()));
     let found = found.await.map_err(|error| CliError::Runtime(error.into()))??;
-    let Some(scripts) = &found.scripts else { return Ok((found.with(Vec::new())?, None)) };
+    let Some(scripts) = &found.scripts else { return Ok(found.with(Vec::new())?) };
     let python = Interpreter::find(&system.env, system.home.as_deref(), &system.current_dir, project)?;
-    let backend = open().await?;
-    let Rendered { pipelines, printed } = render(&backend, &python, scripts).await;
+    let sandbox = local.open().await.map_err(CliError::Sandbox)?;
+    let Rendered { pipelines, printed } = render(sandbox, &python, scripts).await;
     if !printed.is_empty() {
         warn(&format!("the files in {} say:\n{printed}", scripts.folder.display()));
     }
@@ -60,7 +60,7 @@ pub(super) async fn pipelines(
     if pipelines.is_empty() {
         return Err(RenderError::NoPipeline { folder }.into());
     }
-    Ok((pipelines, Some(backend)))
+    Ok(pipelines)
 }
 
 /// The variables of `--env`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::Utc;
+use hm_docker::{DockerError, EndpointError};
 
 use super::args::PlanArgs;
 use super::error::CliError;
@@ -14,7 +15,6 @@ use super::plugin_loading::drain_diagnostics;
 use super::prepare::{Prepared, close, warn_of_doubts};
 use super::signals::interrupts;
 use super::terminal_output::{print, print_data, warn};
-use crate::backend::docker::{DockerError, EndpointError};
 use crate::cache::{Decision, Never, Verdict};
 use crate::orchestrator::predict;
 use crate::pipeline::Plan;
@@ -35,6 +35,7 @@ pub(super) async fn plan(args: PlanArgs) -> Result<u8, CliError> {
             _ = interrupts.recv() => return Err(CliError::Interrupted),
         }
     };
+    prepared.open_sandbox().await?;
     if let Err(error) = prepared.connect().await {
         let why = match error {
             DockerError::Endpoint(EndpointError::Nowhere(_)) => {

@@ -5,12 +5,14 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::{ConsentArgs, InstallArgs, RemoveArgs, TrustArgs};
+use hm_disk::read_regular;
+use hm_workspace::files::remove_if_there;
+
 use super::error::CliError;
 use super::plugin_loading::{drain_diagnostics, isolated_loader};
 use super::plugin_text::{difference, introduction};
 use super::refusal::Refusal;
 use super::terminal_output::{print, to_stderr};
-use crate::files::{read_regular, remove_if_there};
 use crate::pipeline::find_project;
 use crate::plugin::{
     LoadError, Location, LockEntry, MAX_FILE, Origin, PluginSetError, PluginStore, Plugins, Trust,

@@ -2,9 +2,12 @@
 //! foresee a build.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use hm_docker::{DockerBackend, DockerConfig, DockerError, EngineEnv, check_image};
+use hm_step_sandbox::{Mode, SandboxConfig};
+use hm_workspace::Workspace;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -14,12 +17,10 @@ use super::error::CliError;
 use super::pipelines::{environment, locate, pipelines};
 use super::plugin_loading::{Loaded, drain_diagnostics, host_context, load_plugins};
 use super::terminal_output::{to_stderr, warn};
-use crate::backend::Backends;
-use crate::backend::docker::{DockerBackend, DockerConfig, DockerError, Reach, check_image};
-use crate::backend::local::{LocalBackend, LocalConfig, Mode};
+use crate::backend::{Backends, LocalSandbox};
 use crate::cache::{Doubt, Store};
 use crate::host_functions::{Audit, World};
-use crate::orchestrator::{Keeping, ON_ENGINE, Terms};
+use crate::orchestrator::{Keeping, ON_ENGINE, RUNS_HERE, Terms};
 use crate::pipeline::{ForAll, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::{Plugins, digest, one_line};
 use crate::sys::{System, machine};
@@ -53,8 +54,9 @@ impl Prepared {
         let config = Config::read(&system.config, &project)?;
         let run_id = Uuid::new_v4();
         let network = !(args.offline || config.offline);
-        let open = async || open_backend(system, &project, run_id, network).await;
-        let (pipelines, backend) = pipelines(&source, &project, system, &open).await?;
+        let workspace = Arc::new(Workspace::new(&project, &system.cache));
+        let local = LocalSandbox::new(sandbox(system, run_id, network), workspace.clone(), warn);
+        let pipelines = pipelines(&source, &project, system, &local).await?;
         let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
 
         let world = World { audit, ..host_context(system, Some(&project)) };
@@ -69,25 +71,29 @@ impl Prepared {
         check_images(&plan, &plugins)?;
         warn_of_what_is_not_used(&plan);
 
-        let local = Arc::new(match backend {
-            Some(backend) => backend,
-            None => open().await?,
-        });
         let docker = DockerConfig {
-            reach: reach(system),
+            engine: engine_env(system),
             cache: system.cache.clone(),
             run_id,
             network,
             limits: config.docker(),
         };
-        let docker = Arc::new(DockerBackend::new(docker, local.clone()));
-        let backends = Backends { local, docker };
+        let docker = Arc::new(DockerBackend::new(docker, workspace.clone()));
+        let backends = Backends { workspace, local: Arc::new(local), docker };
         Ok(Self { project, pipeline, plan, plugins, world, listener, backends, config, run_id })
+    }
+
+    /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step runs.
+    pub(super) async fn open_sandbox(&self) -> Result<(), CliError> {
+        if with_runners_for(RUNS_HERE, &self.plan, &self.plugins).next().is_some() {
+            self.backends.local.open().await.map_err(CliError::Sandbox)?;
+        }
+        Ok(())
     }
 
     /// Finds the engine that steps run on, if there are any that do.
     pub(super) async fn connect(&self) -> Result<(), DockerError> {
-        if on_engine(&self.plan, &self.plugins).next().is_some() {
+        if with_runners_for(ON_ENGINE, &self.plan, &self.plugins).next().is_some() {
             self.backends.docker.connect().await?;
         }
         Ok(())
@@ -123,9 +129,9 @@ impl Prepared {
     }
 }
 
-/// Removes what a build or the thought of one has left behind. Nothing else may hold on to the back end.
+/// Removes what a build or the thought of one has left behind. Nothing else may hold on to the back ends.
 pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
-    let Backends { local, docker } = backends;
+    let Backends { local, docker, .. } = backends;
     let closed = docker.close().await.map_err(CliError::CleanUpDocker);
     drop(docker);
     match Arc::into_inner(local) {
@@ -135,42 +141,34 @@ pub(super) async fn close(backends: Backends) -> Result<(), CliError> {
 }
 
 /// Environment in which an engine is found.
-pub(super) fn reach(system: &System) -> Reach {
-    Reach { env: system.env.clone(), home: system.home.clone() }
+pub(super) fn engine_env(system: &System) -> EngineEnv {
+    EngineEnv { env: system.env.clone(), home: system.home.clone() }
 }
 
-async fn open_backend(
-    system: &System,
-    project: &Path,
-    run_id: Uuid,
-    network: bool,
-) -> Result<LocalBackend, CliError> {
-    let backend = LocalBackend::open(LocalConfig {
+fn sandbox(system: &System, run_id: Uuid, network: bool) -> SandboxConfig {
+    SandboxConfig {
         helper: system.program.clone(),
-        project: project.to_owned(),
-        cache: system.cache.clone(),
         run_id,
         host_env: system.env.clone(),
         home: system.home.clone(),
         network,
         mode: Mode::Auto,
-    });
-    let backend = backend.await.map_err(CliError::Sandbox)?;
-    if let Some(notice) = backend.notice() {
-        warn(notice);
     }
-    Ok(backend)
 }
 
-/// The steps that run on an engine.
-fn on_engine<'a>(plan: &'a Plan, plugins: &'a Plugins) -> impl Iterator<Item = &'a PlannedStep> {
-    let asks = |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(ON_ENGINE));
+/// The steps whose runners ask for host functions with this prefix.
+fn with_runners_for<'a>(
+    prefix: &'static str,
+    plan: &'a Plan,
+    plugins: &'a Plugins,
+) -> impl Iterator<Item = &'a PlannedStep> {
+    let asks = move |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(prefix));
     plan.steps().iter().filter(move |planned| asks(&planned.runner))
 }
 
 /// Refuses names that no image can have, where steps would run in it.
 fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
-    for planned in on_engine(plan, plugins) {
+    for planned in with_runners_for(ON_ENGINE, plan, plugins) {
         if let Some(Err(error)) = planned.image.as_deref().map(check_image) {
             return Err(PipelineError::BadStep { key: planned.step.key.clone(), reason: error.to_string() });
         }

@@ -8,10 +8,10 @@ use hm_abi::CallError;
 use super::error::CliError;
 use super::refusal::conflict_hint;
 use super::text::{indented, quoted_list};
-use crate::backend::local::SandboxError;
 use crate::pipeline::PipelineError;
 use crate::plugin::{CompileError, LoadError, PluginFailure, PluginSetError};
 use crate::render::{Interpreter, RenderError};
+use hm_step_sandbox::SandboxError;
 
 /// Most bytes of a text that an error shows: the words of a plugin may be many.
 const MAX_SHOWN: usize = 16 * 1024;

@@ -1,18 +1,18 @@
 //! Host functions of step executors: containers of a Docker Engine that this step has made, and images to make them from.
 
 use hm_abi::{HostError, HostFuture};
+use hm_docker::{Command, Container, ContainerSpec, DockerError, Image};
 use hm_plugin_protocol::{
     CacheDecision, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs, DockerStartArgs,
     SnapshotRef, StdStream,
 };
+use hm_workspace::CACHE_TAG_PREFIX;
 use tokio::sync::mpsc;
 
 use super::steps::{
     Misuse, NOT_FOUND, brought_out, failed, json, own_name, own_snapshot, step, text, truth, with_output,
 };
 use super::{Args, PluginState, StepContext};
-use crate::backend::docker::{Command, Container, ContainerSpec, DockerError, Image};
-use crate::backend::local::KEPT;
 
 /// How many lines about a pull may wait.
 const LINES: usize = 16;
@@ -29,8 +29,9 @@ fn own<'a>(
 fn image_of(step: &StepContext, name: &str) -> Result<Image, HostError> {
     let tag = SnapshotRef(name.to_owned());
     own_snapshot(step, &tag)?;
-    let is_own =
-        step.terms.parent.as_ref() == Some(&tag) || step.saved.contains(name) || name.starts_with(KEPT);
+    let is_own = step.terms.parent.as_ref() == Some(&tag)
+        || step.saved.contains(name)
+        || name.starts_with(CACHE_TAG_PREFIX);
     let name = name.to_owned();
     Ok(if is_own { Image::State(name) } else { Image::Named(name) })
 }
@@ -106,7 +107,7 @@ pub(super) fn exec(state: &mut PluginState, args: Args) -> HostFuture<'_> {
         let step = step(state)?;
         let input = match stdin_archive_id {
             Some(id) if id != step.terms.archive => return Err(failed(Misuse::NotItsArchive)),
-            Some(_) => Some(step.backends.local.archive().await.map_err(failed)?),
+            Some(_) => Some(step.backends.workspace.archive().await.map_err(failed)?),
             None => None,
         };
         // Taken out, as the step has to be there for its output; if this is dropped, so is the container.

@@ -5,10 +5,10 @@ use std::io;
 
 use hm_abi::{HostError, HostFuture};
 use hm_plugin_protocol::{ArchiveId, ArchiveReadArgs};
+use hm_workspace::archive::Archive;
 
 use super::steps::{Misuse, failed, json, step, text};
 use super::{Args, PluginState};
-use crate::backend::archive::Archive;
 use crate::backend::config_files::{self, ConfigFileError};
 
 /// `hm_archive_total_size`: how many bytes the source archive has.
@@ -34,7 +34,7 @@ async fn archive(state: &mut PluginState, id: ArchiveId) -> Result<std::sync::Ar
     if id != step.terms.archive {
         return Err(failed(Misuse::NotItsArchive));
     }
-    step.backends.local.archive().await.map_err(failed)
+    step.backends.workspace.archive().await.map_err(failed)
 }
 
 /// `hm_fs_read_config`: a file below the project's `.hm` or `.harmont`, or null.

@@ -11,6 +11,7 @@ use hm_abi::{
     AllowedHosts, AllowedHostsClient, Directories, Directory, HostError, HttpClient, HttpFuture, HttpLimits,
     HttpRequest, TlsError, TlsRoots,
 };
+use hm_disk::open_below;
 use hm_plugin_protocol::Level;
 use rustix::fs::{Mode, OFlags, mkdirat};
 use rustix::io::Errno;
@@ -20,7 +21,6 @@ use uuid::Uuid;
 use super::audit::{Audit, AuditLine, Audited};
 use super::policy::Reach;
 use super::{PluginState, Role, Who};
-use crate::files::open_below;
 
 /// What the ABI says before the place to which a request was denied.
 const REQUEST_TO: &str = "http_request to ";

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
+use hm_docker::Container;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, SnapshotRef, StdStream};
+use hm_workspace::content::Artifact;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{LineSplitter, Masker, Secrets};
 use crate::backend::Backends;
-use crate::backend::docker::Container;
-use crate::content::Produced;
 use crate::record::StepLog;
 
 /// The one ordered way from the build to its listeners. It is bounded: who sends waits for who listens.
@@ -48,7 +48,7 @@ pub struct StepContext {
     /// What it has called the states of containers that it has saved.
     pub saved: BTreeSet<String>,
     /// What was brought out of them.
-    pub produced: Vec<Produced>,
+    pub produced: Vec<Artifact>,
     events: EventSender,
     log: Option<StepLog>,
     secrets: Arc<Secrets>,
@@ -97,7 +97,7 @@ impl StepContext {
     }
 
     /// Ends what still runs, and the output: where its log is, if there is a whole one, and what was brought out.
-    pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<Produced>) {
+    pub async fn finish(&mut self) -> (Option<PathBuf>, Vec<Artifact>) {
         for container in std::mem::take(&mut self.containers).into_values() {
             // What cannot be removed now is tried again at the end of the build, which says so.
             let _ = container.end().await;

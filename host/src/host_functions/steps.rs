@@ -7,13 +7,14 @@ use hm_plugin_protocol::{
     CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs, SandboxStartArgs, SnapshotRef,
     StdStream,
 };
+use hm_step_sandbox::{ExecSpec, SandboxError, SandboxRun};
+use hm_workspace::CACHE_TAG_PREFIX;
+use hm_workspace::artifacts::Collected;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{Args, PluginState, Role, StepContext};
-use crate::backend::artifacts::Collected;
-use crate::backend::local::{ExecSpec, KEPT, SandboxError};
-use crate::content::Produced;
+use crate::backend::artifact_ref;
 
 /// How many chunks of output may wait between the command and the event channel.
 const OUTPUT_CHUNKS: usize = 16;
@@ -73,6 +74,11 @@ pub(super) fn step(state: &mut PluginState) -> Result<&mut StepContext, HostErro
     }
 }
 
+/// The local sandbox: whoever has one of these functions may have it opened.
+async fn local(step: &StepContext) -> Result<&SandboxRun, HostError> {
+    step.backends.local.open().await.map_err(failed)
+}
+
 pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
     HostError::Failed(Box::new(error))
 }
@@ -95,7 +101,7 @@ pub(super) fn own_snapshot(step: &StepContext, snapshot: &SnapshotRef) -> Result
         CacheDecision::MissNoCommit => None,
     };
     let own = [told, step.terms.parent.as_ref()].contains(&Some(snapshot));
-    if own || !snapshot.0.starts_with(KEPT) {
+    if own || !snapshot.0.starts_with(CACHE_TAG_PREFIX) {
         Ok(())
     } else {
         Err(failed(Misuse::NotItsSnapshot(snapshot.0.clone())))
@@ -106,7 +112,7 @@ pub(super) fn own_snapshot(step: &StepContext, snapshot: &SnapshotRef) -> Result
 pub(super) fn own_name(step: &StepContext, name: &SnapshotRef) -> Result<bool, HostError> {
     match &step.terms.cache {
         CacheDecision::MissBuildAs { tag } if tag == name => Ok(true),
-        _ if name.0.starts_with(KEPT) => Err(failed(Misuse::NotItsName(name.0.clone()))),
+        _ if name.0.starts_with(CACHE_TAG_PREFIX) => Err(failed(Misuse::NotItsName(name.0.clone()))),
         _ => Ok(false),
     }
 }
@@ -141,7 +147,7 @@ pub(super) async fn brought_out(
             for note in notes {
                 step.lines(StdStream::Stderr, &format!("hm: {note}")).await;
             }
-            let named: Vec<_> = artifacts.iter().map(Produced::artifact).collect();
+            let named: Vec<_> = artifacts.iter().map(artifact_ref).collect();
             let answer = serde_json::to_vec(&named).map_err(failed)?;
             step.produced = artifacts;
             Ok(answer)
@@ -169,7 +175,7 @@ pub(super) fn sandbox_start(state: &mut PluginState, args: Args) -> HostFuture<'
         if let Some(parent) = &start.parent {
             own_snapshot(step, parent)?;
         }
-        let id = step.backends.local.start(start.parent.as_ref()).await.map_err(failed)?;
+        let id = local(step).await?.start(start.parent.as_ref()).await.map_err(failed)?;
         step.sandboxes.insert(id.clone());
         Ok(id.into_bytes())
     })
@@ -182,8 +188,9 @@ pub(super) fn sandbox_exec(state: &mut PluginState, args: Args) -> HostFuture<'_
         let step = step(state)?;
         let id = own_sandbox(step, sandbox_id.as_bytes())?;
         let spec = ExecSpec { argv: cmd, env, workdir, network };
-        let backend = step.backends.local.clone();
-        let ended = with_output(step, |sender| backend.exec(&id, spec, sender)).await;
+        let backends = step.backends.clone();
+        let local = backends.local.open().await.map_err(failed)?;
+        let ended = with_output(step, |sender| local.exec(&id, spec, sender)).await;
         let exit_code = match ended {
             // The step's own mistake, such as a shell that does not exist, and not the plugin's.
             Err(SandboxError::Command(reason)) => {
@@ -205,8 +212,8 @@ pub(super) fn sandbox_artifacts(state: &mut PluginState, args: Args) -> HostFutu
         // Before anything else: each call replaces what the one before has brought out.
         step.produced.clear();
         let Some(out) = step.terms.artifacts.clone() else { return Ok(b"[]".to_vec()) };
-        match step.backends.local.collect(&id, &paths, &out).await {
-            Err(error @ (SandboxError::Artifacts(_) | SandboxError::Io { .. })) => {
+        match local(step).await?.collect(&id, &paths, &out).await {
+            Err(error @ (SandboxError::Artifacts(_) | SandboxError::Io(_))) => {
                 brought_out(step, Err(&error)).await
             }
             collected => brought_out(step, Ok(collected.map_err(failed)?)).await,
@@ -230,7 +237,7 @@ pub(super) fn sandbox_commit(state: &mut PluginState, args: Args) -> HostFuture<
         {
             return Err(failed(Misuse::NotItsName(name.0.clone())));
         }
-        let snapshot = step.backends.local.commit(&id, keep_as.as_ref()).await.map_err(failed)?;
+        let snapshot = local(step).await?.commit(&id, keep_as.as_ref()).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         serde_json::to_vec(&snapshot).map_err(failed)
     })
@@ -241,7 +248,7 @@ pub(super) fn sandbox_discard(state: &mut PluginState, args: Args) -> HostFuture
     Box::pin(async move {
         let step = step(state)?;
         let id = own_sandbox(step, &args[0])?;
-        step.backends.local.discard(&id).await.map_err(failed)?;
+        local(step).await?.discard(&id).await.map_err(failed)?;
         step.sandboxes.remove(&id);
         Ok(Vec::new())
     })
@@ -253,6 +260,6 @@ pub(super) fn sandbox_exists(state: &mut PluginState, args: Args) -> HostFuture<
         let snapshot: SnapshotRef = json("hm_sandbox_exists", &args[0])?;
         let step = step(state)?;
         own_snapshot(step, &snapshot)?;
-        Ok(truth(step.backends.local.exists(&snapshot).await))
+        Ok(truth(local(step).await?.exists(&snapshot).await))
     })
 }

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use chrono::Utc;
 use hm_plugin_protocol::SnapshotRef;
+use hm_workspace::SnapshotProblem;
+use hm_workspace::WORKSPACE;
+use hm_workspace::content::{Artifact, Content};
 use tokio::task::spawn_blocking;
 
-use crate::backend::local::WORKSPACE;
-use crate::backend::{Backends, Unfit};
+use crate::backend::Backends;
 use crate::cache::{self, Doubt, Entry, Found, Inputs, Key, KeyLock, Missing, Never, Parts, Reading, Store};
-use crate::content::{Content, Produced};
 use crate::pipeline::{Caching, PlannedStep};
 use crate::plugin::{Plugin, digest, one_line};
 
 /// Host functions with this prefix run commands on this machine, so that results depend on it.
-const RUNS_HERE: &str = "hm_sandbox_";
+pub const RUNS_HERE: &str = "hm_sandbox_";
 
 /// Host functions with this prefix run commands on an engine, which has what is kept of them.
 pub const ON_ENGINE: &str = "hm_docker_";
@@ -86,7 +87,7 @@ pub(super) struct Made {
     pub(super) step: String,
     pub(super) longest: Option<Duration>,
     pub(super) duration_ms: u64,
-    pub(super) artifacts: Vec<Produced>,
+    pub(super) artifacts: Vec<Artifact>,
 }
 
 /// What is to be told of the cache at the end of a build.
@@ -134,8 +135,14 @@ impl Keeping {
         let cannot = |why: &str| Err(Never::CannotKeep { why: why.to_owned() });
         let Some(plugin) = plugin else { return cannot("no plugin provides its runner") };
         let here = plugin.asks_for(RUNS_HERE);
-        if here && !self.terms.backends.local.keeps() {
-            return cannot("without namespaces, what a step leaves does not outlive the build");
+        if here {
+            match self.terms.backends.local.open().await {
+                Ok(local) if local.keeps() => {}
+                Ok(_) => {
+                    return cannot("without namespaces, what a step leaves does not outlive the build");
+                }
+                Err(error) => return cannot(&one_line(&error)),
+            }
         }
         let inputs = match self.inputs(paths).await {
             Ok(inputs) => inputs,
@@ -172,7 +179,7 @@ impl Keeping {
         if let Some(inputs) = known.get(paths) {
             return Ok(inputs.clone());
         }
-        let tree = self.terms.backends.local.tree().await.map_err(|error| one_line(&error))?;
+        let tree = self.terms.backends.workspace.tree().await.map_err(|error| one_line(&error))?.to_owned();
         let patterns = paths.clone();
         let found = spawn_blocking(move || cache::inputs(&tree, Path::new(WORKSPACE), &patterns)).await;
         let found = found.map_err(|error| error.to_string())?.map_err(|error| one_line(&error))?;
@@ -205,10 +212,16 @@ impl Keeping {
 
     /// Whether steps can start from a result, as far as that can be told without its runner; why not, if they cannot.
     pub(super) async fn check(&self, plugin: Option<&Plugin>, tag: &SnapshotRef) -> Result<(), Missing> {
-        let Backends { local, docker } = &self.terms.backends;
+        let Backends { local, docker, .. } = &self.terms.backends;
         let asks = |prefix| plugin.is_some_and(|plugin| plugin.asks_for(prefix));
         let here = asks(RUNS_HERE);
-        let mut unfit = if here { local.unfit(tag).await } else { None };
+        let mut unfit = match here.then(|| local.open()) {
+            Some(opening) => match opening.await {
+                Ok(local) => local.unfit(tag).await,
+                Err(error) => Some(SnapshotProblem::Other(one_line(&error))),
+            },
+            None => None,
+        };
         // Of a runner that can do both, it is in one of the two places.
         if asks(ON_ENGINE) && (!here || unfit.is_some()) {
             unfit = docker.unfit(tag).await;
@@ -301,8 +314,10 @@ impl Keeping {
     pub(super) async fn close(self: Arc<Self>) -> Kept {
         let settled = spawn_blocking(move || {
             let State { mut trouble, made, doubts } = std::mem::take(&mut *self.state());
-            let Backends { local, docker } = &self.terms.backends;
-            for why in [local.not_kept(), docker.not_kept()].into_iter().flatten() {
+            let Backends { local, docker, .. } = &self.terms.backends;
+            for why in
+                [local.opened().and_then(|local| local.not_kept()), docker.not_kept()].into_iter().flatten()
+            {
                 trouble.get_or_insert_with(|| why.to_owned());
             }
             if !made.is_empty()
@@ -325,13 +340,13 @@ impl Keeping {
     }
 }
 
-fn missing(unfit: Unfit) -> Missing {
+fn missing(unfit: SnapshotProblem) -> Missing {
     match unfit {
-        Unfit::Gone => Missing::Removed,
-        Unfit::Damaged => Missing::Damaged,
-        Unfit::OtherImage(name) => Missing::OtherImage { name },
-        Unfit::Covered(path) => Missing::Covered { path },
-        Unfit::Other(why) => Missing::CannotUse { why },
+        SnapshotProblem::Gone => Missing::Removed,
+        SnapshotProblem::Damaged => Missing::Damaged,
+        SnapshotProblem::OtherImage(name) => Missing::OtherImage { name },
+        SnapshotProblem::Covered(path) => Missing::Covered { path },
+        SnapshotProblem::Other(why) => Missing::CannotUse { why },
     }
 }
 

@@ -14,7 +14,7 @@ mod step;
 pub use dispatcher::Manner;
 pub use formatter::FormatterError;
 pub use hooks::HookStop;
-pub use keeping::{Keeping, Kept, ON_ENGINE, Terms};
+pub use keeping::{Keeping, Kept, ON_ENGINE, RUNS_HERE, Terms};
 pub use predict::predict;
 pub use run::{Build, Ended, Interrupt, run};
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 use hm_plugin_protocol::{ArchiveId, ArtifactRef, BuildEvent, SnapshotRef};
+use hm_workspace::artifacts;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use super::formatter::{FormatterError, show};
 use super::hooks::{HookStop, HookTrouble, Hooks, Verdict};
 use super::keeping::{Keeping, Kept, Parent};
 use super::step::{Done, Job, Settled};
-use crate::backend::{Backends, artifacts};
+use crate::backend::Backends;
 use crate::host_functions::{EventSender, World};
 use crate::pipeline::Plan;
 use crate::plugin::{PluginInstance, Plugins};

@@ -11,19 +11,21 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use hm_abi::CallError;
+use hm_docker::DockerError;
 use hm_plugin_protocol::{
     ArchiveId, ArtifactRef, CacheDecision, ExecutorInput, SnapshotRef, StdStream, StepResult,
 };
+use hm_step_sandbox::SandboxError;
+use hm_workspace::artifacts;
+use hm_workspace::content::Artifact;
+use hm_workspace::{CACHE_TAG_PREFIX, WORKSPACE, WorkspaceError};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::dispatcher::Outcome;
 use super::keeping::{Hold, Keeping, Made, Parent};
-use crate::backend::docker::DockerError;
-use crate::backend::local::{KEPT, SandboxError, WORKSPACE};
-use crate::backend::{Backends, artifacts};
+use crate::backend::{Backends, artifact_ref};
 use crate::cache::{Decision, Entry, Key, KeyLock, Missing, Never, Parts, Verdict};
-use crate::content::Produced;
 use crate::host_functions::{EventSender, Role, Secrets, StepContext, StepTerms};
 use crate::pipeline::PlannedStep;
 use crate::plugin::{InstanceSpec, Plugin, PluginFailure, executor_call, one_line};
@@ -127,7 +129,7 @@ impl Settled {
 struct RunResult {
     done: Done,
     /// What it brought out.
-    produced: Vec<Produced>,
+    produced: Vec<Artifact>,
     /// Its log, if it was written down in full.
     log: Option<PathBuf>,
     duration_ms: u64,
@@ -168,7 +170,7 @@ impl Job {
             drop(hold);
             if let Some(lock) = lock {
                 let decision = Some(decide(Verdict::Miss(missing)));
-                let tag = SnapshotRef(format!("{KEPT}{}", Uuid::new_v4().simple()));
+                let tag = SnapshotRef(format!("{CACHE_TAG_PREFIX}{}", Uuid::new_v4().simple()));
                 let course = Course::Make { keeping, parts: Box::new(parts), tag, lock };
                 return Settled { decision, job: self, course };
             }
@@ -333,13 +335,13 @@ fn lacking(failure: &PluginFailure) -> Option<String> {
     causes.find_map(|error| {
         let docker = error.downcast_ref::<DockerError>().is_some_and(|error| !error.is_misuse());
         let local = error.downcast_ref::<SandboxError>().is_some_and(|error| !error.is_misuse());
-        (docker || local).then(|| one_line(error))
+        (docker || local || error.is::<WorkspaceError>()).then(|| one_line(error))
     })
 }
 
 /// What listeners hear of it.
-fn named(produced: &[Produced]) -> Vec<ArtifactRef> {
-    produced.iter().map(Produced::artifact).collect()
+fn named(produced: &[Artifact]) -> Vec<ArtifactRef> {
+    produced.iter().map(artifact_ref).collect()
 }
 
 fn lost(error: &dyn std::error::Error) -> String {

@@ -8,7 +8,7 @@ use hm_plugin_protocol::Cache;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::globs::Pattern;
+use hm_workspace::globs::Pattern;
 
 /// How deep policies may be nested: nobody writes more by hand.
 const DEPTH: usize = 8;

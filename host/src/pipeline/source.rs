@@ -7,9 +7,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{read_bounded, read_regular};
+
 use super::PipelineError;
 use super::document::{NamedPipeline, parse};
-use crate::files::{read_bounded, read_regular};
 
 /// A document larger than this is not a pipeline: 100,000 steps of real size take about 30 MB.
 pub(crate) const DOCUMENT_MAX: usize = 128 << 20;

@@ -11,12 +11,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hm_abi::{Code, Engine, ModuleLimits};
+use hm_disk::read_regular;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::precompiled::{self, MAX_ARTEFACT};
-use crate::files::read_regular;
 
 type HmacSha256 = Hmac<Sha256>;
 

@@ -10,7 +10,7 @@ use hm_abi::{
 };
 use url::{Host, Url};
 
-use crate::files::read_regular;
+use hm_disk::read_regular;
 
 /// Time that a download may take.
 const DOWNLOAD: Duration = Duration::from_secs(300);

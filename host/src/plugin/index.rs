@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use hm_disk::read_regular;
 use hm_plugin_protocol::{
     Capability, JsonSchema, LifecycleHookSpec, OutputFormatterSpec, StepExecutorSpec, SubcommandSpec,
 };
@@ -15,7 +16,6 @@ use hm_plugin_protocol::{
 use super::settings::check_by_name;
 use super::trust::file_name;
 use super::{EMBEDDED, LoadError, Loader, Origin, Plugin, Trust, digest};
-use crate::files::read_regular;
 use crate::pipeline::Runners;
 
 /// The runner of steps with an image.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{read_regular, read_regular_below};
 use hm_plugin_protocol::PluginManifest;
+use hm_workspace::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::is_name;
-use crate::files::{read_regular, read_regular_below, write_atomically};
 use crate::host_functions::Grants;
 
 /// The name of the file.

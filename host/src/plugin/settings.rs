@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hm_disk::{read_regular, read_regular_below};
 use hm_plugin_protocol::PluginManifest;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +13,6 @@ use serde_json::Value;
 use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
-use crate::files::{read_regular, read_regular_below};
 use crate::host_functions::{Reach, TABLE};
 use crate::pipeline::Checker;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::lock::{LOCK_FILE, LockEntry, LockError, LockFile};
 use super::trust::FOLDER;
-use crate::files::{remove_if_there, write_atomically};
+use hm_workspace::files::{remove_if_there, write_atomically};
 
 /// The file that whoever changes anything holds locked.
 const TURN: &str = ".plugins.turn";

@@ -23,7 +23,7 @@ use uuid::Uuid;
 const FORMAT: u32 = 1;
 
 /// How many builds of a project are remembered.
-const KEPT: usize = 20;
+const CACHE_TAG_PREFIX: usize = 20;
 
 /// Names within a record.
 mod name {

@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use chrono::Utc;
 use hm_plugin_protocol::BuildEvent;
+use hm_workspace::files::write_atomically;
 use serde::Serialize;
 
 use super::run::{Decided, Header, is_held, project_folder, records};
-use super::{About, FORMAT, KEPT, RecordError, StepLog, io_error, name};
+use super::{About, CACHE_TAG_PREFIX, FORMAT, RecordError, StepLog, io_error, name};
 use crate::cache;
-use crate::files::write_atomically;
 
 /// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -53,7 +53,7 @@ impl Recorder {
             let _ = fs::remove_dir_all(&folder);
         }
         // A record of many steps has many files. If this does not come to its end, the next build does it.
-        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, KEPT));
+        let _ = std::thread::Builder::new().spawn(move || forget_old(&project, CACHE_TAG_PREFIX));
         begun
     }
 

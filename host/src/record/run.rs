@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use hm_disk::read_regular;
 use hm_plugin_protocol::BuildEvent;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,6 @@ use uuid::Uuid;
 
 use super::{FORMAT, StepAbout, name};
 use crate::cache;
-use crate::files::read_regular;
 
 /// A file larger than this is not read.
 const MAX_BYTES: usize = 1 << 30;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::symlink_metadata;
 use std::path::{Component, Path, PathBuf};
 
+use hm_disk::read_regular_below;
+
 use super::RenderError;
 use super::installation::{Installations, directories, is_program, parts, prefix_of, pythons};
-use crate::files::read_regular_below;
 
 /// Says which interpreter to take, by name or path.
 const PYTHON_VARIABLE: &str = "HARMONT_PYTHON";

@@ -12,9 +12,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hm_plugin_protocol::StdStream;
+use hm_step_sandbox::{ExecSpec, SandboxError, SandboxRun};
+use hm_workspace::WORKSPACE;
 use tokio::sync::mpsc;
 
-use crate::backend::local::{ExecSpec, LocalBackend, SandboxError, WORKSPACE};
 use crate::pipeline::{DOCUMENT_MAX, NamedPipeline, PipelineError, Scripts};
 
 /// Script that the interpreter runs.
@@ -94,7 +95,7 @@ pub enum RenderError {
 pub struct Raised(String);
 
 /// Renders all pipelines of a project, in its snapshot, which stays as it is: without the network, for 30 s at the most.
-pub async fn render(backend: &LocalBackend, python: &Interpreter, scripts: &Scripts) -> Rendered {
+pub async fn render(backend: &SandboxRun, python: &Interpreter, scripts: &Scripts) -> Rendered {
     let mut output = InterpreterOutput::default();
     let ended = run(backend, python, scripts, &mut output).await;
     let read = |code| answer::read(&output.answer, code, python, scripts);
@@ -103,7 +104,7 @@ pub async fn render(backend: &LocalBackend, python: &Interpreter, scripts: &Scri
 
 /// Runs the interpreter to its end; answers with its exit code.
 async fn run(
-    backend: &LocalBackend,
+    backend: &SandboxRun,
     python: &Interpreter,
     scripts: &Scripts,
     output: &mut InterpreterOutput,
@@ -120,7 +121,7 @@ async fn run(
     let command = ExecSpec { argv, env: [].into(), workdir: WORKSPACE.to_owned(), network: false };
 
     // The snapshot may take long, and that is not their fault.
-    backend.tree().await?;
+    backend.workspace().tree().await.map_err(SandboxError::from)?;
     let (sender, mut chunks) = mpsc::channel(4);
     let mut running = pin!(backend.look(command, &python.needs, LIMIT, sender));
     let ended = loop {

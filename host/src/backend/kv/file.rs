@@ -6,8 +6,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hm_disk::read_regular;
+use hm_workspace::files::{sync_folder, write_atomically};
+
 use super::{KvError, Values, io_error};
-use crate::files::{read_regular, sync_folder, write_atomically};
 
 /// Bytes in a file, at the most: more than the limits of values come to, since older hm had none.
 const FILE_MAX: usize = 64 << 20;

@@ -41,9 +41,9 @@ fn entry(key: &Key, tag: &str) -> Entry {
     }
 }
 
-fn artifact(name: &str, text: &str) -> Produced {
+fn artifact(name: &str, text: &str) -> Artifact {
     let content = Content::of(text.as_bytes()).unwrap();
-    Produced { key: name.into(), mime: "text/plain".into(), executable: false, content }
+    Artifact { key: name.into(), mime: "text/plain".into(), executable: false, content }
 }
 
 impl Scratch {
@@ -102,7 +102,7 @@ fn what_is_put_is_found_whole() {
     let scratch = Scratch::new();
     assert_eq!(scratch.found(&key(1)), Found::Nothing);
     // What the step made of it counts, and not what it is now.
-    let artifacts = vec![Produced { executable: true, ..artifact("dist/a", "12345") }];
+    let artifacts = vec![Artifact { executable: true, ..artifact("dist/a", "12345") }];
     scratch.put(Entry { artifacts: artifacts.clone(), ..entry(&key(1), "t") }).unwrap();
     let Found::Kept(found) = scratch.found(&key(1)) else { panic!("not found") };
     assert_eq!((found.format, found.bytes, found.tag.0.as_str()), (FORMAT, 10, "t"));

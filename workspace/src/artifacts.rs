@@ -1,0 +1,248 @@
+//! What steps produce, outside of their sandboxes: a directory for each step below one for the build. Nothing is written
+//! elsewhere, and nothing is removed that was not put there. How files get out of a sandbox is the sandbox's affair.
+
+mod directory;
+mod patterns;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::OFlags;
+
+pub use self::directory::Directory;
+pub use self::patterns::{LeftOut, Patterns, Which};
+use crate::content::Artifact;
+use crate::globs::PatternError;
+use hm_disk::{PathError, TaskError, cannot, open_below, sha256_hex};
+
+/// Where a project has the artifacts of its builds.
+const IN_PROJECT: &str = ".hm/out";
+
+/// Files of a step, at the most.
+pub const MAX_FILES: usize = 10_000;
+
+/// Bytes in all files of a step, at the most.
+pub const MAX_BYTES: u64 = 4 << 30;
+
+/// Patterns of a step, at the most.
+pub const MAX_PATTERNS: usize = 100;
+
+/// Bytes in the name of a directory that says all of a step's key; longer ones end with a digest.
+const LONGEST_NAME: usize = 200;
+
+/// Hexadecimal digits of that digest.
+const DIGEST: usize = 32;
+
+/// Why what a step produced cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// A file operation failed.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// Somebody keeps other things there, which emptying it would destroy.
+    #[error(
+        "{} has files in it that hm has not put there: artifacts need a directory of their own",
+        .0.display()
+    )]
+    NotOurs(PathBuf),
+    /// A pattern does not say what it should.
+    #[error("`{pattern}` cannot name artifacts: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: PatternError,
+    },
+    /// More patterns than anybody needs.
+    #[error("there are more than {MAX_PATTERNS} patterns")]
+    TooManyPatterns,
+    /// More files than a step may produce.
+    #[error("more than {MAX_FILES} files match")]
+    TooManyFiles,
+    /// More bytes than a step may produce.
+    #[error("the files that match have more than {} GiB", MAX_BYTES >> 30)]
+    TooLarge,
+    /// What was kept is not there as it was.
+    #[error("what was kept of `{0}` is not as it was")]
+    NotWhole(String),
+    /// Nobody waits for it any more.
+    #[error("it was stopped")]
+    Stopped,
+    /// Work on a thread of ours had no result.
+    #[error("a background task failed")]
+    Task(#[from] TaskError),
+}
+
+impl ArtifactError {
+    /// For `map_err`: what was done to which path.
+    pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let failed = cannot(what, path);
+        move |error| Self::Io(failed(error))
+    }
+}
+
+/// What came out of a sandbox.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// The files, by name.
+    pub artifacts: Vec<Artifact>,
+    /// What whoever wrote the pipeline should be told, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The directory for the artifacts of a build: the one that was chosen, by its absolute path, or one in the project. Links on the way to what is there
+/// now are the user's own and are followed once, here; later on none is.
+///
+/// # Errors
+/// The project is not there, or a link leads nowhere.
+pub fn root(project: &Path, chosen: Option<&Path>) -> Result<PathBuf, ArtifactError> {
+    let real = |path: &Path| path.canonicalize().map_err(ArtifactError::io("find", path));
+    let Some(chosen) = chosen else { return Ok(real(project)?.join(IN_PROJECT)) };
+    // A link that leads nowhere counts as there: it is an error, and not something to be replaced.
+    let there = chosen.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(chosen);
+    let mut root = real(there)?;
+    root.extend(chosen.strip_prefix(there).unwrap_or(Path::new("")));
+    Ok(root)
+}
+
+/// The directory of a step. No two steps have the same, also where file names do not tell capitals.
+#[must_use]
+pub fn directory(root: &Path, key: &str) -> PathBuf {
+    let mut name = String::new();
+    for (index, &byte) in key.as_bytes().iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte.into()),
+            b'.' if index > 0 => name.push('.'),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.len() > LONGEST_NAME {
+        name.truncate(LONGEST_NAME / 2);
+        name.push('~');
+        name.push_str(&sha256_hex(key)[..DIGEST]);
+    }
+    root.join(name)
+}
+
+/// Makes a directory one for artifacts, if it is not one yet, with all that is missing above it.
+///
+/// # Errors
+/// The system says no, or somebody keeps other things there.
+pub async fn claim(root: PathBuf) -> Result<(), ArtifactError> {
+    in_background(move |stop| directory::claimed(&root, &stop).map(drop)).await
+}
+
+/// Empties the directory of a step, if there is one.
+///
+/// # Errors
+/// Something there cannot be removed, or the directory above is not one of ours.
+pub async fn clear(directory: PathBuf) -> Result<(), ArtifactError> {
+    in_background(move |stop| match Directory::open(&directory, stop)? {
+        Some(directory) => directory.empty(),
+        None => Ok(()),
+    })
+    .await
+}
+
+/// Makes the directory of a step have these files and no others, as they were kept in `from` under their names.
+///
+/// # Errors
+/// They are not there as they were, or cannot be copied. The directory is empty then.
+pub async fn restore(from: PathBuf, directory: PathBuf, artifacts: &[Artifact]) -> Result<(), ArtifactError> {
+    if artifacts.is_empty() {
+        return clear(directory).await;
+    }
+    let artifacts = artifacts.to_vec();
+    in_background(move |stop| {
+        let kept = File::open(&from).map_err(ArtifactError::io("read", &from))?;
+        Directory::create(&directory, stop)?.fill(|directory| {
+            for artifact in &artifacts {
+                let name = Path::new(&artifact.key);
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+                let file = open_below(&kept, name, flags);
+                let file = file.map(File::from).map_err(ArtifactError::io("read", from.join(name)))?;
+                let put = directory.put(&artifact.key, &file)?;
+                if (&put.content, put.executable) != (&artifact.content, artifact.executable) {
+                    return Err(ArtifactError::NotWhole(artifact.key.clone()));
+                }
+            }
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// Says that what goes on in the background is not wanted any more.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Whether it is wanted.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(&self) -> Result<(), ArtifactError> {
+        if self.0.load(Ordering::Relaxed) { Err(ArtifactError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Says so when it goes.
+pub struct StopOnDrop(pub Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// For work that waits for the disk; it stops soon after nobody waits for it.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce(Stop) -> Result<T, ArtifactError> + Send + 'static,
+) -> Result<T, ArtifactError> {
+    let guard = StopOnDrop(Stop::default());
+    let stop = guard.0.clone();
+    hm_disk::blocking(move || work(stop)).await?
+}
+
+/// The media type of a file, as far as its name tells.
+#[must_use]
+pub fn media_type(name: &str) -> &'static str {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+    match extension.as_str() {
+        "txt" | "log" | "out" => "text/plain",
+        "md" => "text/markdown",
+        "html" | "htm" => "text/html",
+        "css" => "text/css",
+        "csv" => "text/csv",
+        "js" | "mjs" => "text/javascript",
+        "json" | "map" => "application/json",
+        "xml" => "application/xml",
+        "yaml" | "yml" => "application/yaml",
+        "toml" => "application/toml",
+        "pdf" => "application/pdf",
+        "wasm" => "application/wasm",
+        "zip" | "whl" | "egg" => "application/zip",
+        "jar" | "war" => "application/java-archive",
+        "tar" => "application/x-tar",
+        "gz" | "tgz" => "application/gzip",
+        "bz2" => "application/x-bzip2",
+        "xz" | "txz" => "application/x-xz",
+        "zst" => "application/zstd",
+        "deb" => "application/vnd.debian.binary-package",
+        "rpm" => "application/x-rpm",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "svg" => "image/svg+xml",
+        "webp" => "image/webp",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests;
