@@ -32,13 +32,13 @@ impl Boot {
         &self.0
     }
 
-    /// Knowledge of which boot this is.
+    /// True if the kernel has told which boot this is.
     #[must_use]
     pub fn is_known(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Equality with a boot that was noted down. False if either is unknown.
+    /// True for the boot that was noted down as this text, and false if either is unknown.
     #[must_use]
     pub fn is(&self, noted: &str) -> bool {
         self.is_known() && self.0 == noted

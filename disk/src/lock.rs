@@ -120,7 +120,7 @@ impl LockFile {
         }
     }
 
-    /// State of a lock that somebody takes exclusively. Where it cannot be asked, it counts as held: what is in use must
+    /// True if somebody has the lock exclusively, or if that cannot be asked: what may be in use must
     /// not be removed.
     #[must_use]
     pub fn is_held(&self) -> bool {

@@ -82,7 +82,7 @@ pub(crate) async fn collect(
     Ok(collected)
 }
 
-/// Whether there is a directory at an absolute path in a container. A link is none; those on the way there are followed.
+/// True if there is a directory at an absolute path in a container. A link is none; those on the way there are followed.
 ///
 /// # Errors
 /// The engine does not tell.
@@ -94,7 +94,7 @@ pub(crate) async fn is_directory(docker: &Docker, container: &str, path: &str) -
     }
 }
 
-/// Whether what is at a path of the workspace, if anything is, is reached through directories alone.
+/// True if what is at a path of the workspace, if anything is, is reached through directories alone.
 async fn is_reached(
     docker: &Docker,
     container: &str,
@@ -116,14 +116,14 @@ async fn is_reached(
     Ok(true)
 }
 
-/// What the engine calls a path of the workspace, from which it answers with what is there and not with where a link leads. The
+/// Path of the workspace as the engine wants it, so that it answers with what is there and not with where a link leads. The
 /// workspace itself may be a link, which is its image's affair.
 fn absolute(workdir: &str, path: &Path) -> String {
     let path = if path == Path::new("") { Path::new(".") } else { path };
     format!("{}/{}", workdir.trim_end_matches('/'), path.display())
 }
 
-/// What a container's files are read from, on a thread that may wait.
+/// Source of a container's files, for a thread that may wait.
 struct Source {
     docker: Docker,
     container: String,
@@ -131,7 +131,7 @@ struct Source {
     runtime: Handle,
     /// Ends when whoever wanted the files does not any more.
     nobody_waits: RefCell<oneshot::Receiver<()>>,
-    /// Why the engine does not hand them out.
+    /// Reason why the engine does not hand them out.
     failure: RefCell<Option<EngineError>>,
 }
 
@@ -143,7 +143,7 @@ struct Incoming<'a> {
 }
 
 impl Source {
-    /// What is at a path of the workspace, and all below it.
+    /// Tar of what is at a path of the workspace, and all below it.
     fn tar(&self, path: &Path) -> Incoming<'_> {
         let path = absolute(&self.workdir, path);
         let options = DownloadFromContainerOptionsBuilder::default().path(&path).build();
@@ -183,7 +183,7 @@ impl Read for Incoming<'_> {
     }
 }
 
-/// What has come out so far.
+/// Artifacts that have come out so far.
 struct Collecting<'a> {
     engine: &'a Source,
     directory: &'a Directory,
@@ -310,7 +310,7 @@ impl<'a> Collecting<'a> {
     }
 }
 
-/// Whether a path leads from the workspace down.
+/// True if a path leads from the workspace down.
 fn is_plain(path: &Path) -> bool {
     path.file_name().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }

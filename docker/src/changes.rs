@@ -1,4 +1,4 @@
-//! What steps have changed in a workspace, as an engine tells it, and whether something that is different in the project now lies
+//! Changes of steps in a workspace, as an engine tells them, and whether something that is different in the project now lies
 //! below that. An engine tells names in JSON, so those that are not UTF-8 are only known by what they look like.
 
 use std::borrow::Cow;
@@ -10,13 +10,13 @@ use bollard::models::{ChangeType, FilesystemChange};
 
 use crate::manifest::{Difference, MARK, Manifest, seal, unseal};
 
-/// What written changes begin with.
+/// First bytes of written changes.
 const FIRST: &[u8] = b"hm changes 1\n";
 
-/// What stands for bytes that are no text.
+/// Character for bytes that are no text.
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
-/// What an engine tells of paths.
+/// Changes by path, as an engine tells them.
 type Told = BTreeMap<Vec<u8>, ChangeType>;
 
 /// The paths in the workspace at which steps have put, replaced or removed something, as [`looks`] has them; the empty one stands
@@ -25,7 +25,7 @@ type Told = BTreeMap<Vec<u8>, ChangeType>;
 pub(crate) struct Changes(BTreeSet<Vec<u8>>);
 
 impl Changes {
-    /// What an engine tells of a container whose workspace is there.
+    /// Changes that an engine tells of a container whose workspace is there.
     pub(crate) fn of(told: &[FilesystemChange], workdir: &str) -> Self {
         let (told, workdir) = as_they_look(told, workdir);
         let mut changes = Self::default();
@@ -64,7 +64,7 @@ impl Changes {
         self
     }
 
-    /// What was changed in both, one after the other.
+    /// Changes of both, one after the other.
     pub(crate) fn followed_by(&self, mut next: Self) -> Self {
         next.0.extend(self.0.iter().cloned());
         next
@@ -90,7 +90,7 @@ impl Changes {
     /// Writes them so that [`read`](Self::read) knows them again.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system says no.
     pub(crate) fn write(&self, to: impl Write) -> io::Result<()> {
         let mut bytes = FIRST.to_vec();
         for path in &self.0 {
@@ -131,7 +131,7 @@ impl Difference {
     }
 }
 
-/// What an engine tells, by path, and the workspace's path.
+/// Changes that an engine tells, by path, and the workspace's path.
 fn as_they_look(told: &[FilesystemChange], workdir: &str) -> (Told, Vec<u8>) {
     let workdir: Vec<_> = workdir.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let workdir = looks(workdir.join("/").as_bytes()).into_owned();
@@ -142,7 +142,7 @@ fn as_they_look(told: &[FilesystemChange], workdir: &str) -> (Told, Vec<u8>) {
     (told.collect(), workdir)
 }
 
-/// Whether something has changed in what is at a path, so that it is a directory; and it was one, or else something other than this would
+/// True if something has changed in what is at a path, so that it is a directory; and it was one, or else something other than this would
 /// be told.
 fn is_passed_through(told: &Told, path: &[u8], kind: ChangeType) -> bool {
     kind == ChangeType::_0 && below(path, |from| told.range::<[u8], _>(from).next().map(first))
@@ -180,7 +180,7 @@ fn relative<'a>(path: &'a [u8], from: &[u8]) -> Option<&'a [u8]> {
     if from.is_empty() || rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
 }
 
-/// Whether the first of some sorted paths from a bound on is below this one.
+/// True if the first of some sorted paths from a bound on is below this one.
 fn below<'a>(
     path: &[u8],
     first_from: impl FnOnce((Bound<&[u8]>, Bound<&[u8]>)) -> Option<&'a Vec<u8>>,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How far an engine's clock is from ours.
+/// Distance of an engine's clock from ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock(TimeDelta);
 
 impl Clock {
-    /// What an engine said between two of our times; as ours, if it said nothing that can be read.
+    /// Clock of an engine that said a time between two of ours; as ours, if it said nothing that can be read.
     pub(crate) fn of(before: DateTime<Utc>, said: Option<&str>, after: DateTime<Utc>) -> Self {
         let said = said.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         let said = said.map_or(before, |time| time.with_timezone(&Utc));

@@ -24,32 +24,32 @@ use crate::{
     Snapshot, artifacts, short,
 };
 
-/// What the container's own process does: it waits until nobody holds its standard input any more. The engine lets go of that when
+/// Script of the container's own process: it waits until nobody holds its standard input any more. The engine lets go of that when
 /// whoever attached to it is gone, so that nothing in a container outlives this process.
 const WAIT: &str = "while read -r _; do :; done";
 
-/// How long a container may take to end by itself.
+/// Time that a container may take to end by itself.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// Characters of a name that come from the step.
 const HINT: usize = 32;
 
-/// What a container is made of.
+/// Description of a container to be made.
 #[derive(Debug, Clone)]
 pub struct ContainerSpec {
-    /// What it is made from.
+    /// Image that it is made from.
     pub image: Image,
     /// The step that it is for.
     pub step: Uuid,
-    /// Its environment.
+    /// Environment that its commands start with.
     pub env: BTreeMap<String, String>,
-    /// Where the workspace is.
+    /// Directory of the workspace.
     pub workdir: String,
     /// Goes into its name, for people.
     pub hint: String,
-    /// Whether it asks for the network.
+    /// True if it asks for the network.
     pub network: bool,
-    /// Whether what becomes of it is to be kept for later runs.
+    /// True if its result is to be kept for later runs.
     pub keep: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct Container {
     state: State,
 }
 
-/// How far a container has come.
+/// Stage in a container's life.
 enum State {
     /// The engine does not know of it.
     Planned,
@@ -75,14 +75,14 @@ enum State {
     Stopped,
 }
 
-/// What keeps a container alive, as long as it is there.
+/// Grip on a container, which lives as long as this is there.
 pub(crate) struct KeepAlive {
     /// Nobody writes to it; the lock is for whoever shares a container between threads.
     _input: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
 }
 
 impl DockerBackend {
-    /// A container of an image or of a step's state. The engine makes it when something is to happen in it.
+    /// A container of an image or of a step's snapshot. The engine makes it when something is to happen in it.
     ///
     /// # Errors
     /// There is no such image.
@@ -105,13 +105,13 @@ impl DockerBackend {
 }
 
 impl Container {
-    /// What it is called on the engine.
+    /// Name on the engine.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the workspace is.
+    /// Directory of the workspace.
     #[must_use]
     pub fn workdir(&self) -> &str {
         &self.spec.workdir
@@ -125,7 +125,7 @@ impl Container {
         &self.spec
     }
 
-    /// What it was made from, once it runs.
+    /// Snapshot that it was made from, once it runs.
     pub(crate) fn from(&self) -> &Snapshot {
         &self.from
     }
@@ -205,7 +205,7 @@ impl Container {
 
     /// Ends all that runs in it. Its files stay.
     pub(crate) async fn stop(&mut self) -> Result<(), DockerError> {
-        // A state can be saved of what nothing has happened in.
+        // A snapshot can be taken of a container that nothing has happened in.
         self.run().await?;
         self.state = State::Stopped;
         let backend = self.backend.clone();
@@ -267,7 +267,7 @@ fn removal() -> bollard::query_parameters::RemoveContainerOptions {
 }
 
 impl DockerBackend {
-    /// Makes a container.
+    /// Makes a container, in which nothing runs yet.
     pub(crate) async fn create(
         &self,
         engine: &Engine,
@@ -350,7 +350,7 @@ impl Engine {
     /// Removes a container, if it is there.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), DockerError> {
         match self.docker.remove_container(name, Some(removal())).await {
-            // Gone, or on its connector.
+            // Gone, or on its way.
             Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
             removed => removed.map_err(self.failed(format!("remove the container `{name}`"))),
         }

@@ -13,22 +13,22 @@ use crate::tls::TlsFiles;
 /// The largest of its files.
 const MAX_FILE: usize = 4 * 1024 * 1024;
 
-/// How many contexts are looked at for their names.
+/// Most contexts that are looked at for their names.
 const MAX_KNOWN: usize = 50;
 
 /// The context that says nothing.
 const DEFAULT: &str = "default";
 
-/// What a context says about its engine.
+/// Engine of a context, as the context describes it.
 pub(crate) struct Context {
     pub(crate) name: String,
-    /// As in `DOCKER_HOST`.
+    /// Address, in the form of `DOCKER_HOST`.
     pub(crate) host: String,
-    /// What it has for TLS.
+    /// Files that it has for TLS.
     pub(crate) tls: TlsFiles,
 }
 
-/// Why the engine of a context is not known.
+/// Failure to learn the engine of a context.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// A file of Docker's client cannot be read.
@@ -37,11 +37,11 @@ pub enum ContextError {
     /// There is no such context.
     #[error("there is no Docker context `{name}`, which {source_name} asks for; there is: {}", known.join(", "))]
     Unknown {
-        /// Its name.
+        /// Name of the context.
         name: String,
-        /// Who asks for it.
+        /// Setting that asks for it.
         source_name: String,
-        /// What there is.
+        /// Contexts that there are.
         known: Vec<String>,
     },
     /// It is not for Docker.

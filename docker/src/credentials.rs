@@ -1,4 +1,4 @@
-//! What a registry wants before it hands out an image: names and passwords as `docker login` keeps them, in a file or with a
+//! Credentials for registries: names and passwords as `docker login` keeps them, in a file or with a
 //! helper program. They are given to the engine and shown to nobody.
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use tokio::process::Command;
 use crate::context::{SettingsError, read_json};
 use crate::endpoint::EngineEnv;
 
-/// What Docker's client calls its own registry here.
+/// Name that Docker's client has for its own registry here.
 const HUB: &str = "https://index.docker.io/v1/";
 
-/// How long a helper may take.
+/// Time that a helper may take.
 const HELPER: Duration = Duration::from_secs(30);
 
 /// The longest answer of a helper; tokens take a few thousand bytes.
@@ -28,26 +28,26 @@ const MAX_ANSWER: u64 = 1024 * 1024;
 /// A user that stands for "the secret is a token".
 const TOKEN: &str = "<token>";
 
-/// What a helper says if it has nothing, in all its makers' versions.
+/// Answer of a helper that has nothing, in all its makers' versions.
 const NOTHING: &str = "credentials not found";
 
-/// Why it is not known what a registry wants. It quotes neither files nor helpers.
+/// Failure to get the credentials for a registry. It quotes neither files nor helpers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialsError {
-    /// The file.
+    /// Docker's settings cannot be read.
     #[error("Docker's settings cannot be read: {0}")]
     Settings(#[from] SettingsError),
-    /// What is in the file.
+    /// Content of the file that makes no sense.
     #[error("what Docker's settings have for the registry `{0}` is malformed")]
     Malformed(String),
-    /// A helper.
+    /// A helper of Docker's client failed.
     #[error("`{program}`, which is to know the password for the registry `{registry}`, {reason}")]
     Helper {
-        /// Its name.
+        /// Name of the helper.
         program: String,
-        /// Which registry.
+        /// Registry that it was asked about.
         registry: String,
-        /// What it did.
+        /// Complaint about what it did.
         reason: String,
     },
 }
@@ -77,7 +77,7 @@ struct Answer {
     secret: String,
 }
 
-/// What the user has for a registry (`docker.io` is Docker's own); none if nothing, and then one asks without.
+/// Credentials that the user has for a registry (`docker.io` is Docker's own); without any, one asks without.
 ///
 /// # Errors
 /// It cannot be found out.

@@ -1,4 +1,4 @@
-//! Where the engine is: what the environment says, else Docker's own settings, else the usual places. An engine counts as
+//! Search for the engine: where the environment says, else Docker's own settings, else the usual places. An engine counts as
 //! found when it has answered.
 
 use std::collections::BTreeMap;
@@ -14,40 +14,40 @@ use crate::context::{self, ContextError};
 use crate::tls::{TlsError, TlsFiles};
 use crate::transport::{Connector, Ssh, Transport};
 
-/// How long an engine has to answer.
+/// Time in which an engine has to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The same, with `ssh` in between.
+/// Time in which one has to answer through `ssh`.
 const ANSWER_BY_SSH: Duration = Duration::from_secs(30);
 
-/// How long one that has answered has to say what it is.
+/// Time in which one that has answered has to say what it is.
 pub(crate) const ABOUT: Duration = Duration::from_secs(30);
 
 /// The oldest API that will do, of Docker 20.10.
 const OLDEST: (usize, usize) = (1, 41);
 
-/// What the search for an engine depends on.
+/// Environment that the search for an engine depends on.
 #[derive(Clone)]
 pub struct EngineEnv {
-    /// Our own environment.
+    /// Environment variables of the process.
     pub env: BTreeMap<String, String>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
 }
 
-/// Where an engine is, for people.
+/// Place of an engine, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address, without a password.
     pub url: String,
-    /// Who says so.
+    /// Setting that says so.
     pub from: String,
 }
 
-/// Why there is no engine. Each of them says what was tried.
+/// Failure to find an engine. Each variant says what was tried.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// What was said about where it is leads nowhere.
+    /// The chosen context leads nowhere.
     #[error(transparent)]
     Context(#[from] ContextError),
     /// An address that is none.
@@ -55,25 +55,25 @@ pub enum EndpointError {
     Address {
         /// The address, and who says so.
         at: Endpoint,
-        /// What is wrong with it.
+        /// Reason why it will not do.
         reason: String,
     },
     /// A file for TLS.
     #[error("{wanted_by} wants TLS with the engine at {url}: {reason}")]
     Tls {
-        /// The engine.
+        /// Address of the engine.
         url: String,
-        /// Who says so.
+        /// Setting that says so.
         wanted_by: String,
-        /// Which file, and what is wrong with it.
+        /// File, and what is wrong with it.
         reason: TlsError,
     },
     /// Nobody answers there, or not as an engine would.
     #[error("no engine answers at {} ({}): {reason}", .at.url, .at.from)]
     Silent {
-        /// Where.
+        /// Place that was tried.
         at: Endpoint,
-        /// What came instead.
+        /// Answer that came instead.
         reason: String,
     },
     /// Nothing says where it is, and it is in none of the usual places.
@@ -96,7 +96,7 @@ impl EngineEnv {
         said.or_else(|| self.home.as_ref().map(|home| home.join(".docker")))
     }
 
-    /// Where engines usually listen: Docker's of the system, of the user, of Docker Desktop, and Podman's service.
+    /// Sockets at which engines usually listen: Docker's of the system, of the user, of Docker Desktop, and Podman's service.
     fn usual_places(&self) -> Vec<PathBuf> {
         let runtime = self.variable("XDG_RUNTIME_DIR").map(Path::new);
         let home = self.home.as_deref();
@@ -217,7 +217,7 @@ async fn answer(connector: Connector, limit: Duration) -> Result<Docker, String>
     transport.client(ClientVersion { major_version, minor_version }).map_err(|error| error.to_string())
 }
 
-/// What the engine there says of itself.
+/// Description that the engine there gives of itself.
 ///
 /// # Errors
 /// It does not say so, or not in time.
@@ -242,7 +242,7 @@ fn version(text: &str) -> Option<(usize, usize)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// What an address asks for.
+/// Kind of connection that an address asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Address {
     Unix(PathBuf),

@@ -1,4 +1,4 @@
-//! What can go wrong with an engine, said for people. A command that ran and failed is no error: its exit code is a result.
+//! Errors of working with an engine, for people. A command that ran and failed is no error: its exit code is a result.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use hm_workspace::artifacts::ArtifactError;
 use crate::endpoint::EndpointError;
 use crate::pull::PullError;
 
-/// Why something on an engine could not be made, used or kept.
+/// Failure to make, use or keep something on an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
     /// No engine can be reached.
@@ -20,27 +20,27 @@ pub enum DockerError {
     /// The engine was there, and is not any more.
     #[error("the Docker Engine at {endpoint} is gone: cannot {what}")]
     Lost {
-        /// Where it was.
+        /// Address of the engine.
         endpoint: String,
-        /// What was to be done.
+        /// Work that was to be done, from its verb on.
         what: String,
-        /// How that was noticed.
+        /// Error of the connection.
         source: EngineError,
     },
-    /// The engine refuses.
+    /// The engine refuses to do it.
     #[error("the Docker Engine cannot {what}: {message}")]
     Refused {
-        /// What was to be done.
+        /// Work that was to be done, from its verb on.
         what: String,
-        /// What it says.
+        /// Words of the answer.
         message: String,
     },
     /// A program that puts a workspace in order says no.
     #[error("`{program}` failed in a container: {said}")]
     Tool {
-        /// The program.
+        /// Name of the program.
         program: String,
-        /// What it says.
+        /// Words of the answer.
         said: String,
     },
     /// An image is not there.
@@ -58,17 +58,17 @@ pub enum DockerError {
     /// The image keeps the workspace out of what can be saved.
     #[error("the image `{image}` has a volume at `{volume}`, so what steps do in {workdir} would be lost")]
     Volume {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// Where its volume is.
+        /// Directory of its volume.
         volume: String,
-        /// Where the workspace is.
+        /// Directory of the workspace.
         workdir: String,
     },
     /// The run is coming to its end.
     #[error("it was stopped")]
     Stopped,
-    /// Two steps call their states the same.
+    /// Two steps call their snapshots the same.
     #[error("another step of this build has saved its state as `{0}`")]
     TagTaken(String),
     /// The project's files cannot be had.
@@ -80,7 +80,7 @@ pub enum DockerError {
     /// The project's files cannot be packed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// What a step produced could not be brought out.
+    /// Artifacts of a step could not be brought out.
     #[error("cannot bring out artifacts")]
     Artifacts(#[from] ArtifactError),
     /// A file of ours.
@@ -96,12 +96,12 @@ pub enum DockerError {
     Task(#[from] TaskError),
 }
 
-/// Whether the engine says that what was asked about is not there.
+/// True if the engine says that what was asked about is not there.
 pub(crate) fn is_missing(error: &EngineError) -> bool {
     status(error) == Some(404)
 }
 
-/// What the engine answers, if it does.
+/// HTTP status of the engine's answer, if it answered.
 pub(crate) fn status(error: &EngineError) -> Option<u16> {
     match error {
         EngineError::DockerResponseServerError { status_code, .. } => Some(*status_code),
@@ -110,13 +110,10 @@ pub(crate) fn status(error: &EngineError) -> Option<u16> {
 }
 
 impl DockerError {
-    /// Whether whoever asked could have known.
+    /// True if the caller could have known better.
     #[must_use]
     pub fn is_misuse(&self) -> bool {
-        match self {
-            Self::TagTaken(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::TagTaken(_))
     }
 
     /// For `map_err`: what was to be done on the engine at this place.

@@ -15,25 +15,25 @@ use tokio::sync::mpsc;
 use crate::error::status;
 use crate::{Container, DockerError, Engine};
 
-/// What engines say of programs that they cannot start.
+/// Beginnings of engines' messages about programs that they cannot start.
 const CANNOT_START: [&str; 2] = ["OCI runtime exec failed: ", "unable to start container process: "];
 
-/// What they exit with then, as shells do.
+/// Exit codes then, as in shells.
 const NOT_STARTED: [i64; 2] = [126, 127];
 
-/// How much of a short answer is kept, in bytes.
+/// Most bytes of a short answer that are kept.
 const SHORT: usize = 4096;
 
-/// One command.
+/// Command to be run in a container.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// Program and arguments.
+    /// Program, and the arguments that it gets.
     pub argv: Vec<String>,
     /// Added to the container's environment.
     pub env: BTreeMap<String, String>,
-    /// Where it runs.
+    /// Directory that it runs in.
     pub workdir: String,
-    /// What it can read from its standard input.
+    /// Bytes for its standard input.
     pub input: Option<Arc<Archive>>,
 }
 
@@ -68,7 +68,7 @@ impl Container {
         Ok(i32::try_from(exit_code).unwrap_or(i32::MAX))
     }
 
-    /// What a command finds in its environment beside what the image says.
+    /// Environment of a command beside what the image says.
     fn environment(&self, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
         // As in the local sandbox: where a step is, and that asking git changes nothing.
         let ours = [("CI", "true"), ("GIT_OPTIONAL_LOCKS", "0")];
@@ -196,7 +196,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Why nothing can run in a container.
+    /// Error that says why nothing can run in a container.
     async fn why_over(&self, name: &str) -> Result<DockerError, DockerError> {
         let about = self.docker.inspect_container(name, None).await;
         let state = about.map_err(self.failed("look at a container"))?.state.unwrap_or_default();
@@ -226,7 +226,7 @@ async fn feed(archive: &Arc<Archive>, mut writer: impl AsyncWrite + Unpin) -> Re
     Ok(())
 }
 
-/// What matters of a message about a program that could not be started.
+/// Part that matters of a message about a program that could not be started.
 fn reason(message: &str) -> String {
     let mut rest = message.trim();
     for known in CANNOT_START {

@@ -1,13 +1,64 @@
-//! Containers and images of a Docker Engine, or of what answers like one: those of one run, and what is kept of them for later
-//! ones. Which step runs in which, and whether it may, is decided above.
+//! Containers of a Docker Engine, or of what answers like one, on a project's files.
+//!
+//! A [`DockerBackend`] holds the containers and images of one run. [`container`](DockerBackend::container) describes a container,
+//! which is made when it is first needed, and what is made goes when nobody holds it any more, with the run, or with a later
+//! run if the program was killed. [`Container::put_project`] gives it the files of a [`Workspace`], [`Container::exec`] runs commands
+//! in it, and [`Container::commit`] makes a snapshot of it that other containers can start from.
+//!
+//! A snapshot can be kept for later runs ([`KeptImages`]). Those start from it on the project as it is *then*: the engine tells
+//! what the steps have changed, and so what has become different in the project can be put below it, or the snapshot
+//! be refused if both have changed the same ([`SnapshotProblem`]).
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use hm_docker::{Command, ContainerSpec, DockerBackend, DockerConfig, EngineEnv, Image, Limits};
+//! use hm_workspace::{WORKSPACE, Workspace};
+//! use tokio::sync::mpsc;
+//! use uuid::Uuid;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let workspace = Arc::new(Workspace::new("/home/me/project".as_ref(), "/home/me/.cache/ci".as_ref()));
+//! let config = DockerConfig {
+//!     engine: EngineEnv { env: std::env::vars().collect(), home: Some("/home/me".into()) },
+//!     cache: "/home/me/.cache/ci".into(),
+//!     run_id: Uuid::new_v4(),
+//!     network: false,
+//!     limits: Limits::default(),
+//! };
+//! let docker = Arc::new(DockerBackend::new(config, workspace));
+//! docker.connect().await?;
+//! let spec = ContainerSpec {
+//!     image: Image::Named("alpine:3".to_owned()),
+//!     step: Uuid::new_v4(),
+//!     env: Default::default(),
+//!     workdir: WORKSPACE.to_owned(),
+//!     hint: "test".to_owned(),
+//!     network: false,
+//!     keep: false,
+//! };
+//! let mut container = docker.container(spec).await?;
+//! container.put_project(WORKSPACE).await?;
+//! let argv = ["make", "test"].map(str::to_owned).to_vec();
+//! let command = Command { argv, env: Default::default(), workdir: WORKSPACE.to_owned(), input: None };
+//! let (output, mut chunks) = mpsc::channel(16);
+//! let shown = async { while let Some((stream, bytes)) = chunks.recv().await { /* … */ } };
+//! let (exit_code, ()) = tokio::join!(container.exec(command, output), shown);
+//! assert_eq!(exit_code?, 0);
+//! docker.close().await?;
+//! # Ok(()) }
+//! ```
+#![forbid(unsafe_code)]
 
 mod artifacts;
 mod changes;
 mod clock;
+mod commit;
 mod container;
 mod context;
 mod credentials;
 mod endpoint;
+mod engine;
 mod error;
 mod exec;
 mod kept;
@@ -30,9 +81,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bollard::Docker;
-use bollard::models::ImageInspect;
-use chrono::Utc;
 use hm_disk::blocking;
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem, Workspace};
 use parking_lot::{Mutex, MutexGuard};
@@ -41,52 +89,50 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::changes::Changes;
-use self::clock::Clock;
 pub use self::container::{Container, ContainerSpec};
 pub use self::endpoint::{Endpoint, EndpointError, EngineEnv};
+use self::engine::Engine;
 pub use self::error::DockerError;
-use self::error::is_missing;
 pub use self::exec::Command;
 pub use self::kept::{Cleared, KeptImages};
 pub use self::limits::Limits;
 use self::manifest::Manifest;
-use self::owner::Owner;
 pub use self::reference::check_image;
 use self::workspace::PreparedBases;
 
 /// The repository of the images of a run. The tag says whose they are.
 const OF_RUN: &str = "hm-run";
 
-/// What the engine calls whoever made a container.
+/// Label for whoever made a container.
 const LABEL_OWNER: &str = "dev.harmont.hm.owner";
 
-/// What the engine calls the run that a container or an image is of.
+/// Label for the run that a container or an image is of.
 const LABEL_RUN: &str = "dev.harmont.hm.run";
 
-/// What the engine calls the step that a container or an image is of.
+/// Label for the step that a container or an image is of.
 const LABEL_STEP: &str = "dev.harmont.hm.step";
 
-/// What the engine calls every image that is a state of ours.
+/// Label of every image that holds a snapshot.
 const LABEL_STATE: &str = "dev.harmont.hm.state";
 
-/// What the engine calls the cache that an image is kept for.
+/// Label for the cache that an image is kept for.
 const LABEL_CACHE: &str = "dev.harmont.hm.cache";
 
-/// How long a build waits at its end for what has to be removed.
+/// Time that a build waits at its end for what has to be removed.
 const CLOSING: Duration = Duration::from_secs(60);
 
-/// What a [`DockerBackend`] has to know.
+/// Settings of a [`DockerBackend`].
 #[derive(Clone)]
 pub struct DockerConfig {
-    /// How to find the engine.
+    /// Environment in which the engine is looked for.
     pub engine: EngineEnv,
-    /// Where it is written down what is kept.
+    /// Directory for the records of what is kept.
     pub cache: PathBuf,
     /// The run; no two at a time have the same.
     pub run_id: Uuid,
-    /// Whether any step may have the network.
+    /// True if any step may have the network.
     pub network: bool,
-    /// What a container may use.
+    /// Ceilings of each container.
     pub limits: Limits,
 }
 
@@ -103,80 +149,66 @@ pub struct DockerBackend {
     state: Mutex<RunState>,
     /// Containers on their way out.
     endings: Mutex<JoinSet<()>>,
-    /// Why something could not be kept, the first time.
+    /// First reason why something could not be kept.
     trouble: OnceLock<String>,
 }
 
-/// What a container can be made from.
+/// Origin of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
-    /// What a step has saved, by what it calls it; no image of the engine, whatever that is called.
-    State(String),
-    /// An image of the engine, and no state.
+    /// Snapshot that a step has saved, by its tag; no image of the engine, whatever that is called.
+    Snapshot(String),
+    /// An image of the engine, and no snapshot.
     Named(String),
 }
 
 impl Image {
     fn name(&self) -> &str {
         match self {
-            Self::State(name) | Self::Named(name) => name,
+            Self::Snapshot(name) | Self::Named(name) => name,
         }
     }
 }
 
-/// An engine that answers.
-#[derive(Clone)]
-struct Engine {
-    docker: Docker,
-    endpoint: Endpoint,
-    /// Its own name for itself.
-    id: String,
-    has_init: bool,
-    /// How many processors it has.
-    cpus: Option<i64>,
-    clock: Clock,
-    owner: Owner,
-}
-
 #[derive(Default)]
 struct RunState {
-    /// What steps have saved, by what they call it.
+    /// Snapshots that steps have saved, by their tags.
     snapshots: HashMap<String, Snapshot>,
     /// The next container's or image's.
     number: u32,
 }
 
-/// A state that containers can start from.
+/// A snapshot that containers can start from.
 #[derive(Debug, Clone)]
 struct Snapshot {
-    /// What the engine calls it.
+    /// Image on the engine.
     image: String,
-    /// Who commands in it run as, if its makers said so.
+    /// User of commands in it, if its makers named one.
     user: Option<String>,
     /// Directories whose content is not part of what is saved.
     volumes: Vec<String>,
     lineage: Arc<Lineage>,
 }
 
-/// What is known of a state's workspace.
+/// Knowledge of a snapshot's workspace.
 #[derive(Debug)]
 struct Lineage {
     /// The image that it all began with, by name and by id.
     base: (String, String),
     workdir: String,
     files: ProjectFiles,
-    /// What steps have changed since; none if that is not known.
+    /// Changes that steps have made since; none if they are not known.
     changes: Option<Changes>,
 }
 
 /// The project's files in a workspace.
 #[derive(Debug)]
 enum ProjectFiles {
-    /// None of them.
+    /// The workspace has none of them.
     Absent,
-    /// As they are in this run.
+    /// It has them as they are in this run.
     Current,
-    /// As they were in another run.
+    /// It has them as they were in another run.
     Stale(Manifest),
 }
 
@@ -206,18 +238,18 @@ impl DockerBackend {
         self.engine().await.map(|_| ())
     }
 
-    /// Whether there is an image or a state: of a kept one, whether a step can start from it on the project as it is now.
+    /// True if there is an image or a snapshot: of a kept one, if a step can start from it on the project as it is now.
     ///
     /// # Errors
     /// The engine cannot be asked, or the project cannot be read.
     pub async fn has(&self, image: &Image) -> Result<bool, DockerError> {
         match image {
-            Image::State(tag) => Ok(self.lacks(tag).await?.is_none()),
+            Image::Snapshot(tag) => Ok(self.lacks(tag).await?.is_none()),
             Image::Named(name) => Ok(self.engine().await?.named(name).await?.is_some()),
         }
     }
 
-    /// Why no step can start from a state, if that is so.
+    /// Reason why no step can start from a snapshot; none if one can.
     async fn lacks(&self, tag: &str) -> Result<Option<SnapshotProblem>, DockerError> {
         let is_known = self.state().snapshots.contains_key(tag);
         match tag.starts_with(CACHE_TAG_PREFIX) {
@@ -248,7 +280,7 @@ impl DockerBackend {
         }
     }
 
-    /// Why something that was to be kept is not, if that has happened; for people.
+    /// First reason why something that was to be kept is not, for people.
     #[must_use]
     pub fn not_kept(&self) -> Option<&str> {
         self.trouble.get().map(String::as_str)
@@ -299,7 +331,7 @@ impl DockerBackend {
         self.project.get_or_try_init(|| tree).await.map(PathBuf::as_path)
     }
 
-    /// What is in them.
+    /// Manifest of those files.
     async fn manifest(&self) -> Result<&Arc<Manifest>, DockerError> {
         let read = async {
             let tree = self.project().await?.to_owned();
@@ -342,11 +374,11 @@ impl DockerBackend {
         done.await.map_err(|_| DockerError::Stopped)
     }
 
-    /// What a name means: a state that a step has saved, or else an image of the engine.
+    /// Snapshot that a name means: one that a step has saved, or else an image of the engine.
     async fn snapshot(&self, image: &Image) -> Result<Snapshot, DockerError> {
         let missing = || DockerError::NoImage(image.name().to_owned());
         let name = match image {
-            Image::State(tag) => return self.state().snapshots.get(tag).cloned().ok_or_else(missing),
+            Image::Snapshot(tag) => return self.state().snapshots.get(tag).cloned().ok_or_else(missing),
             Image::Named(name) => name,
         };
         let found = self.engine().await?.named(name).await?.ok_or_else(missing)?;
@@ -363,56 +395,9 @@ impl DockerBackend {
         Ok(Snapshot { image: id, user, volumes, lineage: Arc::new(lineage) })
     }
 
-    /// The name that a state of this run gets on the engine.
+    /// The name that a snapshot of this run gets on the engine.
     fn run_tag(&self, engine: &Engine) -> String {
         format!("{}.{}-{}", engine.owner, short(&self.config.run_id), self.number())
-    }
-}
-
-impl Engine {
-    /// Finds an engine, to be used on behalf of a cache.
-    async fn connect(env: &EngineEnv, kept: &KeptImages) -> Result<Self, DockerError> {
-        let (endpoint, docker) = endpoint::connect(env).await?;
-        let before = Utc::now();
-        let (info, version) = endpoint::about(&docker, &endpoint, endpoint::ABOUT).await?;
-        let clock = Clock::of(before, info.system_time.as_deref(), Utc::now());
-        let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
-        let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
-        let has_init = info.init_binary.is_some_and(|name| !name.is_empty());
-        // Podman has another id each time that it is asked.
-        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
-        let place = format!("{} {}", info.name.unwrap_or_default(), info.docker_root_dir.unwrap_or_default());
-        let id = info.id.filter(|_| !is_podman).unwrap_or(place);
-        Ok(Self { docker, endpoint, id, has_init, cpus: info.ncpu, clock, owner })
-    }
-
-    /// What the engine says of an image; none if it has no such image.
-    async fn image(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
-        match self.docker.inspect_image(name).await {
-            Err(error) if is_missing(&error) => Ok(None),
-            found => found.map(Some).map_err(self.failed(format!("look for the image `{name}`"))),
-        }
-    }
-
-    /// The same, of an image that is really called this: engines take the beginning of any id for a name. What a step has saved is not
-    /// for whoever finds out what it is called.
-    async fn named(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
-        if !reference::is_name(name) {
-            return Ok(None);
-        }
-        let is_called = |image: &ImageInspect| {
-            let names = image.repo_tags.iter().chain(&image.repo_digests).flatten();
-            let is_state = image.config.as_ref().and_then(|config| config.labels.as_ref());
-            let is_state = is_state.is_some_and(|labels| labels.contains_key(LABEL_STATE));
-            !is_state && image.id.as_deref() == Some(name)
-                || names.into_iter().any(|own| reference::is_same(name, own))
-        };
-        Ok(self.image(name).await?.filter(is_called))
-    }
-
-    /// For `map_err`: what could not be done here.
-    fn failed(&self, what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> DockerError {
-        DockerError::engine(&self.endpoint.url, what)
     }
 }
 

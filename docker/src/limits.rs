@@ -1,4 +1,4 @@
-//! What a container may use of its machine.
+//! Ceilings for a container's use of its machine.
 
 use bollard::models::HostConfig;
 
@@ -12,12 +12,12 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processors, as a number that may have a fraction.
     pub cpus: Option<f64>,
-    /// Processes and threads.
+    /// Number of processes and threads.
     pub pids: Option<u64>,
 }
 
 impl Limits {
-    /// The same, as an engine with so many processors takes it: it refuses to promise more.
+    /// Ceilings as an engine with so many processors takes them: it refuses to promise more.
     pub(crate) fn host_config(&self, processors: Option<i64>) -> HostConfig {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         #[expect(clippy::cast_possible_truncation, reason = "casts from floats saturate")]

@@ -1,4 +1,4 @@
-//! What a tree of files holds, and how two such trees differ. Of a file that is its content and its mode, of a directory its mode, of a
+//! Manifests of trees of files, and their differences. Of a file, a manifest has its content and its mode, of a directory its mode, of a
 //! link where it leads; times and owners are nothing. What steps have changed on top is the affair of `changes`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,19 +13,19 @@ use hm_disk::{cannot, open_regular};
 use hm_workspace::WorkspaceError;
 use hm_workspace::content::Content;
 
-/// What a written manifest begins with.
+/// First bytes of a written manifest.
 const FIRST: &[u8] = b"hm tree 2\n";
 
-/// What a name begins with that says in a layer of an image that something below it is gone.
+/// Beginning of a name that says in a layer of an image that something below it is gone.
 pub(crate) const MARK: &[u8] = b".wh.";
 
-/// What a mode says of who may do what.
+/// Bits of a mode that say who may do what.
 const MODE: u32 = 0o777;
 
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
 
-/// What is at a path.
+/// Thing at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Directory { mode: u32 },
@@ -33,18 +33,18 @@ enum Kind {
     Link { to: Vec<u8> },
 }
 
-/// What a tree holds at which path. Paths are relative, in bytes, and without a `/` at their end.
+/// Content of a tree, by path. Paths are relative, in bytes, and without a `/` at their end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Manifest(BTreeMap<Vec<u8>, Kind>);
 
-/// What has to happen to a tree so that it becomes another one: removals first.
+/// Steps from one tree to another: removals first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// What is not there any more, or is a directory on one side only; with whether it was one.
+    /// Paths that are not there any more, or are a directory on one side only; with whether they were one.
     pub(crate) gone: BTreeMap<Vec<u8>, bool>,
-    /// What is new or has changed. New directories are among it, what is in them as well.
+    /// Paths that are new or have changed. New directories are among them, what is in them as well.
     pub(crate) put: BTreeSet<Vec<u8>>,
-    /// What of that was not there in any form.
+    /// Those of them that were not there in any form.
     pub(crate) new: BTreeSet<Vec<u8>>,
 }
 
@@ -52,7 +52,7 @@ impl Manifest {
     /// Reads a tree that nobody changes meanwhile: directories, regular files, and links, which are not followed. Blocks.
     ///
     /// # Errors
-    /// What cannot be read.
+    /// Something cannot be read.
     pub(crate) fn of(tree: &Path) -> Result<Self, WorkspaceError> {
         let mut all = BTreeMap::new();
         // No recursion: how deep a tree is, is not ours to say.
@@ -82,12 +82,12 @@ impl Manifest {
         Ok(Self(all))
     }
 
-    /// Whether it has a directory there. Its top is one.
+    /// True if it has a directory there. Its top is one.
     pub(crate) fn has_directory(&self, path: &[u8]) -> bool {
         path.is_empty() || self.0.get(path).is_some_and(Kind::is_directory)
     }
 
-    /// What has become different in `now`.
+    /// Difference between this and `now`.
     pub(crate) fn difference(&self, now: &Self) -> Difference {
         let mut difference = Difference::default();
         for (path, was) in &self.0 {
@@ -106,7 +106,7 @@ impl Manifest {
     /// Writes it so that [`read`](Self::read) knows it again.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system says no.
     pub(crate) fn write(&self, to: impl Write) -> io::Result<()> {
         let mut bytes = FIRST.to_vec();
         for (path, kind) in &self.0 {
@@ -165,7 +165,7 @@ impl Kind {
 }
 
 impl Difference {
-    /// Whether nothing has to happen.
+    /// True if nothing has to happen.
     pub(crate) fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.put.is_empty()
     }
@@ -175,7 +175,7 @@ impl Difference {
 /// Blocks.
 ///
 /// # Errors
-/// What cannot be read.
+/// Something cannot be read.
 pub(crate) fn marked(tree: &Path) -> Result<Option<PathBuf>, WorkspaceError> {
     let mut open = vec![PathBuf::new()];
     while let Some(directory) = open.pop() {

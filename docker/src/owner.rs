@@ -1,4 +1,4 @@
-//! Who has made what there is on an engine, so that what a dead `hm` has left can be told from what a living one uses. Only what
+//! Owners of what there is on an engine, so that what a dead `hm` has left can be told from what a living one uses. Only what
 //! was made from the same cache on the same machine is ever told to be dead: of others nobody here knows.
 
 use std::fmt;
@@ -67,7 +67,7 @@ impl Owner {
         parts.next().is_none().then_some(owner)
     }
 
-    /// Whether it is sure that it is no more, as this one sees it.
+    /// True if it is sure that it is no more, as this one sees it.
     pub(crate) fn is_dead(&self, seen_by: &Self) -> bool {
         if self.machine != seen_by.machine {
             return false;

@@ -17,10 +17,10 @@ use crate::reference::{Reference, ReferenceError};
 /// The time between two lines about how far it is.
 const PACE: Duration = Duration::from_secs(3);
 
-/// As many layers are counted; images have at most 127.
+/// Most layers that are counted; images have at most 127.
 const MAX_LAYERS: usize = 1000;
 
-/// Why an image has not come.
+/// Failure to pull an image.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// It is no name of an image.
@@ -32,19 +32,19 @@ pub enum PullError {
          {message}"
     )]
     Refused {
-        /// Its name.
+        /// Name of the image.
         image: String,
-        /// Where one logs in, with a blank before it; empty for Docker's own registry.
+        /// Registry to log in to, with a blank before it; empty for Docker's own.
         login: String,
-        /// What was answered.
+        /// Words of the registry.
         message: String,
     },
-    /// Something else.
+    /// The pull failed in another way.
     #[error("the image `{image}` cannot be pulled: {message}")]
     Failed {
-        /// Its name.
+        /// Name of the image.
         image: String,
-        /// What the engine says.
+        /// Words of the engine.
         message: String,
     },
 }
@@ -95,7 +95,7 @@ pub(crate) async fn pull(
     Ok(())
 }
 
-/// How far each layer is.
+/// Progress of a pull, layer by layer.
 #[derive(Default)]
 struct Progress {
     /// Bytes that have come, and all of them.

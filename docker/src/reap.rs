@@ -17,16 +17,16 @@ use crate::owner::Owner;
 use crate::reference::plain;
 use crate::{DockerError, Engine, LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 
-/// How many are removed at a time.
+/// Number that is removed at a time.
 const AT_ONCE: usize = 4;
 
-/// How often something is tried again that engines are confused by.
+/// Attempts at something that engines are confused by.
 const AGAIN: u32 = 5;
 
-/// How long they have between.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether a container is called as one of the run that it is labelled with: an image that was made of one hands labels on, and names not.
+/// True if a container is called as one of the run that it is labelled with: an image that was made of one hands labels on, and names not.
 fn has_our_name(container: &ContainerSummary) -> bool {
     let run = container.labels.as_ref().and_then(|labels| labels.get(LABEL_RUN)?.parse::<Uuid>().ok());
     let names = container.names.iter().flatten();
@@ -130,7 +130,7 @@ pub(crate) fn owner_of(name: &str) -> Option<&str> {
     Some(tag.rsplit_once('.')?.0)
 }
 
-/// Which of a run's images it is.
+/// Number of an image among those of its run.
 fn number_of(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }

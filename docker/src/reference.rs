@@ -5,7 +5,7 @@
 pub(crate) struct Reference {
     /// The registry: `docker.io`, or a host with its port.
     pub(crate) registry: String,
-    /// What it is called there.
+    /// Name within the registry.
     pub(crate) repository: String,
     /// A tag or, as it says more, a digest.
     pub(crate) version: String,
@@ -23,7 +23,7 @@ impl Reference {
     /// Reads a name: `alpine`, `alpine:3.20`, `ghcr.io/owner/name@sha256:…`, `localhost:5000/name`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The text names no image.
     pub(crate) fn parse(image: &str) -> Result<Self, ReferenceError> {
         Self::read(image)
             .map_err(|reason| ReferenceError { image: image.chars().take(300).collect(), reason })
@@ -85,14 +85,14 @@ impl Reference {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// With it.
+    /// Name in full, with the tag or digest.
     pub(crate) fn whole(&self) -> String {
         let between = if self.version.contains(':') { '@' } else { ':' };
         format!("{}{between}{}", self.name(), self.version)
     }
 }
 
-/// Whether a text names an image, as a registry does or by its id. Nothing else gets into the path of a request.
+/// True if a text names an image, as a registry does or by its id. Nothing else gets into the path of a request.
 pub(crate) fn is_name(text: &str) -> bool {
     check_image(text).is_ok()
 }
@@ -100,7 +100,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// Checks that a text can name an image.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The text names no image.
 pub fn check_image(text: &str) -> Result<(), ReferenceError> {
     if is_digest(text) { Ok(()) } else { Reference::parse(text).map(drop) }
 }
@@ -111,7 +111,7 @@ pub(crate) fn plain(name: &str) -> &str {
     places.iter().find_map(|place| name.strip_prefix(place)).unwrap_or(name)
 }
 
-/// Whether an image is called this by an engine that says so. Podman says where images of this machine are from.
+/// True if an image is called this by an engine that says so. Podman says where images of this machine are from.
 pub(crate) fn is_same(asked: &str, own: &str) -> bool {
     let whole = |name: &str| Reference::parse(name).map(|name| name.whole()).ok();
     let asked = whole(asked);

@@ -1,4 +1,4 @@
-//! Deep states made flat: engines take no image of more than about 125 layers, and each step of a chain adds one.
+//! Deep snapshots made flat: engines take no image of more than about 125 layers, and each step of a chain adds one.
 
 use bollard::body_try_stream;
 use bollard::models::{ContainerCreateBody, ImageInspect};

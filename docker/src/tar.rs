@@ -74,7 +74,7 @@ fn time(about: &Metadata, now: Duration) -> u64 {
     u64::try_from(about.mtime()).unwrap_or_default().min(now.as_secs()).saturating_sub(1)
 }
 
-/// Where the tar is written.
+/// Writer that sends the tar in pieces.
 struct Pieces(mpsc::Sender<Bytes>);
 
 impl Write for Pieces {
@@ -112,7 +112,7 @@ mod tests {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
     }
 
-    /// What the real tar makes of it, a line per entry.
+    /// Lines of the real tar about it, one per entry.
     fn unpack(bytes: &[u8], to: &Path) -> String {
         fs::create_dir(to).unwrap();
         let mut tar = Command::new("tar");
@@ -197,7 +197,7 @@ mod tests {
         assert!(error.ends_with("file changed while it was packed"), "{error}");
     }
 
-    /// As much as memory would hardly hold, of which only little is read ahead.
+    /// Tests that of more than memory would hold only little is read ahead.
     #[tokio::test]
     async fn nothing_is_read_long_before_it_is_taken() {
         let scratch = tempfile::tempdir().unwrap();

@@ -17,10 +17,10 @@ use hm_disk::read_regular;
 /// The largest file of certificates.
 const MAX_FILE: usize = 1024 * 1024;
 
-/// Where the files are. Those of one's own are both there or none is.
+/// Paths of the files for TLS. Those of one's own are both there or none is.
 #[derive(Default)]
 pub(crate) struct TlsFiles {
-    /// Who vouches for the engine; else whom the system trusts.
+    /// Authority that vouches for the engine; without one, those that the system trusts.
     ca: Option<PathBuf>,
     /// Our own certificate, and its key.
     own: Option<(PathBuf, PathBuf)>,
@@ -34,14 +34,14 @@ pub struct TlsError {
     reason: String,
 }
 
-/// How an engine proves who it is, and how we do.
+/// Proofs of who the engine is, and who we are.
 pub(crate) struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
 impl TlsFiles {
-    /// What a folder has of `ca.pem`, `cert.pem` and `key.pem`.
+    /// Files that a folder has of `ca.pem`, `cert.pem` and `key.pem`.
     pub(crate) fn of(folder: &Path) -> Self {
         // What cannot be looked at is an error when it is read.
         let there = |name: &str| {
@@ -55,12 +55,12 @@ impl TlsFiles {
         Self { ca: there("ca.pem"), own }
     }
 
-    /// The same, but only whom `ca.pem` vouches for will do.
+    /// Files of a folder, of which `ca.pem` has to vouch for the engine.
     pub(crate) fn with_ca(folder: &Path) -> Self {
         Self { ca: Some(folder.join("ca.pem")), ..Self::of(folder) }
     }
 
-    /// Whether there is none of them.
+    /// True if there is none of them.
     pub(crate) fn is_empty(&self) -> bool {
         self.ca.is_none() && self.own.is_none()
     }

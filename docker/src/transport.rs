@@ -32,13 +32,13 @@ use tokio::task::JoinHandle;
 use self::bounded::{Bounded, ByteBudget};
 use crate::tls::Tls;
 
-/// How long a request may take. Uploads and steps take long, and whoever asks has a deadline of its own.
+/// Time that a request may take. Uploads and steps take long, and whoever asks has a deadline of its own.
 const REQUEST_SECONDS: u64 = 24 * 60 * 60;
 
-/// How much of what `ssh` says is kept, for an error.
+/// Bytes of what `ssh` says that are kept for an error.
 const SAID: u64 = 4096;
 
-/// How long `ssh` has to say why it has ended.
+/// Time in which `ssh` has to say why it has ended.
 const SAYING: Duration = Duration::from_secs(2);
 
 /// A way to an engine.
@@ -62,7 +62,7 @@ pub(crate) struct Ssh {
     pub(crate) env: BTreeMap<String, String>,
 }
 
-/// What an engine can be asked over.
+/// HTTP client of one engine.
 pub(crate) struct Transport {
     connector: Connector,
     /// Connections over `ssh` that wait for the next request: making one takes long.
@@ -73,9 +73,9 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 struct Connection {
     requests: SendRequest<Body>,
-    /// For each answer.
+    /// Budget of bytes for each answer.
     budget: ByteBudget,
-    /// What `ssh` says, once it has ended.
+    /// Words of `ssh`, once it has ended.
     said: Option<JoinHandle<String>>,
 }
 
@@ -168,7 +168,7 @@ impl Transport {
 }
 
 impl Connection {
-    /// Why there is no answer, in words.
+    /// Error for an answer that did not come, in words.
     async fn failed(self, error: &hyper::Error) -> io::Error {
         if let Some(said) = self.said
             && let Ok(Ok(said)) = tokio::time::timeout(SAYING, said).await
@@ -187,7 +187,7 @@ impl Connection {
 }
 
 impl Connector {
-    /// What the engine is called in requests.
+    /// Name of the engine in requests.
     fn host(&self) -> String {
         match self {
             Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
@@ -301,7 +301,7 @@ fn notice_the_end(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether an answer is read piece by piece, whatever it says of itself, and not collected whole.
+/// True if an answer is read piece by piece, whatever it says of itself, and not collected whole.
 fn is_long(path: &str, status: StatusCode) -> bool {
     let is_stream = ["/archive", "/export", "/images/create"].iter().any(|end| path.ends_with(end));
     status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && is_stream
@@ -313,7 +313,7 @@ fn no_socket(path: &Path, error: &io::Error) -> Option<io::Error> {
     (!is_socket).then(|| io::Error::new(error.kind(), "it is no socket"))
 }
 
-/// Why there is no connection.
+/// Error for a connection that did not come about, in words.
 fn in_words(error: &io::Error) -> io::Error {
     let words = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file; the engine does not run, or is elsewhere".into(),

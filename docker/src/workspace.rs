@@ -1,4 +1,4 @@
-//! The project's files on their way into containers: what a workspace lacks of them, and states that delta nothing any more, which
+//! The project's files on their way into containers: what a workspace lacks of them, and snapshots that lack nothing any more, which
 //! several containers can start from.
 
 use std::collections::HashMap;
@@ -19,24 +19,24 @@ use crate::{ContainerSpec, DockerBackend, DockerError, Engine, Lineage, ProjectF
 /// Arguments that one command gets, in bytes.
 const ARGUMENTS: usize = 64 * 1024;
 
-/// States with the project's files of this run.
+/// Snapshots with the project's files of this run.
 #[derive(Default)]
 pub(crate) struct PreparedBases(Mutex<HashMap<BaseKey, Arc<OnceCell<Snapshot>>>>);
 
-/// How long the engine's clock takes to show another second, which is all that it tells changes by.
+/// Time in which the engine's clock shows another second, which is all that it tells changes by.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What such a state was made from, by which name, and where the workspace is: one image may have several names, each of which may mean
+/// Key of a prepared base: the image that it was made from, by which name, and where the workspace is. One image may have several names, each of which may mean
 /// another one later.
 type BaseKey = (String, String, String);
 
-/// What a workspace lacks.
+/// Difference between a workspace and the project.
 pub(crate) enum WorkspaceDelta {
     /// Nothing, or nothing that anybody wants.
     Nothing,
     /// All of the project's files.
     All,
-    /// What has become different in the project.
+    /// Changes in the project since the workspace got its files.
     Some(Difference),
 }
 
@@ -45,7 +45,7 @@ impl WorkspaceDelta {
         matches!(self, Self::Nothing)
     }
 
-    /// Whether programs have to run in the container for it.
+    /// True if programs have to run in the container for it.
     pub(crate) fn needs_programs(&self, user: Option<&str>) -> bool {
         match self {
             Self::Nothing => false,
@@ -56,7 +56,7 @@ impl WorkspaceDelta {
 }
 
 impl DockerBackend {
-    /// What the workspace of a state lacks of the project's files. One that had some is always brought up to date.
+    /// Files of the project that the workspace of a snapshot lacks. One that had some is always brought up to date.
     pub(crate) async fn delta(
         &self,
         from: &Snapshot,
@@ -74,8 +74,8 @@ impl DockerBackend {
         })
     }
 
-    /// A state that lacks nothing, if it is worth having or there is one: what a step changes is only known of one that has started
-    /// from such a state.
+    /// A snapshot that lacks nothing, if it is worth having or there is one: what a step changes is only known of one that has started
+    /// from such a snapshot.
     pub(crate) async fn prepared_base(
         &self,
         from: &Snapshot,
@@ -106,7 +106,7 @@ impl DockerBackend {
         cell.get_or_try_init(|| make).await.cloned().map(Some)
     }
 
-    /// Makes such a state.
+    /// Makes such a snapshot.
     async fn build_base(
         &self,
         engine: &Engine,
@@ -141,7 +141,7 @@ impl DockerBackend {
         removed.map(|()| made)
     }
 
-    /// Where the project's files lie on something of an image: what comes to light when they go is not known here, so these places
+    /// Paths at which the project's files lie on something of an image: what comes to light when they go is not known here, so these places
     /// count as if steps had changed them. Nothing comes to light where the project had something before, which steps have not touched.
     async fn covered(
         &self,
@@ -234,7 +234,7 @@ impl DockerBackend {
     }
 }
 
-/// Who the workspace has to belong to, if that is not root, to whom everything belongs as it comes.
+/// User that the workspace has to belong to, if that is not root, to whom everything belongs as it comes.
 pub(crate) fn owner(user: Option<&str>) -> Option<&str> {
     user.filter(|user| !matches!(user.split(':').next(), Some("" | "0" | "root")))
 }

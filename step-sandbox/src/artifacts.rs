@@ -19,7 +19,7 @@ use crate::{
     sandbox_template::{Kind, TREE},
 };
 
-/// What was found in a workspace.
+/// Files of a workspace that patterns name.
 #[derive(Default)]
 struct Found {
     /// Regular files: where they are in the workspace, and on disk.

@@ -28,7 +28,7 @@ pub(crate) fn forbid_namespaces() -> std::io::Result<()> {
 /// Takes every capability from us and from whatever we start, setuid programs included.
 ///
 /// # Errors
-/// What the system says.
+/// The system says no.
 pub(crate) fn drop_capabilities() -> rustix::io::Result<()> {
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
@@ -40,13 +40,14 @@ pub(crate) fn drop_capabilities() -> rustix::io::Result<()> {
             Err(error) => return Err(error),
         }
     }
+    // Before the others: what is ambient comes back with the next program.
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     set_no_new_privs(true)
 }
 
-/// Where the kernel can: no abstract unix sockets but our own. They belong to the network, so a step that has the
+/// Hides abstract unix sockets but our own, where the kernel can. They belong to the network, so a step that has the
 /// host's would reach the desktop's, the display among them.
 pub(crate) fn leave_abstract_sockets() {
     let rules =
@@ -65,6 +66,7 @@ pub(crate) fn restrict(access: &Access) -> Result<(), String> {
 }
 
 fn rules(access: &Access) -> Result<RulesetStatus, RulesetError> {
+    // Each later generation knows more, and what a ruleset does not handle, it allows.
     // The third generation is the first that also guards truncation; what later ones add is taken where it is there.
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)

@@ -1,4 +1,4 @@
-//! What can go wrong in the local sandbox, said for people.
+//! Errors of the local sandbox, for people.
 //! A command that ran and failed is no error: its exit code is a result.
 
 use std::{io, path::PathBuf};
@@ -6,7 +6,7 @@ use std::{io, path::PathBuf};
 use hm_disk::{PathError, TaskError, cannot, shortened};
 use hm_workspace::{WorkspaceError, artifacts::ArtifactError};
 
-/// Why a sandbox could not be made, used or kept.
+/// Failure to make, use or keep a sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// A file operation of ours failed.
@@ -18,7 +18,7 @@ pub enum SandboxError {
     /// A path has to be UTF-8 and is not.
     #[error("the path {} is not UTF-8", shortened(.0))]
     NotUtf8(PathBuf),
-    /// What a step produced could not be brought out.
+    /// Artifacts of a step could not be brought out.
     #[error("cannot bring out artifacts")]
     Artifacts(#[from] ArtifactError),
     /// The isolation could not be set up.
@@ -29,9 +29,9 @@ pub enum SandboxError {
         "this machine can isolate no step: namespaces do not work ({namespaces}), nor does Landlock ({landlock})"
     )]
     NoIsolation {
-        /// Why namespaces do not.
+        /// Reason of the namespaces.
         namespaces: String,
-        /// Why Landlock does not.
+        /// Reason of Landlock.
         landlock: String,
     },
     /// The sandbox is fine, but the command could not be started in it.
@@ -49,10 +49,10 @@ pub enum SandboxError {
     /// A kept snapshot cannot be called that.
     #[error("`{0}` is no name for a snapshot that is kept: it takes `hm-cache:` and 32 hexadecimal digits")]
     NotATag(String),
-    /// What is to be kept was made from what the project is not any more.
+    /// The project has changed since a snapshot that is to be kept was begun.
     #[error("the project has changed while it ran, and another hm has seen that")]
     Outdated,
-    /// What is kept cannot stand on what goes with the run.
+    /// A snapshot that is kept cannot stand on one that goes with the run.
     #[error("nothing can be kept that stands on the snapshot `{0}`, which is not kept itself")]
     NotKept(String),
     /// One command at a time.
@@ -64,7 +64,7 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// Whether whoever asked could have known.
+    /// True if the caller could have known better.
     #[must_use]
     pub fn is_misuse(&self) -> bool {
         matches!(

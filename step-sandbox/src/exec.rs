@@ -23,7 +23,7 @@ const CHUNK: usize = 16 << 10;
 /// No status is longer, in bytes.
 const STATUS_MAX: u64 = 64 << 10;
 
-/// Where output goes.
+/// Receiver of a command's output.
 pub(crate) type Output = mpsc::Sender<(StdStream, Vec<u8>)>;
 
 /// Runs the command. When this ends, however it ends, all that the command started is dead or about to be; `guard` is
@@ -43,6 +43,7 @@ pub(crate) async fn run(
     // Both ends tell the other side by going away.
     let (_waiting, abandoned) = oneshot::channel::<()>();
     let (running, ended) = watch::channel(());
+    // On its own, since dropping this future must not keep the supervisor from being reaped.
     let attendant = tokio::spawn(async move {
         let status = tokio::select! {
             status = converse(socket, &line) => status,

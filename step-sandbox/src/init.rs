@@ -45,19 +45,24 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
     prepare().map_err(|error| Status::Setup(format!("prepare the first process: {error}")))?;
     match spec.isolation {
         Isolation::Namespaces(place) => {
+            // While we have the capabilities for it, in the namespace that a command's network is.
             if !place.network {
                 loopback::up()
                     .map_err(|error| Status::Setup(format!("bring up the loopback interface: {error}")))?;
             }
+            // Through the host's `/proc`: the one in the new root is read-only.
             confine::forbid_namespaces()
                 .map_err(|error| Status::Setup(format!("forbid namespaces within: {error}")))?;
             root::enter(&place).map_err(Status::Setup)?;
+            // The last mount is made.
             confine::drop_capabilities()
                 .map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
+            // Landlock forbids mounts to whoever is under it, so it comes after them.
             confine::leave_abstract_sockets();
             spec.program.map_or(Ok(ExitCode::SUCCESS), |program| attend(&program))
         }
         Isolation::Landlock(access) => {
+            // These take "no new privileges" with them, without which Landlock may not be used.
             confine::drop_capabilities()
                 .map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
             confine::restrict(&access).map_err(Status::Setup)?;
@@ -69,7 +74,7 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
     }
 }
 
-/// What does not depend on the kind of isolation.
+/// Prepares what both kinds of isolation need.
 fn prepare() -> std::io::Result<()> {
     keyring::leave()?;
     // A session of its own has no terminal to read from, push characters into or be interrupted from.

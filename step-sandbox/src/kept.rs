@@ -20,13 +20,13 @@ use crate::{KeptLayer, Removed, SandboxError, run_directory, sandbox_template::T
 /// The directory of kept layers, as the links in a run's directory lead there.
 const FROM_RUN: &str = "../../kept";
 
-/// What says which layer is the one below, and how much this one takes.
+/// File that names the layer below, and this one's size.
 const ABOUT: &str = "about";
 
 /// No such file is longer, in bytes.
 const ABOUT_MAX: usize = 100;
 
-/// What says on which of the project's files the layer lies.
+/// File that lists the project's files which the layer lies on.
 const COVERS: &str = "covers";
 
 /// No such file is longer, in bytes.
@@ -35,7 +35,7 @@ const COVERS_MAX: usize = 256 << 20;
 /// The lock of the directory: shared by those who take layers or keep them, alone for who removes them.
 const LOCK: &str = "lock";
 
-/// What stands for the project's snapshot where a layer could.
+/// Placeholder for the project's snapshot where a layer could stand.
 const PROJECT: &str = "-";
 
 /// The name of a kept layer.
@@ -73,7 +73,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What a layer knows about itself.
+/// Metadata of a layer, as the layer has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerMeta {
     /// None: the project's snapshot.
@@ -114,7 +114,7 @@ pub(crate) fn describe(layer: &Path, below: Option<Tag>, covers: &[u8]) -> Resul
 #[derive(Debug, Clone)]
 pub struct KeptLayers {
     directory: PathBuf,
-    /// Where runs have their directories.
+    /// Parent of the directories of runs.
     runs: PathBuf,
 }
 
@@ -181,7 +181,7 @@ impl KeptLayers {
         }
     }
 
-    /// What a layer says of itself; none if it is not there in full. Whether those below are is another question.
+    /// Metadata of a layer; none if it is not there in full. Whether those below are is another question.
     pub(crate) fn find(&self, tag: Tag) -> Option<LayerMeta> {
         let path = self.path(tag);
         let text = read_regular(&path.join(ABOUT), ABOUT_MAX).ok()?;
@@ -189,7 +189,7 @@ impl KeptLayers {
         fs::symlink_metadata(path.join(TREE)).is_ok_and(|tree| tree.is_dir()).then_some(about)
     }
 
-    /// Why [`find`](Self::find) or [`covers`](Self::covers) has nothing.
+    /// Problem of a layer of which [`find`](Self::find) or [`covers`](Self::covers) has nothing.
     pub(crate) fn lost(&self, tag: Tag) -> SnapshotProblem {
         if self.path(tag).exists() { SnapshotProblem::Damaged } else { SnapshotProblem::Gone }
     }
@@ -216,6 +216,7 @@ impl KeptLayers {
     pub(crate) fn keep(&self, layer: &Path, tag: Tag, link: &Path) -> Result<(), SandboxError> {
         make_directory(&self.directory)?;
         let _held = self.lock_file().shared()?;
+        // The link first: when the layer has moved, nothing more may fail, or the run would have lost it.
         self.link(tag, link)?;
         let path = self.path(tag);
         rename_new(layer, &path).map_err(|error| {

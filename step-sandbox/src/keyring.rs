@@ -10,7 +10,7 @@ const JOIN_SESSION_KEYRING: libc::c_long = 1;
 /// Gives the thread, and what it starts, a new and empty session keyring.
 ///
 /// # Errors
-/// What the system says; a kernel without keys, or a filter that refuses them, is fine.
+/// The system says no; a kernel without keys, or a filter that refuses them, is fine.
 pub(crate) fn leave() -> io::Result<()> {
     let unnamed: libc::c_long = 0;
     // SAFETY: this operation reads one argument, a name or, as here, a null pointer.

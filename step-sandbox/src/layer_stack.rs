@@ -1,4 +1,4 @@
-//! Which layers a snapshot is made of, those that former runs have kept included, and making fewer of them where a mount
+//! Stacks of layers that snapshots are made of, with those that former runs have kept, and merging them where a mount
 //! cannot take so many. What is in a layer is not known here.
 
 use std::{
@@ -26,12 +26,12 @@ use crate::{
 /// something at every look-up.
 const STACK_MAX: usize = 48;
 
-/// Layers, topmost first.
+/// Layers of a snapshot, topmost first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stack {
     /// Their directories, or links to them, within the run's.
     pub(crate) layers: Vec<String>,
-    /// Whether the project's snapshot is at the bottom.
+    /// True if the project's snapshot is at the bottom.
     pub(crate) on_base: bool,
 }
 
@@ -69,7 +69,7 @@ impl LayerRefs {
         self.known.lock()
     }
 
-    /// Why a layer cannot be used: it is not there, with all that it stands on, or they cover something that the project's
+    /// Problem of a layer: it is not there, with all that it stands on, or they cover something that the project's
     /// snapshot has otherwise than when they were made. If it can, they all stay as long as the run.
     fn borrow(&self, tag: Tag, base: &Path) -> Result<Option<SnapshotProblem>, SandboxError> {
         if self.known().contains_key(&tag) {
@@ -86,12 +86,13 @@ impl LayerRefs {
             if !seen.insert(tag) {
                 return Ok(Some(SnapshotProblem::Damaged));
             }
-            if let Some(unfit) = self.contents.unfit(&covers, base)? {
+            if let Some(unfit) = self.contents.snapshot_problem(&covers, base)? {
                 return Ok(Some(unfit));
             }
             next = about.below;
             found.push((tag, next));
         }
+        // From the bottom: a layer of which there is a link has all that it stands on, whatever stops us in between.
         let mut known = self.known();
         for (tag, below) in found.into_iter().rev() {
             // Meanwhile another thread may have come to it.
@@ -142,14 +143,14 @@ impl LayerRefs {
 }
 
 impl SandboxRun {
-    /// Whether there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
+    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
     /// and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
-        self.unfit(snapshot).await.is_none()
+        self.snapshot_problem(snapshot).await.is_none()
     }
 
-    /// Why there is no such snapshot, if that is so.
-    pub async fn unfit(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
+    /// Reason why no sandbox can start from a snapshot; none if one can.
+    pub async fn snapshot_problem(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
         if self.state().snapshots.contains_key(&snapshot.0) {
             return None;
         }
@@ -167,7 +168,7 @@ impl SandboxRun {
         borrowed.unwrap_or_else(|error| Some(SnapshotProblem::Other(one_line(&error))))
     }
 
-    /// What a sandbox on this snapshot has below it, ready to be mounted.
+    /// Stack below a sandbox on this snapshot, ready to be mounted.
     pub(crate) async fn stack(&self, snapshot: &SnapshotRef) -> Result<Stack, SandboxError> {
         let stack = self.layers_of(snapshot).await?;
         if stack.layers.len() <= STACK_MAX {

@@ -115,27 +115,27 @@ async fn blocking<T: Send + 'static, E: Into<SandboxError> + Send + 'static>(
     hm_disk::blocking(work).await?.map_err(Into::into)
 }
 
-/// What one step has changed in the workspace, kept for later runs.
+/// Changes of one step in the workspace, kept for later runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptLayer {
-    /// Its name.
+    /// Tag of the layer.
     pub tag: SnapshotRef,
-    /// How much of the disk it takes.
+    /// Bytes that it takes on the disk.
     pub bytes: u64,
-    /// What it stands on; none: the project.
+    /// Layer that it stands on; none: the project.
     pub below: Option<SnapshotRef>,
 }
 
-/// What was given up in the cache.
+/// Things given up in the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// How many layers, or directories of a project.
+    /// Number of layers, or of directories of a project.
     pub layers: usize,
-    /// How much of the disk they took.
+    /// Bytes that they took on the disk.
     pub bytes: u64,
 }
 
-/// What a [`SandboxRun`] has to know.
+/// Settings of a [`SandboxRun`].
 #[derive(Clone)]
 pub struct SandboxConfig {
     /// This program, or another whose `main` begins with [`helper_main`].
@@ -146,19 +146,19 @@ pub struct SandboxConfig {
     pub host_env: BTreeMap<String, String>,
     /// The developer's home directory.
     pub home: Option<PathBuf>,
-    /// Whether any step may have the network.
+    /// True if any step may have the network.
     pub network: bool,
-    /// How to isolate.
+    /// Kind of isolation to be used.
     pub mode: Mode,
 }
 
-/// How commands are isolated.
+/// Kind of isolation that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// Namespaces where they work, else the fallback.
     #[default]
     Auto,
-    /// Namespaces or nothing.
+    /// Namespaces, or an error where there are none.
     Namespaces,
     /// Landlock and a copy of the workspace.
     Fallback,
@@ -167,13 +167,13 @@ pub enum Mode {
 /// One command to run.
 #[derive(Debug, Clone)]
 pub struct ExecSpec {
-    /// Program and arguments.
+    /// Program, and the arguments that it gets.
     pub argv: Vec<String>,
     /// Added to the environment that every step has.
     pub env: BTreeMap<String, String>,
-    /// Where it runs.
+    /// Directory that it runs in.
     pub workdir: String,
-    /// Whether it asks for the network.
+    /// True if it asks for the network.
     pub network: bool,
 }
 

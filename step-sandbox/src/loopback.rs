@@ -14,7 +14,7 @@ const LOOPBACK_INDEX: u32 = 1;
 /// Brings it up; the kernel then gives it its addresses by itself.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel says no.
 pub(crate) fn up() -> io::Result<()> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     send(&socket, &request(), SendFlags::empty())?;

@@ -42,7 +42,7 @@ pub(crate) fn merge(layers: &[PathBuf], target: &Path) -> Result<(), SandboxErro
     Ok(finish.into_iter().rev().try_for_each(|(path, about)| tree::finish_directory(&path, &about))?)
 }
 
-/// Where the visible thing of some name comes from.
+/// Origin of what is visible under some name.
 pub(crate) enum Sources {
     /// Anything but a directory.
     File(PathBuf),
@@ -50,7 +50,7 @@ pub(crate) enum Sources {
     Directories(Vec<PathBuf>),
 }
 
-/// What is visible in a directory that is merged from `directories`, topmost first.
+/// Visible names of a directory that is merged from `directories`, topmost first.
 ///
 /// # Errors
 /// The first thing that cannot be read.
@@ -86,12 +86,12 @@ pub(crate) fn entries(directories: &[PathBuf]) -> Result<BTreeMap<OsString, Sour
     Ok(seen)
 }
 
-/// How an overlay says "deleted here".
+/// True for an overlay's mark that something is deleted here.
 pub(crate) fn is_whiteout(about: &Metadata) -> bool {
     about.file_type().is_char_device() && about.rdev() == 0
 }
 
-/// How an overlay says "nothing of this directory comes from below".
+/// True for an overlay's mark that nothing of this directory comes from below.
 fn is_opaque(path: &Path) -> bool {
     let mut value = [0; 1];
     rustix::fs::lgetxattr(path, "user.overlay.opaque", &mut value)

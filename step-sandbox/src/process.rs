@@ -12,7 +12,7 @@ use rustix::{
 /// Moves the process into new namespaces.
 ///
 /// # Errors
-/// What the system says; a process with threads cannot have a new user namespace.
+/// The system says no; a process with threads cannot have a new user namespace.
 pub(crate) fn unshare(namespaces: UnshareFlags) -> rustix::io::Result<()> {
     // No such flag is ever asked for; without it the call cannot affect descriptors.
     let namespaces = namespaces - UnshareFlags::FILES;

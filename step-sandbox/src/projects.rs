@@ -1,4 +1,4 @@
-//! What a cache has of the local sandbox for each project: the home directory of its steps, which goes with the project's
+//! Home directories of steps in a cache, one for each project. They go with the project's
 //! snapshots when the project has gone.
 
 use std::path::{Path, PathBuf};

@@ -65,7 +65,7 @@ impl SandboxRun {
     }
 }
 
-/// Where a directory of the workspace is without namespaces.
+/// Place of a workspace's directory where there are no namespaces.
 fn in_tree(workdir: &str, tree: &Path) -> String {
     let below = Path::new(workdir).strip_prefix(hm_workspace::WORKSPACE);
     below.map_or_else(|_| workdir.to_owned(), |below| tree.join(below).display().to_string())

@@ -25,7 +25,7 @@ use crate::{
     wire::{Overlay, Root},
 };
 
-/// What most programs expect of `/dev`, shared with the host.
+/// Devices that most programs expect, shared with the host.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// A directory that nobody reads, to cover other directories with. It is gone before the command starts.
@@ -38,6 +38,7 @@ const NOTHING: &str = ".nothing";
 pub(crate) fn enter(place: &Root) -> Result<(), String> {
     let root = &place.mount_point;
     let harmless = MountFlags::NOSUID | MountFlags::NODEV;
+    // First of all, or what we mount would show on the host, and what is unmounted there would go from here.
     at(
         "make mounts private",
         mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE),
@@ -58,6 +59,7 @@ pub(crate) fn enter(place: &Root) -> Result<(), String> {
     at("link /var/run", symlink("../run", root.join("var/run")))?;
     at("mount the home directory", bind_with(&place.home, &inside(root, Path::new(HOME)), harmless))?;
     devices(root)?;
+    // A new one, of our namespace of processes: the host's would show what runs there, and have links into its files.
     // Read-only: much in there acts on the whole machine, and the real root may write it without any capability.
     let unchanging = harmless | MountFlags::NOEXEC | MountFlags::RDONLY;
     at("mount /proc", mount("proc", root.join("proc"), "proc", unchanging, None))?;
@@ -72,25 +74,31 @@ pub(crate) fn enter(place: &Root) -> Result<(), String> {
             Err(error) => return Err(format!("link {}: {error}", link.display())),
         }
     }
+    // After the links, and before anything is hidden in them.
     for path in &place.binds {
         bind(path, &inside(root, path)).map_err(|error| format!("show {}: {error}", path.display()))?;
     }
     for path in &place.hidden {
         hide(path, root).map_err(|error| format!("hide {}: {error}", path.display()))?;
     }
+    // When all of them are there: making the upper one read-only says nothing of what is mounted below it.
     read_only(root, &place.binds)?;
+    // After the paths of the host, which may have the project among them: the workspace has to lie on top.
     let workspace = inside(root, Path::new(WORKSPACE));
     overlay(&place.workspace, &workspace)?;
     if place.workspace.read_only {
         let unchanging = MountFlags::BIND | MountFlags::RDONLY | harmless;
         at("make the workspace read-only", mount_remount(&workspace, unchanging, c""))?;
     }
+    // What it covers stays covered: those mounts hold the directory itself. Its name has to go while the root can be written.
     at("tidy up", fs::remove_dir(root.join(NOTHING)))?;
     at(
         "make the root read-only",
         mount_remount(root, MountFlags::BIND | MountFlags::RDONLY | harmless, c""),
     )?;
     at("enter the root", chdir(root))?;
+    // The old root ends up on top of the new one, and so needs no directory in there. Detached, since this very process still
+    // has files open in it.
     at("enter the root", pivot_root(".", "."))?;
     at("leave the old root", unmount(".", UnmountFlags::DETACH))?;
     at("enter the root", chdir("/"))
@@ -104,7 +112,7 @@ fn options(text: &[u8]) -> Result<CString, String> {
     CString::new(text).map_err(|_| "a mount option contains a NUL byte".to_owned())
 }
 
-/// Where an absolute path of the sandbox is before we have moved in.
+/// Place of an absolute path of the sandbox before we have moved in.
 fn inside(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
@@ -230,7 +238,10 @@ fn mount_point(line: &[u8]) -> Option<(PathBuf, bool)> {
 }
 
 fn overlay(layers: &Overlay, target: &Path) -> Result<(), String> {
+    // The kernel counts relative paths from here, and gives all options one page: so more layers fit in.
     at("go to the layers", chdir(&layers.directory))?;
+    // `userxattr`: without privileges an overlay may not write its marks where root's overlays have theirs. `volatile`: layers do not
+    // outlive a crash of the machine, so no step has to wait for the disk.
     let mut text = b"userxattr,volatile".to_vec();
     for (name, paths) in [
         ("lowerdir", layers.lower.as_slice()),

@@ -37,7 +37,7 @@ pub struct SandboxRun {
     pub(crate) borrowed: Arc<LayerRefs>,
     /// Held while a stack is made lower.
     pub(crate) flattening: tokio::sync::Mutex<()>,
-    /// Why a layer could not be kept, the first time.
+    /// First reason why a layer could not be kept.
     pub(crate) trouble: OnceLock<String>,
     commands: Arc<Semaphore>,
     pub(crate) run: RunDirectory,
@@ -48,7 +48,7 @@ pub struct SandboxRun {
 pub(crate) struct RunState {
     sandboxes: BTreeMap<String, Sandbox>,
     pub(crate) snapshots: BTreeMap<String, Stack>,
-    /// The next layer's.
+    /// Number of the next layer.
     number: u32,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct RunState {
 pub(crate) struct Sandbox {
     /// Its directory, within the run's.
     pub(crate) layer: String,
-    /// What it was made on, and the layers of that.
+    /// Snapshot that it was made on, and the layers of that.
     pub(crate) parent: Option<SnapshotRef>,
     pub(crate) below: Stack,
     /// Held while a command runs.
@@ -99,19 +99,19 @@ impl SandboxRun {
         Ok(run)
     }
 
-    /// What the user should be told once: something that a step does not get here.
+    /// Something that a step does not get here, which the user should be told once.
     #[must_use]
     pub fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
     }
 
-    /// Whether layers can outlive the run: not where each is a copy of the whole workspace.
+    /// True if layers can outlive the run: not where each is a copy of the whole workspace.
     #[must_use]
     pub fn keeps(&self) -> bool {
         self.template.kind == Kind::Namespaces
     }
 
-    /// Why a layer that was to be kept is not, if that has happened; for people.
+    /// First reason why a layer that was to be kept is not, for people.
     #[must_use]
     pub fn not_kept(&self) -> Option<&str> {
         self.trouble.get().map(String::as_str)
@@ -295,7 +295,7 @@ impl SandboxRun {
     }
 }
 
-/// What has to be read and made before the first command.
+/// Reads and makes what the first command needs.
 fn prepare(
     config: &SandboxConfig,
     workspace: &Workspace,

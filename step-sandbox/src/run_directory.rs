@@ -1,5 +1,5 @@
-//! Where the layers of one run are on disk, and that they go when the run has gone, however it went.
-//! What is in a layer, and how layers stack, is not known here.
+//! Directory of one run's layers. It goes when the run has gone, however it went.
+//! Contents and order of layers are not known here.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,7 @@ pub(crate) struct RunDirectory {
     _lock: FileLock,
 }
 
-/// What the name of a run's lock has at its end.
+/// End of the name of a run's lock.
 const LOCK: &str = ".lock";
 
 impl RunDirectory {
@@ -34,6 +34,7 @@ impl RunDirectory {
     /// Something there cannot be made.
     pub(crate) fn create(layers: &Path, run: Uuid, uses: &Path) -> Result<Self, SandboxError> {
         make_directory(layers)?;
+        // Between making a lock's file and locking it, a run looks like one that died.
         let _gate = gate(layers)?;
         remove_dead(layers);
         let path = layers.join(format!("run-{}", run.simple()));
@@ -80,7 +81,7 @@ pub(crate) fn gate(layers: &Path) -> Result<FileLock, SandboxError> {
     Ok(LockFile::new(layers.join("lock")).exclusive()?)
 }
 
-/// What the runs that are going on use: where the links in their directories lead.
+/// Things that running runs use: the targets of the links in their directories.
 ///
 /// # Errors
 /// Something cannot be read.
@@ -111,7 +112,7 @@ fn lock_of(run: &Path) -> PathBuf {
     name.into()
 }
 
-/// Whether nobody holds the lock of a run. It is not made here: one that is missing is nobody's.
+/// True if nobody holds the lock of a run. It is not made here: one that is missing is nobody's.
 fn is_dead(run: &Path) -> bool {
     !LockFile::existing(lock_of(run)).is_held()
 }

@@ -1,4 +1,4 @@
-//! What the place looks like that a command runs in: which directories of the run it gets, and what of the host.
+//! Template of the sandboxes of a run: the directories of the run that a command gets, and what of the host.
 //! Setting it up is the helper processes' business.
 
 use std::{
@@ -27,20 +27,20 @@ pub(crate) const ETC: &str = "/etc";
 /// Files outside of everything else that a command without namespaces may write.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"];
 
-/// How commands are kept from the rest of the machine.
+/// Kind of isolation that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Namespaces,
     Landlock,
 }
 
-/// What all commands of a run have in common.
+/// Everything that all commands of a run have in common.
 pub(crate) struct SandboxTemplate {
     pub(crate) kind: Kind,
-    /// An empty directory.
+    /// Empty directory, the project where there is none.
     pub(crate) empty: PathBuf,
     home: PathBuf,
-    /// What a step sees as `/etc`: the host's may change under us, and then show what nobody looked at.
+    /// Copy of `/etc` for steps: the host's may change under us, and then show what nobody looked at.
     etc: Arc<Snapshot>,
     view: View,
 }
@@ -61,7 +61,7 @@ impl SandboxTemplate {
         Ok(Self { kind: Kind::Namespaces, empty, home, etc: Arc::new(etc), view })
     }
 
-    /// The same place for a command that sees something else of the host, and has another home directory, which is made.
+    /// Template for a command that sees something else of the host, and has another home directory, which is made.
     ///
     /// # Errors
     /// It cannot be made.
@@ -70,7 +70,7 @@ impl SandboxTemplate {
         Ok(Self { kind: self.kind, empty: self.empty.clone(), home, etc: self.etc.clone(), view })
     }
 
-    /// How a command is isolated. `lower` are the trees below its layer's; they and `layer` count from `run`.
+    /// Isolation of a command. `lower` are the trees below its layer's; they and `layer` count from `run`.
     pub(crate) fn spec(
         &self,
         run: &Path,
@@ -114,7 +114,7 @@ impl SandboxTemplate {
         set_mode(&self.home, 0o700)
     }
 
-    /// What a command is started as, in the layer at `layer`.
+    /// Program of a command, with its environment, in the layer at `layer`.
     pub(crate) fn program(&self, command: ExecSpec, layer: &Path, scratch: &Path) -> Program {
         let mut env = self.view.env.clone();
         // `git status` would write its index anew, and so put it into the step's layer.

@@ -1,4 +1,4 @@
-//! Which of the project's files a kept layer lies on, and what they were: a layer holds whole files, so one that its step
+//! Files of the project that a kept layer shadows, and what they were: a layer holds whole files, so one that its step
 //! has merely touched hides whatever the project has there later. Where layers are, and what follows, is not known here.
 
 use std::{
@@ -16,16 +16,16 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{SandboxError, merge};
 
-/// What a list has at its end, and one that was not written in full has not.
+/// End of a list, which one that was not written in full has not.
 const END: &[u8] = b"end";
 
-/// What is said of a path where nothing is.
+/// Word for a path where nothing is.
 const NOTHING: &str = "-";
 
-/// What is said of a directory.
+/// Word for a directory.
 const DIRECTORY: &str = "d";
 
-/// What there is at paths of a snapshot, as a text that is another one for other contents. Snapshots do not change, so
+/// Contents at paths of a snapshot, as texts that differ if the contents do. Snapshots do not change, so
 /// no file is read twice.
 #[derive(Debug, Default)]
 pub(crate) struct Contents(Mutex<HashMap<PathBuf, String>>);
@@ -67,11 +67,15 @@ impl Contents {
         Ok(list)
     }
 
-    /// Why a layer with this list cannot lie on a snapshot: there is a path at which that has not what is said there.
+    /// Problem of a layer with this list on a snapshot: there is a path at which that has not what is said there.
     ///
     /// # Errors
     /// Something cannot be read.
-    pub(crate) fn unfit(&self, list: &[u8], base: &Path) -> Result<Option<SnapshotProblem>, SandboxError> {
+    pub(crate) fn snapshot_problem(
+        &self,
+        list: &[u8],
+        base: &Path,
+    ) -> Result<Option<SnapshotProblem>, SandboxError> {
         let Some(records) = list.strip_suffix(END) else { return Ok(Some(SnapshotProblem::Damaged)) };
         for record in records.split_inclusive(|&byte| byte == 0) {
             let mut parts = record.strip_suffix(b"\0").unwrap_or_default().splitn(2, |&byte| byte == b' ');
@@ -153,7 +157,7 @@ mod tests {
         fill(&layer, &["file", "src/touched", "src/own", "was", "link/x", "new/deep/own", "closed/x"]);
         fs::write(layer.join(odd), "").unwrap();
         fs::set_permissions(layer.join("src"), Permissions::from_mode(0o000)).unwrap();
-        let unfit = |list: &[u8]| Contents::default().unfit(list, &base).unwrap();
+        let unfit = |list: &[u8]| Contents::default().snapshot_problem(list, &base).unwrap();
         let covered = |path: &str| Some(SnapshotProblem::Covered(path.into()));
         let list = Contents::default().list(&layer, &base).unwrap();
         assert_eq!(fs::metadata(layer.join("src")).unwrap().mode() & 0o777, 0, "as it was");

@@ -40,20 +40,25 @@ pub(crate) fn main() -> ExitCode {
 
 /// None when hm went away.
 fn supervise(spec: &Spec, socket: &UnixStream) -> Result<Option<Status>, String> {
+    // Before anything is started: whoever started hm may have left descriptors open that lead out of the sandbox.
     process::keep_descriptors().map_err(|error| format!("close inherited files: {error}"))?;
     match &spec.isolation {
         Isolation::Namespaces(root) => enter_namespaces(root.network)?,
         Isolation::Landlock(_) => {
+            // There is no namespace of processes to die with its first one, so orphans have to come to us.
             set_child_subreaper(Some(getpid())).map_err(|error| format!("become a reaper: {error}"))?;
         }
     }
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("make a socket: {error}"))?;
+    // Only a child is in the new namespace of processes, and as its first one: when that dies, the kernel kills all others.
+    // This process stays outside, where it can still wait for it.
     let mut init = Command::new("/proc/self/exe")
         .arg(wire::INIT)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .map_err(|error| format!("start the first process: {error}"))?;
     let outcome = attend(spec, socket, &init, &ours);
+    // Also where attending failed halfway. It has not been waited for yet, so the number is still its own.
     let _ = init.kill();
     let status = init.wait().map_err(|error| format!("wait for the first process: {error}"));
     if let Isolation::Landlock(_) = spec.isolation {
@@ -119,6 +124,8 @@ fn enter_namespaces(network: bool) -> Result<(), String> {
     }
     process::unshare(namespaces).map_err(|error| format!("make namespaces: {error}"))?;
     for (file, map) in [
+        // First: the kernel takes no map of groups from a user without privileges who could still drop groups, and with them
+        // what they are denied.
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("{uid} {uid} 1")),
         ("gid_map", format!("{gid} {gid} 1")),

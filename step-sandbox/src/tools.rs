@@ -5,9 +5,9 @@
 pub(crate) struct Tool {
     /// Says where it is, and is set for the step.
     pub(crate) variable: &'static str,
-    /// Where it is, below the home directory, when the variable is not set. Empty: nowhere.
+    /// Place below the home directory when the variable is not set. Empty: nowhere.
     pub(crate) default: &'static str,
-    /// What is shown of it, below its directory. Empty: all of it.
+    /// Parts of it that are shown, below its directory. Empty: all of it.
     pub(crate) show: &'static [&'static str],
 }
 

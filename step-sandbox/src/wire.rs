@@ -1,4 +1,4 @@
-//! What hm and the helper processes of one command tell each other: a [`Spec`] down, a [`Status`] up, each one
+//! Messages between hm and the helper processes of one command: a [`Spec`] down, a [`Status`] up, each one
 //! line of JSON on a unix socket. How either is acted upon is the business of those who read it.
 
 use std::{
@@ -25,7 +25,7 @@ pub(crate) struct Spec {
     pub(crate) program: Option<Program>,
 }
 
-/// What keeps the command from the rest of the machine.
+/// Wall between the command and the rest of the machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Isolation {
     Namespaces(Root),
@@ -37,36 +37,36 @@ pub(crate) enum Isolation {
 pub(crate) struct Root {
     /// An empty directory to build the new root on. Nothing shows there outside of the namespace.
     pub(crate) mount_point: PathBuf,
-    /// Whether the host's network is there; otherwise just a loopback interface of its own.
+    /// True if the host's network is there; otherwise just a loopback interface of its own.
     pub(crate) network: bool,
     pub(crate) workspace: Overlay,
     /// Paths of the host that are there, read-only, where they are on the host. None lies in another.
     pub(crate) binds: Vec<PathBuf>,
-    /// Shown as `/etc`.
+    /// Directory that is shown as `/etc`.
     pub(crate) etc: PathBuf,
     /// Symbolic links that lead to them: where, and what to.
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
-    /// What within `binds` must not be readable.
+    /// Paths within `binds` that must not be readable.
     pub(crate) hidden: Vec<PathBuf>,
     /// Shown writable as the home directory.
     pub(crate) home: PathBuf,
-    /// Shown as `/tmp`.
+    /// Directory that is shown as `/tmp`.
     pub(crate) tmp: PathBuf,
 }
 
 /// The workspace of a command in namespaces.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Overlay {
-    /// Where the relative paths below begin: a mount's options have to fit one page, so they are kept short.
+    /// Beginning of the relative paths below: a mount's options have to fit one page, so they are kept short.
     pub(crate) directory: PathBuf,
-    /// Topmost first.
+    /// Trees that are only read, topmost first.
     pub(crate) lower: Vec<PathBuf>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
     pub(crate) read_only: bool,
 }
 
-/// What a command may reach where Landlock is all there is.
+/// Paths that a command may reach where Landlock is all there is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Access {
     /// Read and execute, with everything below.
@@ -78,17 +78,17 @@ pub(crate) struct Access {
     pub(crate) network: bool,
 }
 
-/// What to run.
+/// Program to be run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Program {
-    /// Not empty.
+    /// Program and arguments; never empty.
     pub(crate) argv: Vec<String>,
-    /// The whole environment.
+    /// Environment, in full.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) workdir: String,
 }
 
-/// How it went.
+/// Outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Status {
     /// The command ran; 128 + n for one that signal n ended.
@@ -113,7 +113,7 @@ pub(crate) fn encode(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 /// way already, or it is lost: whoever sends several waits for an answer in between.
 ///
 /// # Errors
-/// What reading says, and `InvalidData` for a line that is too long or not a message.
+/// Reading fails, or `InvalidData` for a line that is too long or not a message.
 pub(crate) fn read<T: DeserializeOwned>(from: impl Read) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     let mut reader = io::BufReader::new(from).take(LINE_MAX);

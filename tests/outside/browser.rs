@@ -119,9 +119,7 @@ fn a_real_browser_brings_the_callback() {
     let project = Project::new();
     let path = browser(
         &project,
-        &format!(
-            "exec chromium --headless --no-sandbox --disable-gpu --user-data-dir=\"$0.profile\" --dump-dom \"$1\" > \"$0.dom\""
-        ),
+        "exec chromium --headless --no-sandbox --disable-gpu --user-data-dir=\"$0.profile\" --dump-dom \"$1\" > \"$0.dom\"",
     );
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}/cb?code=s%26cret&state=1");

@@ -1,4 +1,4 @@
-//! What steps produce, outside of their sandboxes: a directory for each step below one for the build. Nothing is written
+//! Artifacts of steps, outside of their sandboxes: a directory for each step below one for the build. Nothing is written
 //! elsewhere, and nothing is removed that was not put there. How files get out of a sandbox is the sandbox's affair.
 
 mod directory;
@@ -18,7 +18,7 @@ use crate::content::Artifact;
 use crate::globs::PatternError;
 use hm_disk::{PathError, TaskError, cannot, open_below, sha256_hex};
 
-/// Where a project has the artifacts of its builds.
+/// Directory of a project for the artifacts of its builds.
 const IN_PROJECT: &str = ".hm/out";
 
 /// Files of a step, at the most.
@@ -36,7 +36,7 @@ const LONGEST_NAME: usize = 200;
 /// Hexadecimal digits of that digest.
 const DIGEST: usize = 32;
 
-/// Why what a step produced cannot be had.
+/// Failure to bring out or to give again what a step produced.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// A file operation failed.
@@ -51,9 +51,9 @@ pub enum ArtifactError {
     /// A pattern does not say what it should.
     #[error("`{pattern}` cannot name artifacts: {reason}")]
     Pattern {
-        /// The pattern.
+        /// Pattern, as it was written.
         pattern: String,
-        /// What is wrong with it.
+        /// Reason why it will not do.
         reason: PatternError,
     },
     /// More patterns than anybody needs.
@@ -65,7 +65,7 @@ pub enum ArtifactError {
     /// More bytes than a step may produce.
     #[error("the files that match have more than {} GiB", MAX_BYTES >> 30)]
     TooLarge,
-    /// What was kept is not there as it was.
+    /// A kept artifact is not there as it was.
     #[error("what was kept of `{0}` is not as it was")]
     NotWhole(String),
     /// Nobody waits for it any more.
@@ -84,12 +84,12 @@ impl ArtifactError {
     }
 }
 
-/// What came out of a sandbox.
+/// Artifacts that came out of a sandbox.
 #[derive(Debug, Default)]
 pub struct Collected {
     /// The files, by name.
     pub artifacts: Vec<Artifact>,
-    /// What whoever wrote the pipeline should be told, a sentence each.
+    /// Sentences for the author of the pipeline.
     pub notes: Vec<String>,
 }
 
@@ -180,7 +180,7 @@ pub async fn restore(from: PathBuf, directory: PathBuf, artifacts: &[Artifact]) 
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Whether it is wanted.
+    /// Fails once the work is not wanted any more.
     ///
     /// # Errors
     /// It is not.

@@ -1,4 +1,4 @@
-//! What was in a file when it was copied or read, so that it is known again later. Which files are copied, and what it means
+//! Length and digest of a file when it was copied or read, so that it is known again later. Which files are copied, and what it means
 //! when one is no longer the same, is for others to say.
 
 use std::io::{self, Read, Write};
@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What is in a file.
+/// Content of a file, by which it is known again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// Its length in bytes.
@@ -19,7 +19,7 @@ impl Content {
     /// Reads to the end.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system says no.
     pub fn of(mut reader: impl Read) -> io::Result<Self> {
         let mut nowhere = HashingWriter::new(io::sink());
         io::copy(&mut reader, &mut nowhere)?;
@@ -32,11 +32,11 @@ impl Content {
 pub struct Artifact {
     /// Its name within the step.
     pub key: String,
-    /// Its media type.
+    /// Media type, such as `text/plain`.
     pub mime: String,
-    /// Whether anybody may run it.
+    /// True if anybody may run it.
     pub executable: bool,
-    /// What is in it.
+    /// Content of the file.
     #[serde(flatten)]
     pub content: Content,
 }
@@ -54,7 +54,7 @@ impl<W> HashingWriter<W> {
         Self { to, size_bytes: 0, hash: Sha256::new() }
     }
 
-    /// What was written.
+    /// Content that was written.
     pub fn content(self) -> Content {
         let sha256 = hm_disk::hex(self.hash.finalize());
         Content { size_bytes: self.size_bytes, sha256 }

@@ -6,7 +6,7 @@ use hm_disk::{PathError, TaskError, cannot, shortened};
 
 use crate::archive::ArchiveError;
 
-/// Why a project's files cannot be had.
+/// Failure to get a project's files.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// A file operation of ours failed.
@@ -18,11 +18,11 @@ pub enum WorkspaceError {
     /// A line of a `.hmignore` makes no sense: what it is there to keep out would come in.
     #[error("{}, line {line}: {reason}", shortened(path))]
     IgnoreLine {
-        /// The ignore file.
+        /// Path of the ignore file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The parser's complaint.
+        /// Complaint of the parser.
         reason: String,
     },
     /// The project could not be packed.

@@ -1,4 +1,4 @@
-//! Which files git tracks, from its index: those are part of a project even where an ignore file names them. The index is read as
+//! Files that git tracks, from its index: those are part of a project even where an ignore file names them. The index is read as
 //! gitformat-index(5) has it, versions 2 to 4; of anything else, and of a damaged one, nothing is taken.
 
 use std::{
@@ -12,9 +12,9 @@ use hm_disk::read_regular;
 /// Bytes in an index, at the most: about a million files.
 const INDEX_MAX: usize = 128 << 20;
 
-/// What stands before the flags of an entry: times, device, inode, mode, owner, size and a SHA-1.
+/// Bytes before the flags of an entry: times, device, inode, mode, owner, size and a SHA-1.
 const BEFORE_FLAGS: usize = 60;
-/// Where the mode is in there.
+/// Offset of the mode in there.
 const MODE: usize = 24;
 /// The mode of another repository's commit, which is a directory here.
 const SUBMODULE: u32 = 0o160_000;

@@ -5,13 +5,13 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// What a pattern is made special by.
+/// Characters that make a pattern special.
 const SPECIAL: [char; 6] = ['*', '?', '[', '{', '\\', '}'];
 
 /// Bytes in a pattern, at the most: as many as a path may have.
 const LONGEST: usize = 4096;
 
-/// Why a pattern names nothing that it may.
+/// Failure to read a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// There is nothing in it.
@@ -37,7 +37,7 @@ pub struct Pattern {
     matcher: GlobMatcher,
     /// The components before the first that is special.
     literal: Vec<String>,
-    /// How many components what it names has at the most; none: any number.
+    /// Most components of what it names; none: any number.
     deepest: Option<usize>,
 }
 
@@ -79,7 +79,7 @@ impl Pattern {
         Ok(Self { matcher, literal: parts, deepest })
     }
 
-    /// Whether it names this path itself. What is below a directory that it names is not asked for here.
+    /// True if it names this path itself. What is below a directory that it names is not asked for here.
     #[must_use]
     pub fn names(&self, path: &Path) -> bool {
         // Without this, a class such as `[!x]` would take a `/`.
@@ -87,13 +87,13 @@ impl Pattern {
         shallow_enough && self.matcher.is_match(path)
     }
 
-    /// What all that it names is at or below, as far as that can be said without looking.
+    /// Directory that all it names is at or below, as far as that can be said without looking.
     #[must_use]
     pub fn start(&self) -> PathBuf {
         self.literal.iter().collect()
     }
 
-    /// Whether it may name something below this directory.
+    /// True if it may name something below this directory.
     #[must_use]
     pub fn may_name_below(&self, directory: &Path) -> bool {
         let mut depth = 0;

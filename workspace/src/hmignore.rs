@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::WorkspaceError;
 use hm_disk::read_regular;
 
-/// What the files are called.
+/// Name of the files.
 const NAME: &str = ".hmignore";
 
 /// Bytes in one, at the most.
@@ -34,7 +34,7 @@ impl HmIgnore {
         Self { project: project.to_owned(), read: Mutex::default() }
     }
 
-    /// Whether a path of the project is named to be left out. The directories that it is in are not looked at.
+    /// True if a path of the project is named to be left out. The directories that it is in are not looked at.
     ///
     /// # Errors
     /// A file that would have to be asked cannot be read or makes no sense.
@@ -50,7 +50,7 @@ impl HmIgnore {
         Ok(false)
     }
 
-    /// Whether a file or link of the project is left out, by its own name or with a directory that it is in.
+    /// True if a file or link of the project is left out, by its own name or with a directory that it is in.
     ///
     /// # Errors
     /// As [`names`](Self::names).

@@ -1,4 +1,4 @@
-//! What a cache has for each project: its snapshots, the home directory of its steps, and where it is, so that all that can
+//! Projects that a cache has something for: their snapshots, the home directory of their steps, and where they are, so that all that can
 //! go when the project has gone. Who else keeps something for a project asks here for those that have vanished.
 
 use std::{
@@ -26,7 +26,7 @@ pub struct Project {
 pub enum Discarded {
     /// A run uses one of them, so all are still there.
     InUse,
-    /// There were none.
+    /// There were no snapshots.
     Nothing,
     /// They wait there to be deleted.
     Trash(PathBuf),

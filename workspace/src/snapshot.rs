@@ -62,7 +62,7 @@ impl Snapshot {
         &self.tree
     }
 
-    /// Whether it is still the last one that was taken.
+    /// True if it is still the last one that was taken.
     #[must_use]
     pub fn is_last(&self) -> bool {
         let directory = self.tree.parent();
@@ -76,7 +76,7 @@ impl Snapshot {
 /// A directory to take a snapshot of, while others may be changing it.
 struct Source {
     path: PathBuf,
-    /// The directory itself.
+    /// Handle of that directory.
     directory: File,
     /// Of which files we take the contents, once they are open.
     admit: fn(&Metadata) -> bool,
@@ -111,6 +111,7 @@ fn take_listed(
     let current = store.join(CURRENT);
     let boot = Boot::current();
     let previous = fs::read_to_string(&current).ok().and_then(|text| Previous::open(store, &text, &boot));
+    // Before the first look at any file: what changes from here on may not tell by its times.
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);
     let found = list()?;
 
@@ -128,6 +129,7 @@ fn take_listed(
         let _ = remove_tree(&directory);
         return Err(error);
     }
+    // Before the lock goes: the next run that takes a snapshot gives up all others that nobody uses.
     let snapshot = use_snapshot(&directory)?;
     let next = store.join("current.new");
     fs::write(&next, format!("{name} {}", boot.as_str()))
@@ -141,12 +143,12 @@ fn take_listed(
 struct Previous {
     directory: PathBuf,
     tree: Source,
-    /// What may be taken from it unseen. None if that is nothing.
+    /// Entries that may be taken from it unseen. None if nothing may.
     manifest: Option<StatManifest>,
 }
 
 impl Previous {
-    /// What was written before the machine last started may have been lost with the power, in part: waiting for the disk each time
+    /// Opens it. Files written before the machine last started may have been lost with the power, in part: waiting for the disk each time
     /// would cost more than one full copy after each start.
     fn open(store: &Path, current: &str, boot: &Boot) -> Option<Self> {
         let (name, when) = current.split_once(' ')?;
@@ -208,7 +210,7 @@ pub(crate) fn lock_unused(store: &Path) -> Result<Option<FileLock>, PathError> {
     Ok(Some(lock))
 }
 
-/// Whether two files hold the same.
+/// True if two files hold the same.
 fn is_same(one: &File, other: &File) -> io::Result<bool> {
     if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
@@ -274,6 +276,7 @@ fn fill(
             .into_iter()
             .try_for_each(|copier| copier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
+    // The deepest first, when they are full: putting something in would change their times, and their own modes may forbid it.
     for entry in directories.iter().rev() {
         match fs::symlink_metadata(source.path.join(&entry.path)) {
             Ok(about) if about.is_dir() => tree::finish_directory(&target.join(&entry.path), &about)?,

@@ -1,4 +1,4 @@
-//! What a snapshot was made of: for each path, what tells whether the file is still the same. Kept beside the snapshot,
+//! Manifest of a snapshot: for each path, the `stat` fields that tell whether the file is still the same. Kept beside the snapshot,
 //! in a format of our own that any file name fits into.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-/// What a path was. Of other things there is no snapshot.
+/// Kind of thing at a path. Of other things there is no snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Directory,
@@ -67,12 +67,12 @@ impl Entry {
         self.fields[3] = -1;
     }
 
-    /// Whether both were the same file, changed or not.
+    /// True if both were the same file, changed or not.
     pub(crate) fn is_same_file(&self, other: &Self) -> bool {
         self.fields[2..4] == other.fields[2..4]
     }
 
-    /// Whether the file was changed, in whatever way, after a point in time.
+    /// True if the file was changed, in whatever way, after a point in time.
     pub(crate) fn changed_after(&self, time: SystemTime) -> bool {
         let Ok(limit) = time.duration_since(SystemTime::UNIX_EPOCH) else { return true };
         let limit = (i128::from(limit.as_secs()), i128::from(limit.subsec_nanos()));

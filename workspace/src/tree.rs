@@ -1,5 +1,5 @@
 //! Copying, linking and removing files and whole trees, with what matters to a build: modes, times, symbolic links.
-//! Which files, and why, is decided elsewhere.
+//! The choice of files is made elsewhere.
 
 use std::{
     fs::{self, File, Metadata, Permissions},

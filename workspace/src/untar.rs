@@ -20,14 +20,14 @@ pub struct Untar<R> {
     padding: u64,
 }
 
-/// What an entry is.
+/// Entry of a tar, without its content.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its name, as it is written: nothing is sure about it.
     pub name: Vec<u8>,
-    /// What kind of thing it is.
+    /// Kind of thing that it is.
     pub kind: EntryType,
-    /// Whether anybody may run it.
+    /// True if anybody may run it.
     pub executable: bool,
     /// Bytes of its content.
     pub size: u64,
@@ -101,7 +101,7 @@ impl<R: Read> Untar<R> {
         }
     }
 
-    /// What has not been read of the last entry.
+    /// Unread rest of the last entry.
     pub fn content(&mut self) -> impl Read {
         Content(self)
     }
@@ -113,7 +113,7 @@ impl<R: Read> Untar<R> {
         if skipped < left { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// What is said of the next entry.
+    /// Extended header of the next entry.
     fn about(&mut self) -> io::Result<Vec<u8>> {
         if self.content > ABOUT_MAX {
             return Err(invalid("what is said of an entry has more than 1 MiB"));

@@ -1,4 +1,4 @@
-//! Which files of a project make up its snapshot: all that git would not ignore, and git's own directories whole,
+//! Files of a project that make up its snapshot: all that git would not ignore, and git's own directories whole,
 //! since steps use git, but for what `.hmignore` names. What becomes of them is decided elsewhere.
 
 use std::{
@@ -123,7 +123,7 @@ fn add_tracked(
     Ok(())
 }
 
-/// Whether the walker may read what says which files of a directory git ignores: no pipe, which would hang it, and
+/// Checks that the walker may read what says which files of a directory git ignores: no pipe, which would hang it, and
 /// nothing that never ends.
 fn check_ignore_files(directory: &Path) -> Result<(), WorkspaceError> {
     for name in [".gitignore", ".git/info/exclude"] {
@@ -159,7 +159,7 @@ pub(crate) fn public(directory: &Path) -> Vec<Entry> {
     entries
 }
 
-/// Whether everybody may read a file or directory, and it is not too large for [`public`].
+/// True if everybody may read a file or directory, and it is not too large to be anybody's settings.
 pub fn is_public(about: &Metadata) -> bool {
     let needed = if about.is_dir() { 0o005 } else { 0o004 };
     about.permissions().mode() & needed == needed && (about.is_dir() || about.len() <= PUBLIC_MAX)
@@ -219,7 +219,7 @@ mod tests {
             .collect()
     }
 
-    /// Whether git did it.
+    /// True if git did it.
     fn git(project: &Path, arguments: &[&str]) -> bool {
         let ran = std::process::Command::new("git").args(arguments).current_dir(project).output();
         ran.is_ok_and(|ran| ran.status.success())

@@ -72,20 +72,20 @@ impl Workspace {
         self.snapshot.get_or_try_init(|| blocking(take)).await.map(Snapshot::tree)
     }
 
-    /// The same directory, if somebody has asked for it before.
+    /// That directory, if somebody has asked for it before.
     #[must_use]
     pub fn known_tree(&self) -> Option<&Path> {
         self.snapshot.get().map(Snapshot::tree)
     }
 
-    /// Whether no other run has seen the project in another state since its snapshot was taken. What is made from an older
+    /// True if no other run has seen the project in another state since its snapshot was taken. What is made from an older
     /// state must not be kept for later runs: they would take what has changed for older than what was made.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.snapshot.get().is_none_or(Snapshot::is_last)
     }
 
-    /// The same files, packed. Made when it is first asked for.
+    /// Archive of those files. Made when it is first asked for.
     ///
     /// # Errors
     /// As [`tree`](Self::tree), and there may be no room for the archive in the cache.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// What is at a path of a tree that is only thought of.
+/// Thing at a path of a tree that is only thought of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     Directory,
@@ -57,7 +57,7 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| &path[..end])
 }
 
-/// As the engine unpacks an entry: what is in the way goes, and what is missing above is made.
+/// Unpacks an entry as the engine does: what is in the way goes, and what is missing above is made.
 fn put(tree: &mut Tree, path: &[u8], node: Node) {
     for above in above(path) {
         if tree.get(above) != Some(&Node::Directory) {
@@ -93,7 +93,7 @@ fn manifest(tree: &Tree) -> Manifest {
     Manifest::read(&sealed).unwrap()
 }
 
-/// What an engine tells of a workspace that was `before` and is `after`: it compares, looks into what are directories now, and tells
+/// Answer of an engine about a workspace that was `before` and is `after`: it compares, looks into what are directories now, and tells
 /// of directories that something has changed in, or whose time is another.
 fn told(before: &Tree, after: &Tree, touched: &BTreeSet<Vec<u8>>) -> Vec<FilesystemChange> {
     let mut told = BTreeMap::new();
@@ -136,7 +136,7 @@ fn told(before: &Tree, after: &Tree, touched: &BTreeSet<Vec<u8>>) -> Vec<Filesys
     changes.chain(outside).collect()
 }
 
-/// What a step has made of `before`, made of another tree.
+/// Another tree with the changes that a step has made to `before`.
 fn redone(before: &Tree, after: &Tree, on: &Tree) -> Tree {
     let mut tree = on.clone();
     for path in before.keys().filter(|path| !after.contains_key(*path)) {

@@ -21,7 +21,7 @@ fn home() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Why there is no engine.
+/// Text of the failure to find an engine.
 async fn refused(variables: &[(&str, &str)], home: &Path) -> String {
     match connect(&lab::engine_env(variables, home)).await {
         Ok((endpoint, _)) => panic!("{endpoint:?} has answered to {variables:?}"),
@@ -177,7 +177,7 @@ async fn giving_up_a_request_ends_its_connection() {
             "the version that was agreed upon"
         );
         stream.write_all(answer.as_bytes()).await.expect("written");
-        // What is there has been read before the request is given up, or has not; it ends either connector.
+        // What is there has been read before the request is given up, or has not; it ends either way.
         tokio::task::yield_now().await;
         asking.abort();
         let end = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut request)).await;

@@ -16,7 +16,7 @@ use crate::lab;
 /// In base64 it has what the usual alphabet and the one for URLs write differently.
 const PASSWORD: &str = "p~?>~?>~?>";
 
-/// The same, as the registry keeps it.
+/// Name and password, as the registry keeps them.
 const ENTRY: &str = "robot:$2y$05$GOEp9aUSl6oVGqfrbu3GSu7Roejr4VI7zQVvCPICmkkS1E3AvcyAK\n";
 
 /// Puts an image there.
@@ -53,7 +53,7 @@ async fn pulled(docker: &Docker, env: &EngineEnv, image: &str) -> (Result<(), Pu
     (result, all)
 }
 
-/// What must be true of every engine.
+/// Checks that must hold of every engine.
 async fn check(docker: &Docker, env: &EngineEnv, home: &Path, host: &str) {
     let image = format!("{host}/lab/bb:1");
     let settings = home.join(".docker/config.json");

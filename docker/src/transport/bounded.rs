@@ -9,24 +9,24 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How long an answer may be, in MiB. The longest are lists of what a step has changed.
+/// Most MiB of an answer. The longest are lists of what a step has changed.
 const ANSWER_MIB: u64 = 256;
 
-/// The same in bytes.
+/// Most bytes of an answer.
 const ANSWER: u64 = ANSWER_MIB << 20;
 
-/// How many bytes may still be read from a connection.
+/// Number of bytes that may still be read from a connection.
 #[derive(Clone)]
 pub(crate) struct ByteBudget(Arc<AtomicU64>);
 
-/// A connection with an budget.
+/// A connection with a budget.
 pub(crate) struct Bounded<S> {
     stream: S,
     budget: ByteBudget,
 }
 
 impl ByteBudget {
-    /// For one answer.
+    /// Budget for one answer.
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(ANSWER)))
     }
@@ -54,7 +54,7 @@ impl ByteBudget {
 }
 
 impl<S> Bounded<S> {
-    /// What is read from it, counts.
+    /// Stream whose bytes count against a budget.
     pub(crate) fn new(stream: S, budget: ByteBudget) -> Self {
         Self { stream, budget }
     }

@@ -24,7 +24,7 @@ fn image_of(step: &StepContext, name: &str) -> Result<Image, HostError> {
         || step.saved.contains(name)
         || name.starts_with(CACHE_TAG_PREFIX);
     let name = name.to_owned();
-    Ok(if is_own { Image::State(name) } else { Image::Named(name) })
+    Ok(if is_own { Image::Snapshot(name) } else { Image::Named(name) })
 }
 
 /// `hm_docker_ping`: true if an engine answers.

@@ -1,5 +1,6 @@
 //! The one decision about a step, for `hm plan` as for `hm build`: is there a result that can be used, may one be kept? Asking runs
-//! nothing, takes no lock, calls no plugin and changes nothing in the cache or the project. Acting on the answer is the step's affair.
+//! nothing, locks no key, calls no plugin and changes nothing in the cache or the project; a snapshot that it finds in order stays there as
+//! long as this run, or the answer would not stay true. Acting on the answer is the step's affair.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

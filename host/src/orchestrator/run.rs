@@ -65,6 +65,8 @@ pub(crate) async fn run(
         gate: progress.clone().map(|progress| Gate { progress, sent: 0 }),
         build: build.clone(),
     };
+    // The last sender of events goes with it, so that the formatter and the hooks behind it come to their end: in this order, for each waits
+    // for the one before.
     let exit_code = running.finish(options).await;
     let shown = match formatter.await {
         Ok(shown) => shown,

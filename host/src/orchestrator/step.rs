@@ -218,7 +218,8 @@ impl StepTask {
     /// True if the runner says that it still has a snapshot. What it prints meanwhile is not for anybody.
     async fn runner_has(&self, tag: &SnapshotRef) -> bool {
         let cache = CacheDecision::Hit { tag: tag.clone() };
-        let Some(mut live) = self.instance(&cache, StepWriter::unheard(self.step_id)) else { return false };
+        let Some(plugin) = self.plugin() else { return false };
+        let mut live = self.instance(plugin, &cache, StepWriter::unheard(self.step_id));
         let limits = executor_call(self.planned().timeout);
         let answer: Result<StepResult, PluginFailure> =
             live.call_json("hm_executor_run", &self.input(cache), &limits).await;
@@ -233,19 +234,16 @@ impl StepTask {
             log: None,
             duration_ms: 0,
         };
-        let no_plugin = || {
+        let Some(plugin) = self.plugin() else {
             let message = format!("no plugin provides runner `{}`", self.planned().runner);
-            ended(StepOutcome::PluginFailed { message })
+            return ended(StepOutcome::PluginFailed { message });
         };
-        if self.plugin().is_none() {
-            return no_plugin();
-        }
         if let Some(directory) = self.artifacts()
             && let Err(error) = artifacts::clear(directory).await
         {
             return ended(StepOutcome::Failed { exit_code: NOT_CLEARED, message: one_line(&error) });
         }
-        let Some(mut live) = self.instance(&cache, self.writer()) else { return no_plugin() };
+        let mut live = self.instance(plugin, &cache, self.writer());
         let timeout = self.planned().timeout;
         let result: Result<StepResult, PluginFailure> =
             live.call_json("hm_executor_run", &self.input(cache), &executor_call(timeout)).await;
@@ -317,11 +315,11 @@ impl StepTask {
         self.events.of_step(self.step_id, self.number, &self.planned().step.key)
     }
 
-    /// A fresh instance of the runner, whose output goes there; none without a plugin.
-    fn instance(&self, cache: &CacheDecision, output: StepWriter) -> Option<PluginInstance> {
+    /// A fresh instance of the runner's plugin, whose lines go to this writer.
+    fn instance(&self, plugin: &Plugin, cache: &CacheDecision, output: StepWriter) -> PluginInstance {
         let role = Role::Executor(Box::new(self.context(cache, output)));
         let start = InstanceSpec { cancellation: self.stop.clone(), ..InstanceSpec::of(role) };
-        self.plugin().map(|plugin| plugin.instance(start))
+        plugin.instance(start)
     }
 
     fn context(&self, cache: &CacheDecision, output: StepWriter) -> StepContext {

@@ -66,12 +66,6 @@ impl StepWriter {
         Self { step_id, log: None, listeners: mpsc::channel(1).0 }
     }
 
-    /// Step that prints these lines.
-    #[must_use]
-    pub fn step_id(&self) -> Uuid {
-        self.step_id
-    }
-
     /// Writes lines to the log, then sends each as an event.
     pub async fn lines(&mut self, stream: StdStream, lines: Vec<String>) {
         let ts = Utc::now();

@@ -102,7 +102,7 @@ impl Sanitizer {
                 self.state = if byte == 0x1b { ParserState::Escape } else { ParserState::Text };
             }
             (ParserState::Command, 0x07) | (ParserState::CommandEscape, b'\\') => {
-                self.state = ParserState::Text
+                self.state = ParserState::Text;
             }
             (ParserState::Command, 0x1b) => self.state = ParserState::CommandEscape,
             (ParserState::Command, _) => {}

@@ -20,10 +20,10 @@ use hm_disk::{open_below, read_if_regular};
 /// The file by which a directory for artifacts is known; it also keeps them out of git, and out of what steps see.
 const MARK: &str = ".gitignore";
 
-/// What is in it.
+/// Content of the file.
 const MARK_TEXT: &[u8] = b"# hm puts what steps produce here, and removes it again.\n*\n";
 
-/// How often a lock is tried for.
+/// Time between two attempts at a lock.
 const POLL: Duration = Duration::from_millis(50);
 
 /// Bytes that are copied before we look whether anybody still wants them.
@@ -32,7 +32,7 @@ const CHUNK: u64 = 64 << 20;
 /// Times that a directory is gone through to empty it, at the most: somebody else may be filling it.
 const ROUNDS: usize = 10_000;
 
-/// How directories are opened.
+/// Flags for opening directories.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The directory of a step. No other `hm` changes it as long as this is there.
@@ -40,7 +40,7 @@ pub struct Directory {
     path: PathBuf,
     handle: File,
     stop: Stop,
-    /// What a file is called until it is whole.
+    /// Name of a file until it is whole.
     partial: String,
 }
 
@@ -48,7 +48,7 @@ impl Directory {
     /// Opens it, if it is there.
     ///
     /// # Errors
-    /// What the system says; also if any part of its path is a link, or if the directory above is not one of ours.
+    /// The system says no; also if any part of its path is a link, or if the directory above is not one of ours.
     pub(super) fn open(path: &Path, stop: Stop) -> Result<Option<Self>, ArtifactError> {
         let failed = |error| ArtifactError::io("open", path)(error);
         let root = File::open("/").and_then(|top| open_below(top, inside(parent(path)), DIRECTORY));
@@ -100,7 +100,7 @@ impl Directory {
     /// whole or not at all; of its mode, only whether anybody may run it is kept.
     ///
     /// # Errors
-    /// What the system says; also if the name leads out, or through a link.
+    /// The system says no; also if the name leads out, or through a link.
     pub fn put(&self, key: &str, from: &File) -> Result<Artifact, ArtifactError> {
         let failed = |error| ArtifactError::io("write", self.path.join(key))(error);
         let about = from.metadata().map_err(failed)?;
@@ -111,7 +111,7 @@ impl Directory {
         self.place(key, executable, |to| self.copy(from, about.len(), to))
     }
 
-    /// As [`put`](Self::put), what can be read.
+    /// Writes a stream to a name, as [`put`](Self::put) does with a file.
     ///
     /// # Errors
     /// As there; also if there are not exactly `size` bytes.
@@ -232,7 +232,7 @@ impl Directory {
     }
 }
 
-/// What is in a directory.
+/// Names in a directory.
 fn names(directory: &File) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
@@ -296,7 +296,7 @@ fn lock(directory: &File, path: &Path, stop: &Stop) -> Result<(), ArtifactError>
 /// A directory for artifacts, which is made if it is not there.
 ///
 /// # Errors
-/// What the system says; also if any part of its path is a link, or if others have filled it.
+/// The system says no; also if any part of its path is a link, or if others have filled it.
 pub(super) fn claimed(path: &Path, stop: &Stop) -> Result<File, ArtifactError> {
     let root = File::open("/").and_then(|top| make_below(&top, inside(path)));
     let root = root.map_err(ArtifactError::io("create", path))?;
@@ -329,7 +329,7 @@ fn claim(root: &File, path: &Path, stop: &Stop) -> Result<(), ArtifactError> {
     File::from(mark).write_all(MARK_TEXT).map_err(failed)
 }
 
-/// What the mark of a directory says, if there is one.
+/// Text of a directory's mark, if there is one.
 fn mark(root: &File) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     read_if_regular(open_below(root, Path::new(MARK), flags).ok()?.into(), MARK_TEXT.len()).ok()

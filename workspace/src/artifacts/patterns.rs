@@ -1,4 +1,4 @@
-//! What a step names as what it produces, and what is said of names that nothing was brought out for. Who looks for the files,
+//! Patterns that name a step's artifacts, and notes about those for which nothing was brought out. Who looks for the files,
 //! and where, is decided elsewhere.
 
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ pub struct Patterns {
     used: Which,
 }
 
-/// How many things have names that are wanted, and are not brought out all the same.
+/// Counts of things whose names are wanted, and that are not brought out all the same.
 #[derive(Debug, Default)]
 pub struct LeftOut {
-    /// Symbolic links.
+    /// Number of symbolic links.
     pub links: usize,
-    /// Neither files nor links.
+    /// Number of devices, sockets and pipes.
     pub others: usize,
     /// Files and directories that cannot be read.
     pub closed: usize,
@@ -52,7 +52,7 @@ impl Patterns {
         named.fold(0, |which, (index, _)| which | 1 << index)
     }
 
-    /// Whether any may name something below this directory.
+    /// True if any may name something below this directory.
     pub fn may_name_below(&self, directory: &Path) -> bool {
         self.patterns.iter().any(|(_, pattern)| pattern.may_name_below(directory))
     }
@@ -79,7 +79,7 @@ impl Patterns {
 }
 
 impl LeftOut {
-    /// What there is to say.
+    /// Sentence about what was left out, if anything was.
     fn note(&self) -> Option<String> {
         let counts = [
             (self.links, "symbolic links"),

@@ -1,4 +1,4 @@
-//! What goes into directories for artifacts, and that nothing else is touched, whoever puts what in the way.
+//! Tests of directories for artifacts: what goes into them, and that nothing else is touched, whoever puts what in the way.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,7 +73,7 @@ fn text(error: &ArtifactError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What is not to be run and has this text.
+/// Artifact with this text that is not to be run.
 fn produced(key: &str, text: &str) -> Artifact {
     let content = Content::of(text.as_bytes()).unwrap();
     Artifact { key: key.into(), mime: media_type(key).into(), executable: false, content }
