@@ -5,7 +5,6 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::lab::{BUSYBOX, Engine, chain, in_image, root};
-use super::lab::{BUSYBOX, Engine, in_image, root};
 use crate::caching::hits::calls_of_runners;
 use crate::caching::{Built, forever, on_change};
 use crate::support::{Project, child, logs};

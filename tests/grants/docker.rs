@@ -1,12 +1,7 @@
 //! Cases of the functions on containers and images, on a real engine.
 
-use std::net::TcpListener;
-use std::process::{Child, Stdio};
-
 use hm_docker::{Command as Program, ContainerSpec, Image};
-use hm_host::backend::docker::{Command as Program, ContainerSpec, Image};
 use hm_host::host_functions::{Role, StepContext};
-use hm_host::sandbox::{Role, StepContext};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, DockerArtifactsArgs, DockerCommitArgs, DockerExecArgs, DockerExtractArgs,
     DockerStartArgs, SnapshotRef,

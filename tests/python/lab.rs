@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use hm_host::backend::local::{LocalConfig, Mode};
 use hm_host::pipeline::{Source, read};
 use hm_host::render::{Interpreter, Rendered, render as render_scripts};
-use hm_step_sandbox::{Mode, SandboxConfig, SandboxError, SandboxRun};
+use hm_step_sandbox::{Mode, SandboxConfig};
 use hm_workspace::Workspace;
 use uuid::Uuid;
 

@@ -123,10 +123,10 @@ impl SnapshotKeeper {
     async fn problem(self, backends: &Backends, tag: &SnapshotRef) -> Option<SnapshotProblem> {
         match self {
             Self::Local => local_problem(backends, tag).await,
-            Self::Engine => backends.docker.unfit(tag).await,
+            Self::Engine => backends.docker.snapshot_problem(tag).await,
             Self::LocalOrEngine => match local_problem(backends, tag).await {
                 None => None,
-                Some(_) => backends.docker.unfit(tag).await,
+                Some(_) => backends.docker.snapshot_problem(tag).await,
             },
             Self::Runner => None,
         }
@@ -239,7 +239,7 @@ impl From<SnapshotProblem> for MissReason {
 /// Problem of a snapshot of the local sandbox; one that cannot be opened has no snapshots.
 async fn local_problem(backends: &Backends, tag: &SnapshotRef) -> Option<SnapshotProblem> {
     match backends.local.open().await {
-        Ok(local) => local.unfit(tag).await,
+        Ok(local) => local.snapshot_problem(tag).await,
         Err(error) => Some(SnapshotProblem::Other(one_line(&error))),
     }
 }
