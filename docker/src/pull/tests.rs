@@ -10,7 +10,6 @@ use futures_util::TryStreamExt;
 use hm_test_lab::{Engine, Registry, Service, import_busybox, or_skipped};
 
 use super::*;
-use crate::endpoint::connect;
 use crate::lab;
 
 /// In base64 it has what the usual alphabet and the one for URLs write differently.
