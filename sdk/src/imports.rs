@@ -28,7 +28,7 @@ fn answer<T: FromBytesOwned>(function: &str, offset: u64) -> T {
     }
 }
 
-/// What is put into the block of an argument.
+/// The value that goes into the block of an argument.
 macro_rules! sent {
     (json $arg:ident) => {
         Json($arg)
@@ -41,7 +41,7 @@ macro_rules! sent {
     };
 }
 
-/// What the block of an answer is read as.
+/// The value that the block of an answer is read as.
 macro_rules! received {
     ($name:ident $offset:ident) => {
         $offset

@@ -12,8 +12,8 @@ use hm_host::backend::kv::KeptValues;
 use hm_host::backend::terminal::Terminal;
 use hm_host::backend::{Backends, LocalSandbox};
 use hm_host::host_functions::{
-    Diagnostic, Diagnostics, Grants, Handles, Output, PluginState, Policy, Role, Said, StepContext,
-    StepTerms, Stream, World,
+    BackendKind, Diagnostic, Diagnostics, Grants, Handles, HostContext, HostFn, Output, PluginState, Policy,
+    Role, StepContext, StepScope, Stream,
 };
 use hm_host::record::EventWriter;
 use hm_plugin_protocol::{ArchiveId, BuildEvent, CacheDecision, Level, PluginManifest};
@@ -27,9 +27,6 @@ use uuid::Uuid;
 use super::{docker, outside, project, steps, words};
 use crate::docker::lab::Engine;
 use crate::support::installed;
-
-/// What the names of functions on an engine begin with.
-const DOCKER: &str = "hm_docker_";
 
 /// One call of one function.
 pub(super) struct Case {
@@ -57,7 +54,7 @@ pub(super) struct Happened<'a> {
 /// A machine in a directory.
 pub(super) struct Bench {
     pub(super) directory: tempfile::TempDir,
-    pub(super) world: Arc<World>,
+    pub(super) context: Arc<HostContext>,
     pub(super) cancellation: CancellationToken,
     pub(super) backends: Backends,
     pub(super) archive: ArchiveId,
@@ -66,42 +63,23 @@ pub(super) struct Bench {
     pub(super) handles: Mutex<Handles>,
 }
 
-/// True if there is on this machine what the function of this name is for. What there is not is said.
-pub(super) fn is_possible(name: &str) -> bool {
-    match name {
-        "hm_docker_pull" => Engine::get().is_some() && installed(&["docker-registry"]),
-        _ => !name.starts_with(DOCKER) || Engine::get().is_some(),
-    }
+/// True if there is on this machine what the function is for. What there is not is said.
+pub(super) fn is_possible(function: &HostFn) -> bool {
+    let engine = function.rules.backend != BackendKind::Docker || Engine::get().is_some();
+    engine && (function.name != "hm_docker_pull" || installed(&["docker-registry"]))
 }
 
-/// The case of the function of this name.
-pub(super) async fn of(name: &str, bench: &Bench) -> Case {
-    match name {
-        "hm_log" | "hm_emit_step_log" | "hm_emit_event" | "hm_should_cancel" | "hm_write_stdout"
-        | "hm_write_stderr" => words::case(name, bench),
-        "hm_sandbox_start"
-        | "hm_sandbox_exec"
-        | "hm_sandbox_artifacts"
-        | "hm_sandbox_commit"
-        | "hm_sandbox_discard"
-        | "hm_sandbox_exists" => steps::case(name, bench).await,
-        "hm_unix_socket_connect"
-        | "hm_socket_write"
-        | "hm_socket_read"
-        | "hm_socket_close"
-        | "hm_keyring_get"
-        | "hm_keyring_set"
-        | "hm_keyring_delete"
-        | "hm_tty_prompt"
-        | "hm_tty_confirm"
-        | "hm_browser_open"
-        | "hm_spawn_loopback"
-        | "hm_loopback_recv" => outside::case(name, bench).await,
-        "hm_kv_get" | "hm_kv_set" | "hm_archive_total_size" | "hm_archive_read" | "hm_fs_read_config" => {
-            project::case(name, bench).await
+/// The case of this function; a function without one has to get it in the file of its back end.
+pub(super) async fn of(function: &HostFn, bench: &Bench) -> Case {
+    let name = function.name;
+    match function.rules.backend {
+        BackendKind::None => words::case(name, bench),
+        BackendKind::Sandbox => steps::case(name, bench).await,
+        BackendKind::Docker => docker::case(name, bench).await,
+        BackendKind::Project | BackendKind::Values => project::case(name, bench).await,
+        BackendKind::Sockets | BackendKind::Keyring | BackendKind::Terminal | BackendKind::Browser => {
+            outside::case(name, bench).await
         }
-        name if name.starts_with(DOCKER) => docker::case(name, bench).await,
-        other => panic!("no case for {other}: add one in tests/grants"),
     }
 }
 
@@ -150,16 +128,16 @@ impl Bench {
         }
         let at = |name: &str| directory.path().join(name);
         let environment = [("BROWSER".to_owned(), at("browser").display().to_string())];
-        let world = World {
+        let context = HostContext {
             project: Some(at("project")),
             kept_values: Some(KeptValues::new(at("state"))),
             keyring: Keyring::in_files(at("secrets")),
             terminal: Terminal::at(at("terminal")),
             browser: Browser::of_system(&environment.into()),
-            ..World::default()
+            ..HostContext::default()
         };
         Self {
-            world: Arc::new(world),
+            context: Arc::new(context),
             cancellation: CancellationToken::new(),
             backends: backends.clone(),
             archive: ArchiveId(Uuid::new_v4()),
@@ -172,7 +150,7 @@ impl Bench {
     /// A step, and its events.
     pub(super) fn step(&self) -> (StepContext, mpsc::Receiver<BuildEvent>) {
         let (sender, events) = mpsc::channel(100);
-        let terms = StepTerms {
+        let scope = StepScope {
             step_id: self.step_id,
             archive: self.archive,
             parent: None,
@@ -181,7 +159,7 @@ impl Bench {
             artifacts: None,
         };
         let output = EventWriter::new(None, sender).of_step(self.step_id, 0, "k");
-        (StepContext::new(terms, self.backends.clone(), output, self.world.secrets.clone()), events)
+        (StepContext::new(scope, self.backends.clone(), output, self.context.secrets.clone()), events)
     }
 
     /// Streams into the files `stdout` and `stderr` of the directory.
@@ -208,17 +186,9 @@ impl Bench {
     /// The state of an instance that may do this.
     pub(super) fn state(&self, policy: Policy, role: Role) -> (PluginState, mpsc::Receiver<Diagnostic>) {
         let (diagnostics, said) = Diagnostics::new(Level::Trace);
-        let state = PluginState {
-            plugin: "p".into(),
-            policy: Arc::new(policy),
-            role,
-            world: self.world.clone(),
-            cancellation: self.cancellation.clone(),
-            diagnostics,
-            said: Said::default(),
-            handles: std::mem::take(&mut *self.handles.lock().expect("no panic")),
-            values: Default::default(),
-        };
+        let state = PluginState::new("p".into(), Arc::new(policy), role, self.context.clone(), diagnostics);
+        let handles = std::mem::take(&mut *self.handles.lock().expect("no panic"));
+        let state = PluginState { cancellation: self.cancellation.clone(), handles, ..state };
         (state, said)
     }
 

@@ -60,7 +60,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
         }
         "hm_docker_artifacts" => {
             let out = bench.directory.path().canonicalize().expect("a directory").join("out/step");
-            step.terms.artifacts = Some(out.clone());
+            step.scope.artifacts = Some(out.clone());
             let container_id = container(bench, &mut step).await;
             let args = DockerArtifactsArgs { container_id, paths: vec!["made".into()], workdir };
             let done = move |happened: &Happened<'_>| {

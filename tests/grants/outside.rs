@@ -115,11 +115,11 @@ async fn keyring(name: &str, bench: &Bench) -> Case {
     let entry = |owner| Entry { owner, service: "s".into(), account: "a".into() };
     if name != "hm_keyring_set" {
         let own = entry(Owner::Plugin("p".into()));
-        bench.world.keyring.set(own, "secret of p".into()).await.expect("kept");
+        bench.context.keyring.set(own, "secret of p".into()).await.expect("kept");
     }
     // Entries of others under the same name, which stay as they are.
     for owner in [Owner::Plugin("other".into()), Owner::Everybody] {
-        bench.world.keyring.set(entry(owner), "canary".into()).await.expect("kept");
+        bench.context.keyring.set(entry(owner), "canary".into()).await.expect("kept");
     }
     let secrets = bench.secrets();
     let file = move |owner: &str| std::fs::read_to_string(secrets.join(owner)).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use hm_abi::{CallError, Engine, InstanceOptions, Module, ModuleLimits};
-use hm_host::host_functions::{HostFn, Policy, Role, TABLE, host_functions};
+use hm_host::host_functions::{HostFn, Policy, Role, host_functions};
 use hm_plugin_protocol::{ArchiveId, ArchiveReadArgs, KvScope};
 
 use super::case::{Bench, Case, json};
@@ -50,16 +50,14 @@ fn of_step(bench: &Bench, arg: Vec<u8>, expected: Vec<u8>) -> Case {
     Case { role: Role::Executor(Box::new(bench.step().0)), ..answer(vec![arg], expected) }
 }
 
-fn function(name: &str) -> &'static HostFn {
-    TABLE.iter().find(|function| function.name == name).expect("a function")
-}
-
 /// Makes a call that is allowed.
 async fn call(bench: &Bench, name: &str, args: &[Vec<u8>]) -> Result<Vec<u8>, CallError> {
     let policy = Policy::by_name([name.to_owned()].into());
     let (state, _said) = bench.state(policy, Role::Executor(Box::new(bench.step().0)));
     let engine = Engine::new().expect("an engine");
-    super::instance(&engine, function(name), args, state).call("go", b"", &super::LIMITS).await
+    super::instance(&engine, HostFn::named(name).expect("a function"), args, state)
+        .call("go", b"", &super::LIMITS)
+        .await
 }
 
 #[tokio::test]
@@ -122,6 +120,6 @@ async fn values_that_are_too_large_reach_nothing() {
             assert_eq!(instance.data_mut().values.get(""), None);
         }
     }
-    assert_eq!(bench.world.build_values.get("p", ""), None);
+    assert_eq!(bench.context.build_values.get("p", ""), None);
     assert!(!bench.directory.path().join("state").exists());
 }

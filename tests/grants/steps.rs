@@ -1,7 +1,7 @@
 //! Cases of the functions on sandboxes.
 
 use hm_host::backend::artifact_ref;
-use hm_host::host_functions::{Policy, Role, StepTerms, TABLE};
+use hm_host::host_functions::{HostFn, Policy, Role, StepScope};
 use hm_plugin_protocol::{
     ArtifactRef, BuildEvent, CacheDecision, SandboxArtifactsArgs, SandboxCommitArgs, SandboxExecArgs,
     SandboxStartArgs, SnapshotRef,
@@ -59,7 +59,7 @@ pub(super) async fn case(name: &str, bench: &Bench) -> Case {
             };
             assert_eq!(local(bench).await.exec(&id, made, sender).await.expect("a command"), 0);
             let out = bench.directory.path().canonicalize().expect("a directory").join("out/step");
-            step.terms.artifacts = Some(out.clone());
+            step.scope.artifacts = Some(out.clone());
             let done = move |happened: &Happened<'_>| {
                 let expected = [ArtifactRef {
                     key: "file".into(),
@@ -97,22 +97,22 @@ fn own(happened: &Happened<'_>) -> Option<std::collections::BTreeSet<String>> {
     }
 }
 
-/// What becomes of one call of an executor whose step has these terms.
 /// The local sandbox of a bench.
 async fn local(bench: &Bench) -> &SandboxRun {
     bench.backends.local.open().await.expect("a sandbox")
 }
 
+/// Result of one call of an executor whose step has this scope.
 async fn call(
     name: &str,
     args: impl serde::Serialize,
-    terms: StepTerms,
+    scope: StepScope,
     bench: &Bench,
 ) -> Result<Vec<u8>, String> {
     let engine = hm_abi::Engine::new().expect("an engine");
-    let function = TABLE.iter().find(|function| function.name == name).expect("a function");
+    let function = HostFn::named(name).expect("a function");
     let mut step = bench.step().0;
-    step.terms = terms;
+    step.scope = scope;
     // All that the bench's back end has.
     if let Ok(args) = serde_json::to_value(&args)
         && let Some(id) = args.get("sandbox_id").and_then(|id| id.as_str())
@@ -139,10 +139,10 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     let tag = || SnapshotRef(format!("{CACHE_TAG_PREFIX}{}", uuid::Uuid::new_v4().simple()));
     let id = local(&bench).await.start(None).await.expect("a sandbox");
     let kept = local(&bench).await.commit(&id, Some(&tag())).await.expect("kept");
-    let terms = |cache: CacheDecision, parent: Option<&SnapshotRef>| StepTerms {
+    let scope = |cache: CacheDecision, parent: Option<&SnapshotRef>| StepScope {
         cache,
         parent: parent.cloned(),
-        ..bench.step().0.terms
+        ..bench.step().0.scope
     };
     let hit = || CacheDecision::Hit { tag: kept.clone() };
     let build_as = |tag: &SnapshotRef| CacheDecision::MissBuildAs { tag: tag.clone() };
@@ -150,13 +150,13 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     let start = || SandboxStartArgs { archive_id: bench.archive, parent: Some(kept.clone()) };
 
     // Neither its own nor its parent's: it is not even told whether that is there.
-    for other in [terms(nothing.clone(), None), terms(build_as(&tag()), Some(&tag()))] {
+    for other in [scope(nothing.clone(), None), scope(build_as(&tag()), Some(&tag()))] {
         let error = call("hm_sandbox_exists", &kept, other.clone(), &bench).await.expect_err("a refusal");
         assert!(error.contains("is neither this step's nor its parent's"), "{error}");
         let error = call("hm_sandbox_start", start(), other, &bench).await.expect_err("a refusal");
         assert!(error.contains("is neither this step's nor its parent's"), "{error}");
     }
-    for own in [terms(hit(), None), terms(nothing.clone(), Some(&kept))] {
+    for own in [scope(hit(), None), scope(nothing.clone(), Some(&kept))] {
         assert_eq!(call("hm_sandbox_exists", &kept, own.clone(), &bench).await, Ok(vec![1, 0, 0, 0]));
         call("hm_sandbox_start", start(), own, &bench).await.expect("a sandbox");
     }
@@ -165,16 +165,16 @@ async fn a_step_keeps_and_takes_only_what_it_was_told_of() {
     let id = local(&bench).await.start(None).await.expect("a sandbox");
     let commit =
         |keep_as: &SnapshotRef| SandboxCommitArgs { sandbox_id: id.clone(), keep_as: Some(keep_as.clone()) };
-    for (name, terms) in [
-        (&own, terms(nothing, Some(&own))),
-        (&kept, terms(hit(), None)),
-        (&tag(), terms(build_as(&own), None)),
+    for (name, scope) in [
+        (&own, scope(nothing, Some(&own))),
+        (&kept, scope(hit(), None)),
+        (&tag(), scope(build_as(&own), None)),
     ] {
-        let error = call("hm_sandbox_commit", commit(name), terms, &bench).await.expect_err("a refusal");
+        let error = call("hm_sandbox_commit", commit(name), scope, &bench).await.expect_err("a refusal");
         assert!(error.contains("this step is not to keep its files as"), "{error}");
     }
     assert!(!local(&bench).await.exists(&own).await);
-    let answer = call("hm_sandbox_commit", commit(&own), terms(build_as(&own), None), &bench).await;
+    let answer = call("hm_sandbox_commit", commit(&own), scope(build_as(&own), None), &bench).await;
     assert_eq!(answer, Ok(json(&own)));
     assert!(local(&bench).await.exists(&own).await);
 }

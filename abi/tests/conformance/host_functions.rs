@@ -1,8 +1,8 @@
 //! Functions of the embedder, as guests see them.
 
 use hm_abi::{
-    CallLimits, FromBytes, HostError, HostFunction, HostFunctions, InstanceLimits, Json, LoadError, LogLevel,
-    Number, ToBytes, TypedFunction, USER_MODULE,
+    Answer, CallLimits, FromBytes, HostError, HostFunction, HostFunctions, InstanceLimits, Json, LoadError,
+    LogLevel, Number, ToBytes, TypedFunction, USER_MODULE, Undecoded,
 };
 
 use crate::guest::{CALL, Rig, assemble, describe, load, rig_with};
@@ -419,6 +419,32 @@ async fn a_typed_function_can_stand_in_for_one_of_bytes() {
     host.define_typed(typed(USER_MODULE, "join1"), |_, (_,): (Number<f64>,)| Box::pin(async { Ok(()) }));
     let result = load(&assemble(GUEST), &host).map(|_| ());
     assert!(matches!(result, Err(LoadError::WrongImportType { message }) if message.contains("join1")));
+}
+
+/// A body sees a call before its arguments are read, how many bytes they are, and how many its answer is.
+#[tokio::test]
+async fn a_body_can_measure_what_comes_and_what_goes() {
+    let mut host = functions();
+    host.define_typed(
+        typed(USER_MODULE, "join1"),
+        |calls: &mut Calls, arguments: Undecoded<(Json<u32>,)>| {
+            Box::pin(async move {
+                calls.push(vec![arguments.byte_count().to_string().into_bytes()]);
+                let (Json(number),) = arguments.decode().map_err(|(number, error)| {
+                    HostError::InvalidArgument(format!("the embedder's words for {number}: {error}"))
+                })?;
+                let answer = (number * 2).encode().map_err(HostError::failed)?;
+                calls.push(vec![answer.byte_count().to_string().into_bytes()]);
+                Ok(answer)
+            })
+        },
+    );
+    let limits = InstanceLimits::standard();
+    let mut rig = rig_with(&assemble(GUEST), &host, Vec::new(), limits, LogLevel::Info);
+    assert_eq!(rig.call("join1", "50").await, "output d\0\0\0");
+    let broken = rig.call("join1", "{").await;
+    assert!(broken.starts_with("trap `join1`: the embedder's words for 1: EOF"), "{broken}");
+    assert_eq!(*rig.instance.data(), [[b"2"], [b"4"], [b"1"]]);
 }
 
 /// [host.shadow] AssemblyScript's `abort` is the embedder's if it declares one, and its other imports come with it.

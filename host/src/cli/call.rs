@@ -16,7 +16,9 @@ use super::call_output::{OutputSink, show, show_not_loaded};
 use super::error::CliError;
 use super::plugin_loading::{compiler, host_context, show_diagnostics};
 use super::signals::interrupts;
-use crate::host_functions::{Diagnostics, Grants, Outside, PluginState, Policy, Reach, Role, host_functions};
+use crate::host_functions::{
+    AccessEntry, Diagnostics, GrantedAccess, Grants, PluginState, Policy, Role, host_functions,
+};
 use crate::plugin::{Compiler, LoadError, protocol_level};
 use crate::sys::System;
 
@@ -47,16 +49,16 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
     // Room for all that a call may log, and the notice of what was dropped.
     let (diagnostics, lines) = Diagnostics::with_room(threshold, limits.log_lines + 1);
     let listener = tokio::spawn(show_diagnostics(lines));
-    let world = Arc::new(host_context(&system, Some(&system.current_dir)));
+    let host_context = Arc::new(host_context(&system, Some(&system.current_dir)));
     let log = {
-        let (label, lines, world) = (label(&args.file), diagnostics.clone(), world.clone());
+        let (label, lines, host_context) = (label(&args.file), diagnostics.clone(), host_context.clone());
         LogSink::new(LogLevel::Trace, move |level, text| {
-            lines.try_say(protocol_level(level), &label, &world.secrets.mask(text));
+            lines.try_send(protocol_level(level), &label, &host_context.secrets.mask(text));
         })
     };
     let (sink, output) = OutputSink::new(&args);
-    let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), world, diagnostics);
-    let Outside { directories, http } = Outside::of(&state);
+    let state = PluginState::new(plugin, Arc::new(policy), Role::Call(output), host_context, diagnostics);
+    let GrantedAccess { directories, http } = GrantedAccess::of(&state);
     let options = InstanceOptions { limits, config: config.into_iter().collect(), log, http, directories };
     let mut instance = module.instance(state, options);
     let budget = CallLimits { fuel: args.fuel, deadline: Duration::from_millis(args.timeout) };
@@ -131,7 +133,7 @@ fn policy(args: &CallArgs) -> Result<Policy, CliError> {
         return Err(CliError::Usage(format!("--grant {name:?}: {what}")));
     }
     for entry in &args.allow_host {
-        if Reach::parse(entry) != Reach::Unknown {
+        if AccessEntry::parse(entry) != AccessEntry::Unknown {
             continue;
         }
         let error = match AllowedHosts::parse([entry]) {
@@ -143,7 +145,7 @@ fn policy(args: &CallArgs) -> Result<Policy, CliError> {
         return Err(CliError::Usage(format!("--allow-host: {error}")));
     }
     let names = args.grant.iter().cloned().collect();
-    Ok(Policy::by_name(names).reaching(args.allow_host.iter().cloned().collect()))
+    Ok(Policy::by_name(names).with_access(args.allow_host.iter().cloned().collect()))
 }
 
 /// The module, and the name under which it keeps data: one that no other module has.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::plugin_install::kv_file;
 use super::plugin_text::{line, meaning, plain, provides};
-use crate::host_functions::{Decision, TABLE};
+use crate::host_functions::{Permission, TABLE};
 use crate::plugin::{Conflict, EVENT_CALL, LimitSettings, Plugin, executor_call, may_be_secret};
 
 /// Facts about one plugin, in the order in which they are shown.
@@ -69,11 +69,17 @@ impl PluginInfo {
         let functions = TABLE.iter().filter_map(|function| {
             let asked = manifest.required_host_fns.iter().any(|name| name == function.name);
             let imported = imports.iter().any(|name| name == function.name);
-            let allowed = plugin.policy.function(function) == Decision::Allowed;
+            let allowed = plugin.policy.permission(function) == Permission::Allowed;
             let relevant = asked || imported || allowed;
-            relevant.then_some(Function { name: function.name, can: function.can, asked, imported, allowed })
+            relevant.then_some(Function {
+                name: function.name,
+                can: function.rules.description,
+                asked,
+                imported,
+                allowed,
+            })
         });
-        let allowed: Vec<&str> = plugin.policy.reach().map(|(entry, _)| entry).collect();
+        let allowed: Vec<&str> = plugin.policy.access_entries().map(|(entry, _)| entry).collect();
         let reach = manifest.allowed_hosts.iter().map(|entry| Reached {
             entry: entry.clone(),
             meaning: meaning(entry),

@@ -18,7 +18,7 @@ use crate::backend::browser::Browser;
 use crate::backend::keyring::Keyring;
 use crate::backend::kv::KeptValues;
 use crate::backend::terminal::Terminal;
-use crate::host_functions::{Diagnostic, Diagnostics, World};
+use crate::host_functions::{Diagnostic, Diagnostics, HostContext};
 use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Trust};
 use crate::sys::{System, printable};
 
@@ -28,13 +28,17 @@ const MAX_WARNINGS: usize = 10;
 /// All plugins, and who shows what they say.
 pub(super) struct Loaded {
     pub(super) plugins: Plugins,
-    pub(super) world: Arc<World>,
+    pub(super) host_context: Arc<HostContext>,
     pub(super) listener: JoinHandle<()>,
 }
 
 /// Loads all plugins, if they can be worked with; warns of those that are not there.
-pub(super) async fn load_plugins(system: &System, world: World, verbose: bool) -> Result<Loaded, CliError> {
-    let Loaded { plugins, world, listener } = survey_plugins(system, world, verbose).await?;
+pub(super) async fn load_plugins(
+    system: &System,
+    host_context: HostContext,
+    verbose: bool,
+) -> Result<Loaded, CliError> {
+    let Loaded { plugins, host_context, listener } = survey_plugins(system, host_context, verbose).await?;
     let plugins = plugins.usable()?;
     let unloaded = plugins.unloaded.iter().filter(|unloaded| unloaded.state() != "disabled");
     let warnings: Vec<String> =
@@ -45,38 +49,42 @@ pub(super) async fn load_plugins(system: &System, world: World, verbose: bool) -
     if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
         warn(&format!("{more} more about plugins: hm plugin list"));
     }
-    Ok(Loaded { plugins, world, listener })
+    Ok(Loaded { plugins, host_context, listener })
 }
 
 /// Loads all plugins, also if they cannot be worked with.
-pub(super) async fn survey_plugins(system: &System, world: World, verbose: bool) -> Result<Loaded, CliError> {
+pub(super) async fn survey_plugins(
+    system: &System,
+    host_context: HostContext,
+    verbose: bool,
+) -> Result<Loaded, CliError> {
     let compiler = compiler(system)?;
     // Warnings and errors always, the rest on request.
     let (diagnostics, receiver) = Diagnostics::new(if verbose { Level::Debug } else { Level::Warn });
     let listener = tokio::spawn(show_diagnostics(receiver));
-    let world = Arc::new(world);
-    let loader = Loader::new(compiler, world.clone(), diagnostics);
-    let trust = Trust::read(&system.config, world.project.as_deref())?;
+    let host_context = Arc::new(host_context);
+    let loader = Loader::new(compiler, host_context.clone(), diagnostics);
+    let trust = Trust::read(&system.config, host_context.project.as_deref())?;
     let plugins = Plugins::load(&loader, &trust).await;
-    Ok(Loaded { plugins, world, listener })
+    Ok(Loaded { plugins, host_context, listener })
 }
 
 /// A loader outside of any project, and who shows what plugins say.
 pub(super) fn isolated_loader(system: &System) -> Result<(Loader, tokio::task::JoinHandle<()>), CliError> {
     let (diagnostics, receiver) = Diagnostics::new(Level::Warn);
     let listener = tokio::spawn(show_diagnostics(receiver));
-    Ok((Loader::new(compiler(system)?, Arc::new(World::default()), diagnostics), listener))
+    Ok((Loader::new(compiler(system)?, Arc::new(HostContext::default()), diagnostics), listener))
 }
 
 /// Context of plugins outside of their instances, in a command that works on this project.
-pub(super) fn host_context(system: &System, project: Option<&Path>) -> World {
-    World {
+pub(super) fn host_context(system: &System, project: Option<&Path>) -> HostContext {
+    HostContext {
         project: project.map(Path::to_owned),
         kept_values: Some(KeptValues::new(system.config.join("state"))),
         keyring: Keyring::of_system(system.config.join("secrets")),
         terminal: Terminal::of_process(),
         browser: Browser::of_system(&system.env),
-        ..World::default()
+        ..HostContext::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use hm_plugin_protocol::PluginManifest;
 
-use crate::host_functions::{Grant, Reach, TABLE};
+use crate::host_functions::{AccessEntry, HostFn, RequiredGrant};
 use crate::plugin::{LockEntry, provided};
 
 /// Most characters of a description.
@@ -70,13 +70,13 @@ fn list(text: &mut String, heading: &str, items: &BTreeSet<String>, shown: fn(&s
 }
 
 fn is_harmless(name: &str) -> bool {
-    TABLE.iter().any(|function| function.name == name && function.grant == Grant::Harmless)
+    HostFn::named(name).is_some_and(|function| function.rules.grant == RequiredGrant::None)
 }
 
 /// A host function, or what else can be granted by name.
 pub(super) fn function(name: &str) -> String {
-    match (TABLE.iter().find(|function| function.name == name), name.strip_prefix("keyring:")) {
-        (Some(function), _) => format!("{} ({name})", function.can),
+    match (HostFn::named(name), name.strip_prefix("keyring:")) {
+        (Some(function), _) => format!("{} ({name})", function.rules.description),
         (None, Some(service)) => {
             format!("use what other programs keep in the keyring under {} ({})", plain(service), plain(name))
         }
@@ -91,19 +91,21 @@ pub(super) fn reach(entry: &str) -> String {
 
 /// Meaning of an entry of `allowed_hosts`.
 pub(super) fn meaning(entry: &str) -> String {
-    match Reach::parse(entry) {
-        Reach::Socket(_) => "connections to that socket of this machine".into(),
-        Reach::Directory { path, writable } => {
+    match AccessEntry::parse(entry) {
+        AccessEntry::Socket(_) => "connections to that socket of this machine".into(),
+        AccessEntry::Directory { path, writable } => {
             let path = plain(&path.display().to_string());
             let what = if writable { "read and change" } else { "read" };
             format!("{what} what is in the folder {path} of the project")
         }
-        Reach::Host(host) if host.starts_with("http://") => "plain HTTP to exactly that".into(),
-        Reach::Host(host) if host == "*" || host.starts_with("*:") => "HTTPS to any public address".into(),
-        Reach::Host(host) if host.starts_with('*') => "HTTPS to any name below that".into(),
-        Reach::Host(host) if is_loopback(&host) => "HTTP and HTTPS to this machine".into(),
-        Reach::Host(_) => "HTTPS to exactly that".into(),
-        Reach::Unknown => "nothing that this hm understands".into(),
+        AccessEntry::Host(host) if host.starts_with("http://") => "plain HTTP to exactly that".into(),
+        AccessEntry::Host(host) if host == "*" || host.starts_with("*:") => {
+            "HTTPS to any public address".into()
+        }
+        AccessEntry::Host(host) if host.starts_with('*') => "HTTPS to any name below that".into(),
+        AccessEntry::Host(host) if is_loopback(&host) => "HTTP and HTTPS to this machine".into(),
+        AccessEntry::Host(_) => "HTTPS to exactly that".into(),
+        AccessEntry::Unknown => "nothing that this hm understands".into(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::plugin_info::PluginInfo;
 use super::plugin_loading::{Loaded, drain_diagnostics, isolated_loader, survey_plugins};
 use super::plugin_text::{plain, provides};
 use super::terminal_output::{print, print_json, warn};
-use crate::host_functions::World;
+use crate::host_functions::HostContext;
 use crate::pipeline::find_project;
 use crate::plugin::{Conflict, Location, Origin, Plugin, Plugins, Trust, UnloadedPlugin};
 use crate::sys::System;
@@ -74,10 +74,10 @@ async fn survey(
         warn(&one_line(&error));
         None
     });
-    let world = World { project, ..World::default() };
-    let Loaded { plugins, world, listener } = survey_plugins(system, world, false).await?;
+    let host_context = HostContext { project, ..HostContext::default() };
+    let Loaded { plugins, host_context, listener } = survey_plugins(system, host_context, false).await?;
     let shown = show(&plugins);
-    drop((plugins, world));
+    drop((plugins, host_context));
     drain_diagnostics(listener).await;
     shown
 }

@@ -21,8 +21,8 @@ use super::plugin_loading::{Loaded, drain_diagnostics, host_context, load_plugin
 use super::terminal_output::{to_stderr, warn};
 use crate::backend::{Backends, LocalSandbox};
 use crate::cache::{PathWarning, Store};
-use crate::host_functions::{Audit, World};
-use crate::orchestrator::{BuildContext, ON_ENGINE, RUNS_HERE, StepCache, StepCacheConfig};
+use crate::host_functions::{Audit, BackendKind, HostContext};
+use crate::orchestrator::{BuildContext, StepCache, StepCacheConfig};
 use crate::pipeline::{DefaultRunner, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::Plugins;
 use crate::sys::{System, machine};
@@ -58,8 +58,8 @@ impl Prepared {
         let pipelines = pipelines(&source, &project, system, &local).await?;
         let (pipeline, definition) = choose(pipelines, args.pipeline.as_deref())?;
 
-        let world = World { audit, ..host_context(system, Some(&project)) };
-        let Loaded { plugins, world, listener } = load_plugins(system, world, verbose).await?;
+        let host_context = HostContext { audit, ..host_context(system, Some(&project)) };
+        let Loaded { plugins, host_context, listener } = load_plugins(system, host_context, verbose).await?;
         let runners = plugins.runners();
         let typed = args.runner.clone().map(|name| DefaultRunner { name, by: "--runner".to_owned() });
         let runner = typed.or_else(|| config.runner());
@@ -85,7 +85,7 @@ impl Prepared {
             plan: Arc::new(plan),
             plugins,
             backends,
-            world,
+            host_context,
             cache: None,
             record: None,
             artifacts: None,
@@ -95,7 +95,7 @@ impl Prepared {
 
     /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step runs.
     pub(super) async fn open_sandbox(&self) -> Result<(), CliError> {
-        if with_runners_for(RUNS_HERE, &self.build.plan, &self.build.plugins).next().is_some() {
+        if with_runners_for(BackendKind::Sandbox, &self.build.plan, &self.build.plugins).next().is_some() {
             self.build.backends.local.open().await.map_err(CliError::Sandbox)?;
         }
         Ok(())
@@ -103,7 +103,7 @@ impl Prepared {
 
     /// Finds the engine that steps run on, if there are any that do.
     pub(super) async fn connect(&self) -> Result<(), DockerError> {
-        if with_runners_for(ON_ENGINE, &self.build.plan, &self.build.plugins).next().is_some() {
+        if with_runners_for(BackendKind::Docker, &self.build.plan, &self.build.plugins).next().is_some() {
             self.build.backends.docker.connect().await?;
         }
         Ok(())
@@ -167,19 +167,19 @@ fn sandbox(system: &System, run_id: Uuid, network: bool) -> SandboxConfig {
     }
 }
 
-/// The steps whose runners ask for host functions with this prefix.
+/// The steps whose runners ask for host functions on this back end.
 fn with_runners_for<'a>(
-    prefix: &'static str,
+    backend: BackendKind,
     plan: &'a Plan,
     plugins: &'a Plugins,
 ) -> impl Iterator<Item = &'a PlannedStep> {
-    let asks = move |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(prefix));
+    let asks = move |runner: &str| plugins.runner(runner).is_some_and(|plugin| plugin.asks_for(backend));
     plan.steps().iter().filter(move |planned| asks(&planned.runner))
 }
 
 /// Refuses names that no image can have, where steps would run in it.
 fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
-    for planned in with_runners_for(ON_ENGINE, plan, plugins) {
+    for planned in with_runners_for(BackendKind::Docker, plan, plugins) {
         if let Some(Err(error)) = planned.image.as_deref().map(check_image) {
             return Err(PipelineError::BadStep { key: planned.step.key.clone(), reason: error.to_string() });
         }

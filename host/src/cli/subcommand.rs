@@ -17,7 +17,7 @@ use super::plugin_loading::{Loaded, drain_diagnostics, host_context, load_plugin
 use super::signals::interrupts;
 use super::suggest::similar;
 use super::terminal_output::to_stderr;
-use crate::host_functions::{Output, Role, World};
+use crate::host_functions::{HostContext, Output, Role};
 use crate::pipeline::find_project;
 use crate::plugin::{
     CommandParser, InstanceSpec, LoadError, ParsedCommand, Plugin, PluginFailure, SUBCOMMAND_CALL,
@@ -33,7 +33,8 @@ const VARIABLES: &str = "HARMONT_";
 /// Runs the command that these words, the verb first, are for; returns the exit code.
 pub(super) async fn run(words: Vec<String>) -> Result<u8, CliError> {
     let system = System::read()?;
-    let Loaded { plugins, world, listener } = load_plugins(&system, context_here(&system)?, false).await?;
+    let Loaded { plugins, host_context, listener } =
+        load_plugins(&system, context_here(&system)?, false).await?;
     let verb = words.first().map(String::as_str).unwrap_or_default();
     let Some((spec, plugin)) = plugins.verb(verb) else {
         let of_plugins = plugins.verbs().into_iter().map(|(spec, _)| spec.verb.clone());
@@ -59,7 +60,7 @@ pub(super) async fn run(words: Vec<String>) -> Result<u8, CliError> {
         }
     };
     let called = call(plugin, typed, &system).await;
-    drop((plugins, world));
+    drop((plugins, host_context));
     drain_diagnostics(listener).await;
     called
 }
@@ -113,7 +114,7 @@ pub(super) async fn all_commands(
 }
 
 /// Context of plugins in a command: the project that is here, if one is.
-fn context_here(system: &System) -> Result<World, CliError> {
+fn context_here(system: &System) -> Result<HostContext, CliError> {
     let project = find_project(&system.current_dir, system.user)?;
     Ok(host_context(system, project.as_deref()))
 }

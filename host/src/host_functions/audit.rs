@@ -15,59 +15,65 @@ use rustix::io::Errno;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Who;
+use super::RoleKind;
 
 /// Takes audit lines. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    file: Arc<Mutex<Lines>>,
+    file: Arc<Mutex<AuditFile>>,
 }
 
 #[derive(Debug)]
-struct Lines {
+struct AuditFile {
     file: File,
-    /// Why a line could not be written; none is tried after it, since part of it may be there.
+    /// Reason that a line could not be written; none is tried after it, since part of it may be there.
     trouble: Option<io::Error>,
 }
 
-/// One line.
+/// One line of the audit.
 #[derive(Debug, Serialize)]
-pub struct AuditLine<'a> {
-    /// When it began.
-    pub time: String,
-    /// The plugin.
-    pub plugin: &'a str,
-    /// What its instance was made for.
-    pub role: &'static str,
+pub(super) struct AuditLine<'a> {
+    /// Time at which it began.
+    pub(super) time: String,
+    /// Name of the plugin.
+    pub(super) plugin: &'a str,
+    /// Kind of its instance's role.
+    pub(super) role: &'static str,
     /// The step that the instance was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<Uuid>,
+    pub(super) step: Option<Uuid>,
     /// A host function, `http_request`, or an entry of `allowed_hosts`.
-    pub subject: &'a str,
-    /// Where an HTTP request goes: scheme, host and port.
+    pub(super) subject: &'a str,
+    /// Destination of an HTTP request: scheme, host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<&'a str>,
+    pub(super) to: Option<&'a str>,
     /// `allowed`; `denied: …` with why; `granted` for what an instance was given at its start.
-    pub decision: &'a str,
-    /// What became of an allowed call: `ok`, `failed` or `interrupted`.
+    pub(super) decision: &'a str,
+    /// Outcome of an allowed call: `ok`, `failed` or `interrupted`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<&'static str>,
+    pub(super) outcome: Option<&'static str>,
     /// Bytes that came from the plugin.
-    pub bytes_in: usize,
+    pub(super) bytes_in: usize,
     /// Bytes that it got.
-    pub bytes_out: usize,
-    /// How long it took.
-    pub micros: u64,
+    pub(super) bytes_out: usize,
+    /// Its duration.
+    pub(super) micros: u64,
 }
 
 impl<'a> AuditLine<'a> {
     /// A line about an instance of this plugin, for this step if it is for one. What it does not say is 0 or absent.
     #[must_use]
-    pub fn new(plugin: &'a str, who: Who, step: Option<Uuid>, subject: &'a str, decision: &'a str) -> Self {
+    pub(super) fn new(
+        plugin: &'a str,
+        role: RoleKind,
+        step: Option<Uuid>,
+        subject: &'a str,
+        decision: &'a str,
+    ) -> Self {
         Self {
             time: stamp(Utc::now()),
             plugin,
-            role: who.name(),
+            role: role.name(),
             step,
             subject,
             to: None,
@@ -88,8 +94,8 @@ impl Audit {
     /// An audit that is written to this file, which is made, or made empty.
     ///
     /// # Errors
-    /// What the system says; also for what is no file, such as a pipe, whose reader could hold up every call.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    /// Those of the system; also for what is no file, such as a pipe, whose reader could hold up every call.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         // Opening a pipe would wait for its reader; and a link that came with the project could lead to a file of the user's.
         let follow = if path.starts_with("/dev") { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = (OFlags::NONBLOCK | follow).bits().cast_signed();
@@ -105,11 +111,11 @@ impl Audit {
         } else if !kind.is_char_device() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        Ok(Self { file: Arc::new(Mutex::new(Lines { file, trouble: None })) })
+        Ok(Self { file: Arc::new(Mutex::new(AuditFile { file, trouble: None })) })
     }
 
     /// Writes a line, whole and at once: what happened is there even if the program dies the next moment.
-    pub fn write(&self, line: &AuditLine<'_>) {
+    pub(super) fn write(&self, line: &AuditLine<'_>) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
         let mut lines = self.file.lock();
@@ -119,23 +125,23 @@ impl Audit {
         }
     }
 
-    /// Why lines are missing, if any are.
+    /// Reason that lines are missing, if any are.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         let lines = self.file.lock();
         lines.trouble.as_ref().map(ToString::to_string)
     }
 }
 
 /// A host call under way; its line is written when it ends, however it ends.
-pub(super) struct Audited<'a> {
+pub(super) struct AuditedCall<'a> {
     audit: Audit,
     began: (DateTime<Utc>, Instant),
     line: AuditLine<'a>,
 }
 
-impl<'a> Audited<'a> {
-    /// Begins. Until [`Audited::end`] says otherwise, the call counts as interrupted.
+impl<'a> AuditedCall<'a> {
+    /// Begins. Until [`AuditedCall::end`] says otherwise, the call counts as interrupted.
     pub(super) fn begin(audit: Audit, mut line: AuditLine<'a>) -> Self {
         line.outcome = Some("interrupted");
         Self { audit, began: (Utc::now(), Instant::now()), line }
@@ -148,7 +154,7 @@ impl<'a> Audited<'a> {
     }
 }
 
-impl Drop for Audited<'_> {
+impl Drop for AuditedCall<'_> {
     fn drop(&mut self) {
         self.line.time = stamp(self.began.0);
         self.line.micros = u64::try_from(self.began.1.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -1,31 +1,35 @@
-//! What stands between a guest and every host function: who may call it, whether it was asked for and granted, how long it
-//! may take, and the audit of all that. What the function does is its own file's.
+//! The gate between a guest and every host function: who may call it, whether it was asked for and granted, how long it may
+//! take, and the audit of all that. The function itself is its own file's affair.
 
-use hm_abi::HostError;
+use hm_abi::{Answer, Arguments, Encoded, HostError, HostFuture, Undecoded};
 use tracing::Instrument as _;
 
-use super::audit::{AuditLine, Audited};
-use super::policy::Decision;
+use super::audit::{AuditLine, AuditedCall};
+use super::policy::Permission;
 use super::table::HostFn;
-use super::{Args, PluginState, Who};
+use super::{PluginState, RoleKind};
 
-/// One call.
-pub(super) async fn call(
+/// Body of a host function, on its arguments as they were read.
+type Body<A, R> = for<'a> fn(&'a mut PluginState, A) -> HostFuture<'a, R>;
+
+/// One call. Its arguments are read only once it is allowed: a guest learns nothing from how those of a denied call are read.
+pub(super) async fn call<A: Arguments, R: Answer>(
     function: &'static HostFn,
     state: &mut PluginState,
-    args: Args,
-) -> Result<Vec<u8>, HostError> {
+    args: Undecoded<A>,
+    body: Body<A, R>,
+) -> Result<Encoded<R::Wasm>, HostError> {
     let denied = denied(function, state);
-    let (plugin, audit) = (state.plugin.clone(), state.world.audit.clone());
+    let (plugin, audit) = (state.plugin.clone(), state.context.audit.clone());
     let decision = denied.as_ref().map_or_else(|| "allowed".to_owned(), |why| format!("denied: {why}"));
     let span = tracing::debug_span!(target: "hm::gate", "host_call", plugin = &*plugin, function = function.name, decision);
     let audited = audit.map(|audit| {
-        let line = AuditLine::new(&plugin, state.role.who(), state.role.step_id(), function.name, &decision);
-        Audited::begin(audit, AuditLine { bytes_in: args.iter().map(Vec::len).sum(), ..line })
+        let line = AuditLine::new(&plugin, state.role.kind(), state.role.step_id(), function.name, &decision);
+        AuditedCall::begin(audit, AuditLine { bytes_in: args.byte_count(), ..line })
     });
     let result = match &denied {
         Some(why) => Err(HostError::Denied { capability: format!("{}: {why}", function.name) }),
-        None => within(function, (function.body)(state, args)).instrument(span).await,
+        None => run(function, state, args, body).instrument(span).await,
     };
     if let Some(audited) = audited {
         let outcome = match (&denied, &result) {
@@ -35,36 +39,53 @@ pub(super) async fn call(
             (None, Err(HostError::Denied { .. })) => Some("denied"),
             (None, Err(_)) => Some("failed"),
         };
-        audited.end(outcome, result.as_ref().map_or(0, Vec::len));
+        audited.end(outcome, result.as_ref().map_or(0, Encoded::byte_count));
     }
     result
 }
 
-/// Why this instance may not call the function, if so.
+/// An allowed call: reads the arguments, runs the body within the function's deadline, writes the answer.
+async fn run<A: Arguments, R: Answer>(
+    function: &HostFn,
+    state: &mut PluginState,
+    args: Undecoded<A>,
+    body: Body<A, R>,
+) -> Result<Encoded<R::Wasm>, HostError> {
+    let args = args.decode().map_err(|(number, error)| {
+        let name = function.params.get(number.wrapping_sub(1)).map_or("?", |param| param.name);
+        HostError::InvalidArgument(format!("argument `{name}`: {error}"))
+    })?;
+    let answer = within(function, body(state, args)).await?;
+    answer.encode().map_err(HostError::Failed)
+}
+
+/// Reason that this instance may not call the function, if there is one.
 fn denied(function: &HostFn, state: &PluginState) -> Option<String> {
-    let who = state.role.who();
+    let role = state.role.kind();
     // First: where no grant can help, none is to be asked for.
-    if !function.who.contains(&who) {
-        return Some(format!("not for {}", who.plural()));
+    if !function.rules.roles.contains(&role) {
+        return Some(format!("not for {}", role.plural()));
     }
-    match state.policy.function(function) {
-        Decision::Allowed => None,
-        _ if who == Who::Call => Some("it was not granted".into()),
-        Decision::NotAsked => Some("its manifest does not ask for it, and it was not granted by name".into()),
-        Decision::NotGranted => Some("its manifest asks for it, but it was not granted".into()),
-        Decision::Denied => Some("its manifest asks for it, but a plugins.toml denies it".into()),
+    match state.policy.permission(function) {
+        Permission::Allowed => None,
+        _ if role == RoleKind::Call => Some("it was not granted".into()),
+        Permission::NotAsked => {
+            Some("its manifest does not ask for it, and it was not granted by name".into())
+        }
+        Permission::NotGranted => Some("its manifest asks for it, but it was not granted".into()),
+        Permission::Denied => Some("its manifest asks for it, but a plugins.toml denies it".into()),
     }
 }
 
 /// The function's own deadline; that of the guest's call is there in any case.
-async fn within(
+async fn within<R>(
     function: &HostFn,
-    body: impl Future<Output = Result<Vec<u8>, HostError>>,
-) -> Result<Vec<u8>, HostError> {
-    match function.longest {
+    body: impl Future<Output = Result<R, HostError>>,
+) -> Result<R, HostError> {
+    match function.rules.deadline {
         None => body.await,
-        Some(longest) => tokio::time::timeout(longest, body).await.unwrap_or_else(|_| {
-            Err(HostError::failed(format!("{} took longer than {} s", function.name, longest.as_secs())))
+        Some(deadline) => tokio::time::timeout(deadline, body).await.unwrap_or_else(|_| {
+            Err(HostError::failed(format!("{} took longer than {} s", function.name, deadline.as_secs())))
         }),
     }
 }

@@ -1,5 +1,5 @@
-//! What an instance holds outside of itself: open sockets, a server that waits for a callback. It belongs to this instance alone, and
-//! ends with it.
+//! Things outside of an instance that it has open: sockets, a server that waits for a callback. They belong to this instance alone,
+//! and end with it.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ use tokio::net::UnixStream;
 
 use crate::backend::callback::CallbackServer;
 
-/// How many sockets an instance can have open.
+/// Most sockets that an instance can have open.
 const MAX_SOCKETS: usize = 16;
 
-/// What one instance holds.
+/// Open things of one instance.
 #[derive(Debug, Default)]
 pub struct Handles {
     sockets: BTreeMap<u64, UnixStream>,
     next_socket: u64,
     /// The server that waits for a callback.
     pub callback: Option<CallbackServer>,
-    /// How many pages it has opened.
-    pub pages: u64,
-    /// How many secrets it has kept.
-    pub secrets: u64,
+    /// Count of pages that it has opened.
+    pub(super) pages: u64,
+    /// Count of secrets that it has kept.
+    pub(super) secrets: u64,
 }
 
 impl Handles {
-    /// Whether there is room for another socket.
-    pub(super) fn room(&self) -> Result<(), HostError> {
+    /// Checks that there is room for another socket.
+    pub(super) fn check_room(&self) -> Result<(), HostError> {
         let asked = self.sockets.len() + 1;
         if asked > MAX_SOCKETS {
             return Err(limit("open sockets of an instance", asked, MAX_SOCKETS));

@@ -1,18 +1,18 @@
-//! Host functions of who has streams: writing to the terminal or the pipe that `hm` itself was given.
+//! Host functions of instances that have streams: writing to the terminal or the pipe that `hm` itself was given.
 
 use std::io;
 use std::pin::Pin;
 
-use hm_abi::{HostError, HostFuture};
+use hm_abi::HostError;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Args, PluginState, Role};
+use super::{PluginState, Role};
 use crate::sys::Sanitizer;
 
 /// A stream that is ready to be written to.
 pub type Stream = Pin<Box<dyn AsyncWrite + Send>>;
 
-/// How much may wait before it is written although more is to come.
+/// Bytes that may wait to be written while more is to come.
 const BUFFER: usize = 64 * 1024;
 
 /// The two streams of an instance. What is written is kept until [`Output::flush`], so that a flood of small events does not
@@ -31,7 +31,7 @@ struct Sink {
 }
 
 impl Output {
-    /// Streams, each with whether what is written has to be made harmless for a terminal.
+    /// Streams, each with true if what is written has to be made harmless for a terminal.
     #[must_use]
     pub fn new((stdout, clean_stdout): (Stream, bool), (stderr, clean_stderr): (Stream, bool)) -> Self {
         let sink = |stream, clean: bool| Sink {
@@ -46,21 +46,21 @@ impl Output {
     /// Adds to standard output.
     ///
     /// # Errors
-    /// What the system says, for instance that nobody reads any more.
-    pub async fn write_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Those of the system, for instance that nobody reads any more.
+    pub(crate) async fn write_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stdout.write(bytes).await
     }
 
-    /// Whether somebody has stopped reading a stream.
+    /// True once somebody has stopped reading a stream.
     #[must_use]
-    pub fn is_unread(&self) -> bool {
+    pub(crate) fn is_unread(&self) -> bool {
         self.stdout.is_unread || self.stderr.is_unread
     }
 
     /// Writes all that waits.
     ///
     /// # Errors
-    /// What the system says, for instance that nobody reads any more.
+    /// Those of the system, for instance that nobody reads any more.
     pub async fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush().await?;
         self.stderr.flush().await
@@ -87,39 +87,35 @@ impl Sink {
     }
 }
 
-/// `hm_write_stdout`
-pub(super) fn write_stdout(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move {
-        let at_once = is_at_once(state);
-        write(&mut output(state)?.stdout, at_once, &args[0]).await
-    })
+/// `hm_write_stdout`: adds to the standard output of `hm`.
+pub(super) async fn hm_write_stdout(state: &mut PluginState, text: Vec<u8>) -> Result<(), HostError> {
+    let at_once = is_at_once(state);
+    write(&mut output(state)?.stdout, at_once, &text).await
 }
 
-/// `hm_write_stderr`
-pub(super) fn write_stderr(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move {
-        let at_once = is_at_once(state);
-        write(&mut output(state)?.stderr, at_once, &args[0]).await
-    })
+/// `hm_write_stderr`: adds to the standard error of `hm`.
+pub(super) async fn hm_write_stderr(state: &mut PluginState, text: Vec<u8>) -> Result<(), HostError> {
+    let at_once = is_at_once(state);
+    write(&mut output(state)?.stderr, at_once, &text).await
 }
 
-/// Whether what is written must be seen before the guest goes on: it may wait for a person who is to read it. A formatter is told
+/// True if what is written must be seen before the guest goes on: it may wait for a person who is to read it. A formatter is told
 /// when there is time to write.
 fn is_at_once(state: &PluginState) -> bool {
     !matches!(state.role, Role::Formatter(_))
 }
 
-async fn write(sink: &mut Sink, at_once: bool, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
-    let failed = |e| HostError::Failed(Box::new(e));
-    sink.write(bytes).await.map_err(failed)?;
+async fn write(sink: &mut Sink, at_once: bool, bytes: &[u8]) -> Result<(), HostError> {
+    sink.write(bytes).await?;
     if at_once {
-        sink.flush().await.map_err(failed)?;
+        sink.flush().await?;
     }
-    Ok(Vec::new())
+    Ok(())
 }
 
 fn output(state: &mut PluginState) -> Result<&mut Output, HostError> {
-    let who = state.role.who();
-    let denied = || HostError::Denied { capability: format!("writing to the terminal, by {}", who.plural()) };
+    let role = state.role.kind();
+    let denied =
+        || HostError::Denied { capability: format!("writing to the terminal, by {}", role.plural()) };
     state.role.output().ok_or_else(denied)
 }

@@ -1,4 +1,4 @@
-//! What one plugin may do: what its manifest asks for, cut with what the user granted. Where grants are written down is
+//! Rights of one plugin: what its manifest asks for, cut with what the user granted. Where grants are written down is
 //! `plugin`'s affair; that they are kept to is the business of whoever holds a [`Policy`].
 
 use std::collections::BTreeSet;
@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use hm_abi::AllowedHosts;
 use hm_plugin_protocol::PluginManifest;
 
-use super::table::{Grant, HostFn, TABLE};
+use super::call_rules::RequiredGrant;
+use super::table::HostFn;
 
-/// What the user has granted to one plugin.
+/// Grants of the user to one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Host functions; each does something only if the manifest asks for it too.
     pub functions: BTreeSet<String>,
     /// Entries of `allowed_hosts`, as the manifest writes them; each counts only if the manifest has it too.
     pub reach: BTreeSet<String>,
-    /// What was granted by name although no manifest asks for it: host functions, and `keyring:SERVICE` for the entries that
+    /// Names that were granted although no manifest asks for it: host functions, and `keyring:SERVICE` for the entries that
     /// other programs keep under a service.
     pub by_name: BTreeSet<String>,
 }
@@ -24,7 +25,7 @@ pub struct Grants {
 impl Grants {
     /// Everything that a manifest asks for.
     #[must_use]
-    pub fn all_of(manifest: &PluginManifest) -> Self {
+    pub(crate) fn all_of(manifest: &PluginManifest) -> Self {
         Self {
             functions: manifest.required_host_fns.iter().cloned().collect(),
             reach: manifest.allowed_hosts.iter().cloned().collect(),
@@ -32,17 +33,16 @@ impl Grants {
         }
     }
 
-    /// Whether this can be granted by name: a host function, or `keyring:SERVICE`.
+    /// True for what can be granted by name: a host function, or `keyring:SERVICE`.
     #[must_use]
-    pub fn has_name(name: &str) -> bool {
+    pub(crate) fn has_name(name: &str) -> bool {
         let service = name.strip_prefix("keyring:");
-        TABLE.iter().any(|function| function.name == name)
-            || service.is_some_and(|service| !service.is_empty())
+        HostFn::named(name).is_some() || service.is_some_and(|service| !service.is_empty())
     }
 
     /// These grants without what is listed.
     #[must_use]
-    pub fn without(mut self, denied: &BTreeSet<String>) -> Self {
+    pub(crate) fn without(mut self, denied: &BTreeSet<String>) -> Self {
         for set in [&mut self.functions, &mut self.reach, &mut self.by_name] {
             set.retain(|granted| !denied.contains(granted));
         }
@@ -55,7 +55,7 @@ const TOOLS: [&str; 3] = [".git", ".hm", ".harmont"];
 
 /// One entry of `allowed_hosts`, and what it opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum AccessEntry {
     /// HTTP requests, by the rules of [`AllowedHosts`].
     Host(String),
     /// Connections to the unix socket at this absolute path.
@@ -64,17 +64,17 @@ pub enum Reach {
     Directory {
         /// The path, without `.`, `..` or a root.
         path: PathBuf,
-        /// Whether the plugin may change what is in it.
+        /// True if the plugin may change what is in it.
         writable: bool,
     },
     /// Nothing: this host does not understand it. Manifests for other hosts may hold anything.
     Unknown,
 }
 
-impl Reach {
+impl AccessEntry {
     /// Reads an entry.
     #[must_use]
-    pub fn parse(entry: &str) -> Self {
+    pub(crate) fn parse(entry: &str) -> Self {
         if let Some(path) = entry.strip_prefix("unix:") {
             let path = Path::new(path);
             return if path.is_absolute() { Self::Socket(path.into()) } else { Self::Unknown };
@@ -97,9 +97,9 @@ impl Reach {
     }
 }
 
-/// Whether a plugin may call a function.
+/// Answer to whether a plugin may call a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum Permission {
     /// It may.
     Allowed,
     /// Its manifest does not ask for it.
@@ -110,7 +110,7 @@ pub enum Decision {
     Denied,
 }
 
-/// What one plugin may do.
+/// Rights of one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     asked: BTreeSet<String>,
@@ -120,7 +120,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What `manifest` asks for and `grants` give, without what `denied` lists.
+    /// Rights that `manifest` asks for and `grants` give, without what `denied` lists.
     #[must_use]
     pub fn new(manifest: &PluginManifest, grants: Grants, denied: &BTreeSet<String>) -> Self {
         let grants = grants.without(denied);
@@ -133,7 +133,7 @@ impl Policy {
         }
     }
 
-    /// What a module may do that has no manifest: only what it was granted by name.
+    /// Rights of a module that has no manifest: only what it was granted by name.
     #[must_use]
     pub fn by_name(by_name: BTreeSet<String>) -> Self {
         Self { grants: Grants { by_name, ..Grants::default() }, ..Self::default() }
@@ -141,38 +141,38 @@ impl Policy {
 
     /// The same, and what these entries of `allowed_hosts` open.
     #[must_use]
-    pub fn reaching(self, reach: BTreeSet<String>) -> Self {
+    pub(crate) fn with_access(self, reach: BTreeSet<String>) -> Self {
         Self { reach, ..self }
     }
 
-    /// Whether the plugin may call this function.
+    /// The plugin's right to call this function.
     #[must_use]
-    pub fn function(&self, function: &HostFn) -> Decision {
+    pub fn permission(&self, function: &HostFn) -> Permission {
         let name = function.name;
         if self.grants.by_name.contains(name) {
-            return Decision::Allowed;
+            return Permission::Allowed;
         }
         if !self.asked.contains(name) {
-            return Decision::NotAsked;
+            return Permission::NotAsked;
         }
         if self.denied.contains(name) {
-            return Decision::Denied;
+            return Permission::Denied;
         }
-        if function.grant == Grant::Harmless || self.grants.functions.contains(name) {
-            Decision::Allowed
+        if function.rules.grant == RequiredGrant::None || self.grants.functions.contains(name) {
+            Permission::Allowed
         } else {
-            Decision::NotGranted
+            Permission::NotGranted
         }
     }
 
     /// The entries of `allowed_hosts` that are in force.
-    pub fn reach(&self) -> impl Iterator<Item = (&str, Reach)> {
-        self.reach.iter().map(|entry| (entry.as_str(), Reach::parse(entry)))
+    pub(crate) fn access_entries(&self) -> impl Iterator<Item = (&str, AccessEntry)> {
+        self.reach.iter().map(|entry| (entry.as_str(), AccessEntry::parse(entry)))
     }
 
-    /// Whether the plugin may use the keyring entries that belong to everybody under this service, and not only its own.
+    /// True if the plugin may use the keyring entries that belong to everybody under this service, and not only its own.
     #[must_use]
-    pub fn shares_keyring(&self, service: &str) -> bool {
+    pub(crate) fn shares_keyring(&self, service: &str) -> bool {
         self.grants.by_name.contains(&format!("keyring:{service}"))
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn function(name: &str) -> &'static HostFn {
-        TABLE.iter().find(|f| f.name == name).expect("a function")
+        HostFn::named(name).expect("a function")
     }
 
     #[test]
@@ -207,9 +207,9 @@ mod tests {
         let by_name = Grants { by_name: set(&["hm_sandbox_start"]), ..Grants::default() };
         let decide = |manifest, grants: &Grants, denied: &BTreeSet<String>| {
             let policy = Policy::new(manifest, grants.clone(), denied);
-            (policy.function(log), policy.function(start))
+            (policy.permission(log), policy.permission(start))
         };
-        use Decision::{Allowed, Denied, NotAsked, NotGranted};
+        use Permission::{Allowed, Denied, NotAsked, NotGranted};
         assert_eq!(decide(&asks, &all, &none), (Allowed, Allowed));
         assert_eq!(decide(&asks, &Grants::default(), &none), (Allowed, NotGranted), "hm_log is harmless");
         assert_eq!(decide(&nothing, &all, &none), (NotAsked, NotAsked));
@@ -224,17 +224,29 @@ mod tests {
         let asks = manifest(&[], &["a.example", "unix:/run/x.sock"]);
         let grants = Grants { reach: set(&["a.example", "b.example"]), ..Grants::default() };
         let policy = Policy::new(&asks, grants.clone(), &BTreeSet::new());
-        assert_eq!(policy.reach().collect::<Vec<_>>(), [("a.example", Reach::Host("a.example".into()))]);
-        assert_eq!(Policy::new(&asks, grants, &set(&["a.example"])).reach().count(), 0);
+        assert_eq!(
+            policy.access_entries().collect::<Vec<_>>(),
+            [("a.example", AccessEntry::Host("a.example".into()))]
+        );
+        assert_eq!(Policy::new(&asks, grants, &set(&["a.example"])).access_entries().count(), 0);
     }
 
     #[test]
     fn entries_of_every_kind() {
-        assert_eq!(Reach::parse("unix:/run/x.sock"), Reach::Socket("/run/x.sock".into()));
-        assert_eq!(Reach::parse("dir:docs"), Reach::Directory { path: "docs".into(), writable: false });
-        assert_eq!(Reach::parse("dir:.git"), Reach::Directory { path: ".git".into(), writable: false });
-        assert_eq!(Reach::parse("dir+rw:a/b"), Reach::Directory { path: "a/b".into(), writable: true });
-        assert_eq!(Reach::parse("*.example.com"), Reach::Host("*.example.com".into()));
+        assert_eq!(AccessEntry::parse("unix:/run/x.sock"), AccessEntry::Socket("/run/x.sock".into()));
+        assert_eq!(
+            AccessEntry::parse("dir:docs"),
+            AccessEntry::Directory { path: "docs".into(), writable: false }
+        );
+        assert_eq!(
+            AccessEntry::parse("dir:.git"),
+            AccessEntry::Directory { path: ".git".into(), writable: false }
+        );
+        assert_eq!(
+            AccessEntry::parse("dir+rw:a/b"),
+            AccessEntry::Directory { path: "a/b".into(), writable: true }
+        );
+        assert_eq!(AccessEntry::parse("*.example.com"), AccessEntry::Host("*.example.com".into()));
         for entry in [
             "unix:x",
             "unix:",
@@ -248,7 +260,7 @@ mod tests {
             "a b",
             "",
         ] {
-            assert_eq!(Reach::parse(entry), Reach::Unknown, "{entry}");
+            assert_eq!(AccessEntry::parse(entry), AccessEntry::Unknown, "{entry}");
         }
     }
 }

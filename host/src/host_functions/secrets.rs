@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use parking_lot::RwLock;
 
-/// What is shown instead.
+/// Text that is shown instead.
 const MASK: &[u8] = b"***";
 
 /// A text shorter than this is no secret: it would be found everywhere.
@@ -34,7 +34,7 @@ pub struct Secrets {
 /// There are too many secrets to keep them all out of what is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many or too long secrets to keep them all out of logs")]
-pub struct TooManySecrets;
+pub(crate) struct TooManySecrets;
 
 #[derive(Default)]
 struct Forms {
@@ -46,10 +46,10 @@ struct Forms {
 
 /// Masks one stream, whatever pieces it comes in.
 #[derive(Debug, Default)]
-pub struct Masker {
+pub(super) struct Masker {
     /// The end of what came, which may be the beginning of a secret.
     pending: Vec<u8>,
-    /// How much of that is the end of a secret for which the mask has been shown.
+    /// Bytes of that which are the end of a secret for which the mask has been shown.
     hidden: usize,
 }
 
@@ -64,7 +64,7 @@ impl Secrets {
     ///
     /// # Errors
     /// [`TooManySecrets`]; then it is not known here and must not be handed on.
-    pub fn add(&self, secret: &str) -> Result<(), TooManySecrets> {
+    pub(crate) fn add(&self, secret: &str) -> Result<(), TooManySecrets> {
         let mut forms = self.forms.write();
         let mut texts = forms.texts.clone();
         for line in secret.lines().chain([secret]).filter(|line| line.len() >= SHORTEST) {
@@ -84,13 +84,13 @@ impl Secrets {
 
     /// A text without secrets.
     #[must_use]
-    pub fn mask(&self, text: &str) -> String {
+    pub(crate) fn mask(&self, text: &str) -> String {
         String::from_utf8_lossy(&self.mask_bytes(text.as_bytes().to_vec())).into_owned()
     }
 
     /// Bytes without secrets.
     #[must_use]
-    pub fn mask_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn mask_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         if self.forms().finder.is_none() {
             return bytes;
         }
@@ -107,7 +107,7 @@ impl Secrets {
 
 impl Masker {
     /// Takes bytes and gives back what can be shown of them. The end of an unfinished line may be kept back.
-    pub fn push(&mut self, secrets: &Secrets, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn push(&mut self, secrets: &Secrets, bytes: &[u8], out: &mut Vec<u8>) {
         let forms = secrets.forms();
         let Some(finder) = &forms.finder else { return out.extend_from_slice(bytes) };
         self.pending.extend_from_slice(bytes);
@@ -118,7 +118,7 @@ impl Masker {
     }
 
     /// The stream has ended.
-    pub fn finish(&mut self, secrets: &Secrets, out: &mut Vec<u8>) {
+    pub(super) fn finish(&mut self, secrets: &Secrets, out: &mut Vec<u8>) {
         if let Some(finder) = &secrets.forms().finder {
             self.release(finder, self.pending.len(), out);
         }

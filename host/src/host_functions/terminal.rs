@@ -3,49 +3,48 @@
 
 use std::time::Duration;
 
-use hm_abi::HostFuture;
+use hm_abi::HostError;
 use hm_plugin_protocol::{TtyConfirmArgs, TtyPromptArgs};
 use tokio_util::sync::CancellationToken;
 
-use super::steps::{failed, json, truth};
-use super::{Args, PluginState};
+use super::PluginState;
 use crate::backend::terminal::TerminalError;
 use crate::sys::printable;
 
 /// Most characters of a question.
 const MAX_QUESTION: usize = 500;
 
-/// How long whoever handles a signal may take to cancel what asks.
+/// Time that whoever handles a signal may take to cancel what asks.
 const AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
 /// `hm_tty_prompt`: a line that the person types.
-pub(super) fn prompt(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move {
-        let TtyPromptArgs { msg, mask } = json("hm_tty_prompt", &args[0])?;
-        let question = question(&state.plugin, &msg);
-        let answer = unless(&state.cancellation, state.world.terminal.ask(&question, mask)).await;
-        let answer = answer.map_err(failed)?;
-        if mask {
-            state.world.secrets.add(&answer).map_err(failed)?;
-        }
-        Ok(answer.into_bytes())
-    })
+pub(super) async fn hm_tty_prompt(
+    state: &mut PluginState,
+    TtyPromptArgs { msg, mask }: TtyPromptArgs,
+) -> Result<String, HostError> {
+    let question = question(&state.plugin, &msg);
+    let answer = unless_cancelled(&state.cancellation, state.context.terminal.ask(&question, mask)).await;
+    let answer = answer.map_err(HostError::failed)?;
+    if mask {
+        state.context.secrets.add(&answer).map_err(HostError::failed)?;
+    }
+    Ok(answer)
 }
 
 /// `hm_tty_confirm`: yes or no; without a terminal, the default.
-pub(super) fn confirm(state: &mut PluginState, args: Args) -> HostFuture<'_> {
-    Box::pin(async move {
-        let TtyConfirmArgs { msg, default } = json("hm_tty_confirm", &args[0])?;
-        let question = question(&state.plugin, &msg);
-        match unless(&state.cancellation, state.world.terminal.confirm(&question, default)).await {
-            Err(TerminalError::None) => Ok(truth(default)),
-            answer => Ok(truth(answer.map_err(failed)?)),
-        }
-    })
+pub(super) async fn hm_tty_confirm(
+    state: &mut PluginState,
+    TtyConfirmArgs { msg, default }: TtyConfirmArgs,
+) -> Result<bool, HostError> {
+    let question = question(&state.plugin, &msg);
+    match unless_cancelled(&state.cancellation, state.context.terminal.confirm(&question, default)).await {
+        Err(TerminalError::None) => Ok(default),
+        answer => answer.map_err(HostError::failed),
+    }
 }
 
 /// The answer to a question, which fails at once when what asks is cancelled.
-async fn unless<T>(
+async fn unless_cancelled<T>(
     cancellation: &CancellationToken,
     asked: impl Future<Output = Result<T, TerminalError>>,
 ) -> Result<T, TerminalError> {
@@ -90,19 +89,19 @@ mod tests {
     async fn a_question_ends_when_what_asks_is_cancelled_and_none_is_asked_after_that() {
         let cancelled = CancellationToken::new();
         let person = std::future::pending::<Result<bool, TerminalError>>();
-        let (answer, ()) = tokio::join!(unless(&cancelled, person), async {
+        let (answer, ()) = tokio::join!(unless_cancelled(&cancelled, person), async {
             tokio::task::yield_now().await;
             cancelled.cancel();
         });
         assert!(matches!(answer, Err(TerminalError::Interrupted)));
         let asked = std::cell::Cell::new(false);
-        let answer = unless(&cancelled, async {
+        let answer = unless_cancelled(&cancelled, async {
             asked.set(true);
             Ok(true)
         });
         assert!(matches!(answer.await, Err(TerminalError::Interrupted)));
         assert!(!asked.into_inner());
-        assert!(matches!(unless(&CancellationToken::new(), async { Ok(true) }).await, Ok(true)));
+        assert!(matches!(unless_cancelled(&CancellationToken::new(), async { Ok(true) }).await, Ok(true)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::step_cache::StepCache;
 use crate::backend::Backends;
-use crate::host_functions::World;
+use crate::host_functions::HostContext;
 use crate::pipeline::Plan;
 use crate::plugin::Plugins;
 use crate::record::Recorder;
@@ -27,7 +27,7 @@ pub(crate) struct BuildContext {
     /// Places where commands run.
     pub(crate) backends: Backends,
     /// Everything outside of the plugins.
-    pub(crate) world: Arc<World>,
+    pub(crate) host_context: Arc<HostContext>,
     /// Results of former builds; none if there is no cache.
     pub(crate) cache: Option<Arc<StepCache>>,
     /// Record of the build; none if there cannot be one.

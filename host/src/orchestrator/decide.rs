@@ -18,14 +18,9 @@ use crate::backend::Backends;
 use crate::cache::{
     Key, KeyInputs, MissReason, ParentResult, ResultMeta, StepDecision, StepVerdict, Uncacheable,
 };
+use crate::host_functions::BackendKind;
 use crate::pipeline::{Caching, PlannedStep};
 use crate::plugin::Plugin;
-
-/// Prefix of the host functions that run commands on this machine, so that results depend on it.
-pub(crate) const RUNS_HERE: &str = "hm_sandbox_";
-
-/// Prefix of the host functions that run commands on an engine, which has the snapshots.
-pub(crate) const ON_ENGINE: &str = "hm_docker_";
 
 /// Step that is asked about.
 pub(super) struct StepQuery<'a> {
@@ -110,8 +105,8 @@ impl KeyedStep {
 
 impl SnapshotKeeper {
     fn of(plugin: Option<&Plugin>) -> Self {
-        let asks = |prefix| plugin.is_some_and(|plugin| plugin.asks_for(prefix));
-        match (asks(RUNS_HERE), asks(ON_ENGINE)) {
+        let asks = |backend| plugin.is_some_and(|plugin| plugin.asks_for(backend));
+        match (asks(BackendKind::Sandbox), asks(BackendKind::Docker)) {
             (true, false) => Self::Local,
             (false, true) => Self::Engine,
             (true, true) => Self::LocalOrEngine,
@@ -192,7 +187,7 @@ impl StepCache {
         };
         let cannot = |why: &str| Err(Uncacheable::CannotKeep { why: why.to_owned() });
         let Some(plugin) = plugin else { return cannot("no plugin provides its runner") };
-        let here = plugin.asks_for(RUNS_HERE);
+        let here = plugin.asks_for(BackendKind::Sandbox);
         if here {
             match self.config().backends.local.open().await {
                 Ok(local) if local.keeps() => {}

@@ -15,7 +15,6 @@ mod step_cache;
 mod stop;
 
 pub(crate) use context::BuildContext;
-pub(crate) use decide::{ON_ENGINE, RUNS_HERE};
 pub(crate) use dispatcher::BuildOptions;
 pub(crate) use formatter::FormatterError;
 pub(crate) use hooks::HookStop;

@@ -201,7 +201,7 @@ impl RunningBuild {
                     failed_step_key: planned.step.key.clone(),
                     exit_code,
                     // What a plugin fails with is words of its own.
-                    message: self.build.world.secrets.mask(&message),
+                    message: self.build.host_context.secrets.mask(&message),
                     ts: Utc::now(),
                 };
                 self.emit(event).await;

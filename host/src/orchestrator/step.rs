@@ -24,7 +24,7 @@ use super::dispatcher::StepOutcome;
 use super::step_cache::{NewResult, ReadLock, StepCache};
 use crate::backend::artifact_ref;
 use crate::cache::{KeyInputs, KeyLock, MissReason, ResultMeta, StepDecision, StepVerdict, Uncacheable};
-use crate::host_functions::{Role, StepContext, StepTerms};
+use crate::host_functions::{Role, StepContext, StepScope};
 use crate::pipeline::PlannedStep;
 use crate::plugin::{InstanceSpec, Plugin, PluginFailure, PluginInstance, executor_call};
 use crate::record::{EventWriter, StepWriter, read_log};
@@ -302,7 +302,7 @@ impl StepTask {
         let mut step = self.context(&cache, self.writer());
         for line in log {
             match line {
-                Ok((stream, line)) => step.again(stream, line).await,
+                Ok((stream, line)) => step.replay(stream, line).await,
                 Err(error) => step.lines(StdStream::Stderr, &lost(&error)).await,
             }
         }
@@ -323,7 +323,7 @@ impl StepTask {
     }
 
     fn context(&self, cache: &CacheDecision, output: StepWriter) -> StepContext {
-        let terms = StepTerms {
+        let scope = StepScope {
             step_id: self.step_id,
             archive: self.build.archive,
             parent: self.parent.clone(),
@@ -331,7 +331,7 @@ impl StepTask {
             is_built_in: !self.planned().children.is_empty(),
             artifacts: self.artifacts(),
         };
-        StepContext::new(terms, self.build.backends.clone(), output, self.build.world.secrets.clone())
+        StepContext::new(scope, self.build.backends.clone(), output, self.build.host_context.secrets.clone())
     }
 
     fn input(&self, cache_lookup: CacheDecision) -> ExecutorInput {

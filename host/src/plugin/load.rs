@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::{Compiler, Limits, LoadError, MANIFEST_CALL, PluginFailure, PluginSettings, manifest, settings};
-use crate::backend::kv::Values;
 use crate::host_functions::{
-    Diagnostics, Grants, Handles, Outside, PluginState, Policy, Role, Said, World, host_functions,
+    BackendKind, Diagnostics, GrantedAccess, Grants, HostContext, HostFn, PluginState, Policy, Role,
+    host_functions,
 };
 
 /// A configuration value shorter than this is not masked in logs, even if it may be a secret.
@@ -97,7 +97,7 @@ pub(crate) struct Loader {
 /// Context that all instances of a loader share.
 #[derive(Clone)]
 struct LoaderContext {
-    world: Arc<World>,
+    host_context: Arc<HostContext>,
     diagnostics: Diagnostics,
 }
 
@@ -105,10 +105,10 @@ struct LoaderContext {
 const MAX_MANIFEST: usize = 1 << 20;
 
 impl Loader {
-    /// A loader of what `compiler` compiles, into this world.
+    /// A loader of what `compiler` compiles, into this context.
     #[must_use]
-    pub(crate) fn new(compiler: Compiler, world: Arc<World>, diagnostics: Diagnostics) -> Self {
-        Self { compiler, functions: host_functions(), context: LoaderContext { world, diagnostics } }
+    pub(crate) fn new(compiler: Compiler, host_context: Arc<HostContext>, diagnostics: Diagnostics) -> Self {
+        Self { compiler, functions: host_functions(), context: LoaderContext { host_context, diagnostics } }
     }
 
     /// Reads a plugin's manifest from its bytes, in an instance that may do nothing at all.
@@ -160,7 +160,7 @@ impl Loader {
             // A short word is said for other reasons, too.
             // A project's own are in the project for all to see, and could hide what others say.
             if given.of_user && settings::may_be_secret(key) && text.len() >= SECRET_BYTES {
-                self.context.world.secrets.add(&text).map_err(|e| LoadError::Config {
+                self.context.host_context.secrets.add(&text).map_err(|e| LoadError::Config {
                     plugin: manifest.name.as_str().into(),
                     file: given.file.clone(),
                     key: key.clone(),
@@ -214,22 +214,15 @@ impl LoaderContext {
         start: InstanceSpec,
     ) -> Instance<PluginState> {
         let InstanceSpec { role, config, cancellation } = start;
-        let state = PluginState {
-            plugin: plugin.clone(),
-            policy: policy.clone(),
-            role,
-            world: self.world.clone(),
-            cancellation,
-            diagnostics: self.diagnostics.clone(),
-            said: Said::default(),
-            handles: Handles::default(),
-            values: Values::default(),
-        };
-        let (name, sink, world) = (plugin.clone(), self.diagnostics.clone(), self.world.clone());
+        let (context, diagnostics) = (self.host_context.clone(), self.diagnostics.clone());
+        let state = PluginState::new(plugin.clone(), policy.clone(), role, context, diagnostics);
+        let state = PluginState { cancellation, ..state };
+        let (name, sink, host_context) =
+            (plugin.clone(), self.diagnostics.clone(), self.host_context.clone());
         let log = LogSink::new(LogLevel::Debug, move |level, text| {
-            sink.try_say(protocol_level(level), &name, &world.secrets.mask(text));
+            sink.try_send(protocol_level(level), &name, &host_context.secrets.mask(text));
         });
-        let Outside { directories, http } = Outside::of(&state);
+        let GrantedAccess { directories, http } = GrantedAccess::of(&state);
         module.instance(state, InstanceOptions { limits: limits.instance(), config, log, http, directories })
     }
 }
@@ -253,10 +246,11 @@ pub(crate) struct PluginInstance {
 }
 
 impl Plugin {
-    /// True if its manifest asks for host functions with this prefix.
+    /// True if its manifest asks for host functions on this back end.
     #[must_use]
-    pub(crate) fn asks_for(&self, prefix: &str) -> bool {
-        self.manifest.required_host_fns.iter().any(|name| name.starts_with(prefix))
+    pub(crate) fn asks_for(&self, backend: BackendKind) -> bool {
+        let mut functions = self.manifest.required_host_fns.iter().filter_map(|name| HostFn::named(name));
+        functions.any(|function| function.rules.backend == backend)
     }
 
     /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
@@ -309,7 +303,7 @@ impl PluginInstance {
     ) -> Result<A, PluginFailure> {
         let answer = self.call(export, input, limits).await?;
         // Answers hold messages that are shown.
-        let answer = self.instance.data().world.secrets.mask_bytes(answer);
+        let answer = self.instance.data().context.secrets.mask_bytes(answer);
         serde_json::from_slice(&answer).map_err(|source| PluginFailure::Answer {
             plugin: self.plugin.clone(),
             export,
@@ -329,7 +323,7 @@ impl PluginInstance {
     ) -> Result<Vec<u8>, PluginFailure> {
         let result = self.instance.call(export, input, &self.limits.call(limits)).await;
         result.map_err(|source| {
-            let secrets = &self.instance.data().world.secrets;
+            let secrets = &self.instance.data().context.secrets;
             PluginFailure::from_call(self.plugin.clone(), export, source, |text| secrets.mask(text))
         })
     }

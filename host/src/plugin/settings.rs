@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::LoadError;
 use super::limits::{LimitSettings, Limits};
 use super::manifest::is_name;
-use crate::host_functions::{Reach, TABLE};
+use crate::host_functions::{AccessEntry, HostFn};
 use crate::pipeline::Checker;
 
 /// The name of the files.
@@ -215,7 +215,7 @@ fn subject(entry: &str) -> Result<GrantSubject, String> {
     match check_by_name(entry) {
         Ok(()) => Ok(GrantSubject::ByName),
         // A misspelt function would pass for a host.
-        Err(_) if !entry.starts_with("hm_") && Reach::parse(entry) != Reach::Unknown => {
+        Err(_) if !entry.starts_with("hm_") && AccessEntry::parse(entry) != AccessEntry::Unknown => {
             Ok(GrantSubject::Reach)
         }
         Err(_) => Err(format!(
@@ -230,7 +230,7 @@ fn subject(entry: &str) -> Result<GrantSubject, String> {
 /// The reason, as a sentence.
 pub(crate) fn check_by_name(name: &str) -> Result<(), String> {
     let keyring = name.strip_prefix("keyring:").is_some_and(|service| !service.is_empty());
-    if keyring || TABLE.iter().any(|function| function.name == name) {
+    if keyring || HostFn::named(name).is_some() {
         return Ok(());
     }
     Err(format!("{name:?} is not a host function, nor of the form keyring:SERVICE"))

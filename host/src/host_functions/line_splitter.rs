@@ -5,13 +5,13 @@ const MAX_LINE: usize = 64 * 1024;
 
 /// Cuts one stream. Line ends (`\n`, `\r\n`) are dropped; what is not UTF-8 is replaced.
 #[derive(Debug, Default)]
-pub struct LineSplitter {
+pub(super) struct LineSplitter {
     rest: Vec<u8>,
 }
 
 impl LineSplitter {
     /// Takes the next bytes and hands on each line that is complete.
-    pub fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(String)) {
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(String)) {
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
             self.take(&bytes[..end], &mut line);
             line(text(self.rest.strip_suffix(b"\r").unwrap_or(&self.rest)));
@@ -22,7 +22,7 @@ impl LineSplitter {
     }
 
     /// The stream is over: hands on what is left without a line end.
-    pub fn finish(&mut self, mut line: impl FnMut(String)) {
+    pub(super) fn finish(&mut self, mut line: impl FnMut(String)) {
         if !self.rest.is_empty() {
             line(text(&std::mem::take(&mut self.rest)));
         }
@@ -42,7 +42,7 @@ impl LineSplitter {
     }
 }
 
-/// Where a full buffer may be cut without cutting a character: a character takes four bytes at the most.
+/// Last place in a full buffer that does not cut a character: a character takes four bytes at the most.
 fn character_boundary(bytes: &[u8]) -> usize {
     let start = bytes.len().saturating_sub(3);
     let is_start = |b: u8| b & 0b1100_0000 != 0b1000_0000;

@@ -1,4 +1,4 @@
-//! What an instance reaches besides its host functions: from the entries of `allowed_hosts` that are in force to directories of WASI
+//! Access of an instance besides its host functions: from the entries of `allowed_hosts` that are in force to directories of WASI
 //! and an HTTP client. The rules of either are `hm_abi`'s; sockets are a host function's.
 
 use std::fs::File;
@@ -18,20 +18,20 @@ use rustix::io::Errno;
 use url::Url;
 use uuid::Uuid;
 
-use super::audit::{Audit, AuditLine, Audited};
-use super::policy::Reach;
-use super::{PluginState, Role, Who};
+use super::audit::{Audit, AuditLine, AuditedCall};
+use super::policy::AccessEntry;
+use super::{PluginState, Role, RoleKind};
 
-/// What the ABI says before the place to which a request was denied.
+/// Words of the ABI before the place to which a request was denied.
 const REQUEST_TO: &str = "http_request to ";
 
-/// What one instance reaches.
+/// Access of one instance.
 #[derive(Debug, Default)]
-pub struct Outside {
+pub(crate) struct GrantedAccess {
     /// Directories of the project.
-    pub directories: Directories,
+    pub(crate) directories: Directories,
     /// HTTP, where any host is in force.
-    pub http: Option<Arc<dyn HttpClient>>,
+    pub(crate) http: Option<Arc<dyn HttpClient>>,
 }
 
 /// The certificate authorities of the system, read when somebody first needs them.
@@ -53,20 +53,20 @@ impl Authorities {
     }
 }
 
-impl Outside {
-    /// What the instance with this state reaches, each entry of which goes into the audit. What is granted and cannot be had is left
+impl GrantedAccess {
+    /// Access of the instance with this state, each entry of which goes into the audit. What is granted and cannot be had is left
     /// out, with a warning: the plugin then finds nothing there.
     #[must_use]
-    pub fn of(state: &PluginState) -> Self {
+    pub(crate) fn of(state: &PluginState) -> Self {
         if matches!(state.role, Role::Manifest) {
             return Self::default();
         }
-        let granted: Vec<(&str, Reach)> =
-            state.policy.reach().filter(|(_, reach)| *reach != Reach::Unknown).collect();
-        if let Some(audit) = &state.world.audit {
-            let (who, step) = (state.role.who(), state.role.step_id());
+        let granted: Vec<(&str, AccessEntry)> =
+            state.policy.access_entries().filter(|(_, opened)| *opened != AccessEntry::Unknown).collect();
+        if let Some(audit) = &state.context.audit {
+            let (role, step) = (state.role.kind(), state.role.step_id());
             for (entry, _) in &granted {
-                audit.write(&AuditLine::new(&state.plugin, who, step, entry, "granted"));
+                audit.write(&AuditLine::new(&state.plugin, role, step, entry, "granted"));
             }
         }
         Self { directories: directories(state, &granted), http: http(state, &granted) }
@@ -74,23 +74,23 @@ impl Outside {
 }
 
 fn warn(state: &PluginState, text: &str) {
-    state.diagnostics.try_say(Level::Warn, &state.plugin, text);
+    state.diagnostics.try_send(Level::Warn, &state.plugin, text);
 }
 
 /// The directories of the project that are granted. One that may only be read and is not there is no directory; one that may be written is
 /// made.
-fn directories(state: &PluginState, granted: &[(&str, Reach)]) -> Directories {
+fn directories(state: &PluginState, granted: &[(&str, AccessEntry)]) -> Directories {
     let mut found = Vec::new();
-    for (entry, reach) in granted {
-        let Reach::Directory { path, writable } = reach else { continue };
+    for (entry, opened) in granted {
+        let AccessEntry::Directory { path, writable } = opened else { continue };
         // The same directory under the same name twice would be one that may be written and one that may not.
         let also_writable = granted.iter().any(
-            |(_, other)| matches!(other, Reach::Directory { path: same, writable: true } if same == path),
+            |(_, other)| matches!(other, AccessEntry::Directory { path: same, writable: true } if same == path),
         );
         if also_writable && !writable {
             continue;
         }
-        let Some(project) = &state.world.project else { continue };
+        let Some(project) = &state.context.project else { continue };
         match open(project, path, *writable) {
             Ok(dir) => {
                 let path = format!("/{}", path.display());
@@ -124,16 +124,17 @@ fn open(project: &Path, path: &Path, make: bool) -> io::Result<Dir> {
 }
 
 /// The client for the hosts that are granted. Without any there is none, unless requests are to be written down.
-fn http(state: &PluginState, granted: &[(&str, Reach)]) -> Option<Arc<dyn HttpClient>> {
-    let hosts = granted.iter().filter(|(_, reach)| matches!(reach, Reach::Host(_))).map(|(entry, _)| entry);
+fn http(state: &PluginState, granted: &[(&str, AccessEntry)]) -> Option<Arc<dyn HttpClient>> {
+    let hosts =
+        granted.iter().filter(|(_, opened)| matches!(opened, AccessEntry::Host(_))).map(|(entry, _)| entry);
     // Each has been read as a host before.
     let hosts = AllowedHosts::parse(hosts).unwrap_or_default();
-    let audit = state.world.audit.clone();
+    let audit = state.context.audit.clone();
     let nowhere = hosts == AllowedHosts::default();
     if nowhere && audit.is_none() {
         return None;
     }
-    let roots = if nowhere { TlsRoots::only([]) } else { state.world.authorities.get() };
+    let roots = if nowhere { TlsRoots::only([]) } else { state.context.authorities.get() };
     let roots = roots.or_else(|error| {
         // Without authorities there is no HTTPS, but what is allowed without it goes on.
         warn(state, &format!("HTTPS is not to be had: {error}"));
@@ -147,8 +148,8 @@ fn http(state: &PluginState, granted: &[(&str, Reach)]) -> Option<Arc<dyn HttpCl
         }
     };
     let Some(audit) = audit else { return Some(Arc::new(client)) };
-    let (plugin, who, step) = (state.plugin.clone(), state.role.who(), state.role.step_id());
-    Some(Arc::new(AuditedClient { client, hosts, audit, plugin, who, step }))
+    let (plugin, role, step) = (state.plugin.clone(), state.role.kind(), state.role.step_id());
+    Some(Arc::new(AuditedClient { client, hosts, audit, plugin, role, step }))
 }
 
 /// A client whose requests are written down: where to, and what became of them.
@@ -157,13 +158,13 @@ struct AuditedClient {
     hosts: AllowedHosts,
     audit: Audit,
     plugin: Arc<str>,
-    who: Who,
+    role: RoleKind,
     step: Option<Uuid>,
 }
 
 impl AuditedClient {
     fn line<'a>(&'a self, to: &'a str, decision: &'a str) -> AuditLine<'a> {
-        let line = AuditLine::new(&self.plugin, self.who, self.step, "http_request", decision);
+        let line = AuditLine::new(&self.plugin, self.role, self.step, "http_request", decision);
         AuditLine { to: Some(to), ..line }
     }
 }
@@ -176,7 +177,7 @@ impl HttpClient for AuditedClient {
             let allowed = url.is_some_and(|url| self.hosts.check(&url).is_ok());
             let decision = if allowed { "allowed" } else { "denied: the host is not one of its own" };
             let line = AuditLine { bytes_in: request.body.len(), ..self.line(&to, decision) };
-            let audited = Audited::begin(self.audit.clone(), line);
+            let audited = AuditedCall::begin(self.audit.clone(), line);
             let result = self.client.send(request, limits).await;
             let (outcome, bytes) = match &result {
                 _ if !allowed => (None, 0),

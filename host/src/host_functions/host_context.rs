@@ -1,4 +1,4 @@
-//! What host functions reach outside of their instance: one for each start of `hm`, shared by all its plugins. Everything in it
+//! All that host functions reach outside of their instance: one for each start of `hm`, shared by all its plugins. Everything in it
 //! is kept apart by plugin; who may use what is the gate's business.
 
 use std::path::PathBuf;
@@ -10,25 +10,25 @@ use crate::backend::keyring::Keyring;
 use crate::backend::kv::{KeptValues, SharedValues};
 use crate::backend::terminal::Terminal;
 
-/// The outside of the sandbox.
+/// The outside world, as all instances of a start share it.
 #[derive(Debug, Default)]
-pub struct World {
-    /// The project; none, where a command works on none.
+pub struct HostContext {
+    /// Root of the project; none, where a command works on none.
     pub project: Option<PathBuf>,
-    /// Where each host call is written down, if anywhere.
+    /// Log of host calls, if one was asked for.
     pub audit: Option<Audit>,
-    /// Who vouches for servers.
+    /// Certificate authorities that vouch for servers.
     pub authorities: Authorities,
-    /// What must not be shown.
+    /// Texts that must not be shown.
     pub secrets: Arc<Secrets>,
-    /// Where values are kept for ever, if anywhere.
+    /// Values that are kept for ever, if there is a place for them.
     pub kept_values: Option<KeptValues>,
     /// Values that last as long as this.
     pub build_values: SharedValues,
-    /// Where secrets are kept.
+    /// Keyring of the person.
     pub keyring: Keyring,
-    /// Where the person can be asked.
+    /// Terminal at which the person can be asked.
     pub terminal: Terminal,
-    /// What shows the person a page.
+    /// Browser of the person.
     pub browser: Browser,
 }
