@@ -6,12 +6,12 @@
 //! - [`exec`](SandboxRun::exec) runs commands in it.
 //! - [`commit`](SandboxRun::commit) makes it a snapshot that other sandboxes can start from, side by side.
 //!
-//! Each sandbox writes into an overlay layer of its own, so neither copying nor cleaning up costs anything. A layer can be
-//! kept for later runs ([`KeptLayers`]).
+//! Each sandbox writes into an overlay layer of its own, so neither copying nor cleaning up costs anything. A layer can
+//! be kept for later runs ([`KeptLayers`]).
 //!
 //! A command sees the workspace at `/workspace`, a home directory and a `/tmp` of its own, and the machine's programs
-//! read-only. It sees none of the machine's secrets, processes or sockets, and it has the network only if it is given it.
-//! Where the kernel has no namespaces for ordinary users, Landlock and a copy of the workspace take their place.
+//! read-only. It sees none of the machine's secrets, processes or sockets, and it has the network only if it is given
+//! it. Where the kernel has no namespaces for ordinary users, Landlock and a copy of the workspace take their place.
 //! [`notice`](SandboxRun::notice) then says what is lost.
 //!
 //! The namespaces are made in helper processes: the program's `main` begins with [`helper_main`].

@@ -25,7 +25,8 @@ use crate::{
 /// Runs the one command that comes in on standard input, a socket, and answers there. That socket's other end
 /// belongs to hm alone: when it closes, hm is gone or wants the command gone.
 pub(crate) fn main() -> ExitCode {
-    // A copy that no program we start inherits: hm notices our death by the end of this socket, so nobody else may hold it.
+    // A copy that no program we start inherits: hm notices our death by the end of this socket, so nobody else may hold
+    // it.
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(UnixStream::from) else {
         return ExitCode::FAILURE;
     };

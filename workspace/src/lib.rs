@@ -4,8 +4,8 @@
 //! files. Everybody in the run gets that snapshot, whatever happens to the project meanwhile.
 //!
 //! Snapshots hold what git would not ignore, less what a `.hmignore` names. A file that has not changed since the last
-//! snapshot is a hard link to that one's, so the next snapshot costs little. From the same tree comes the [`archive`], a
-//! gzipped tar that is the same, byte for byte, for the same files.
+//! snapshot is a hard link to that one's, so the next snapshot costs little. From the same tree comes the [`archive`],
+//! a gzipped tar that is the same, byte for byte, for the same files.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
