@@ -443,7 +443,7 @@ async fn a_body_can_measure_what_comes_and_what_goes() {
     let mut rig = rig_with(&assemble(GUEST), &host, Vec::new(), limits, LogLevel::Info);
     assert_eq!(rig.call("join1", "50").await, "output d\0\0\0");
     let broken = rig.call("join1", "{").await;
-    assert!(broken.starts_with("trap `join1`: the embedder's words for 1: EOF"), "{broken}");
+    assert!(broken.starts_with("trap `join1`: the embedder's words for 1: invalid type: map"), "{broken}");
     assert_eq!(*rig.instance.data(), [[b"2"], [b"4"], [b"1"]]);
 }
 
