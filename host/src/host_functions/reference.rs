@@ -51,9 +51,9 @@ What a plugin can do beyond computing: imports of module `extism:host/user`.
 
 ## Who may call one
 
-A function works for a plugin if its manifest asks for it in `required_host_fns` and, where the table says so, the user
-has granted it (`hm plugin install`, `hm plugin trust`). Otherwise the import is there, and calling it ends the plugin's
-call. The column `for` lists the roles whose instances may call it.
+A plugin's manifest asks for a function in `required_host_fns`. Where the table says so, the user must also have granted
+it (`hm plugin install`, `hm plugin trust`). Otherwise the import is there, and calling it ends the plugin's call. The
+column `for` lists the roles whose instances may call it.
 
 ## Values
 
