@@ -1,5 +1,6 @@
 //! Checks of the tree itself: what CONTRIBUTING.md asks of every file.
 
+mod documents;
 mod imports;
 
 use std::fs;
@@ -27,21 +28,26 @@ fn is_for_tests(file: &Path) -> bool {
     file.ends_with("tests.rs") || file.ends_with("lab.rs")
 }
 
-/// The Rust files that git knows or would add.
-fn rust_files() -> Vec<PathBuf> {
+/// Files that git knows or would add, of those that a pattern of git's names.
+fn files(pattern: &str) -> Vec<PathBuf> {
     let root = repository();
     let list = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", pattern])
         .current_dir(&root)
         .output();
     let list = list.expect("git");
     assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));
-    let files: Vec<_> = String::from_utf8(list.stdout)
+    String::from_utf8(list.stdout)
         .expect("names")
         .lines()
         .map(|l| root.join(l))
         .filter(|p| p.is_file())
-        .collect();
+        .collect()
+}
+
+/// The Rust files among them.
+fn rust_files() -> Vec<PathBuf> {
+    let files = files("*.rs");
     assert!(files.len() > 50, "{files:?}");
     files
 }

@@ -6,8 +6,8 @@
 //!   state or the new one, and never a part of either.
 //! - *Locks* ([`LockFile`]): files that processes lock, alone or together. The kernel gives a lock back when its
 //!   holder dies.
-//! - *Trash* ([`discard`], [`remove_whole`], [`remove_later`], [`empty_trash`]): a rename hides something at once, and deleting it may
-//!   take its time.
+//! - *Trash* ([`discard`], [`remove_whole`], [`remove_later`], [`empty_trash`]): a rename hides something at once, and
+//!   deleting it may take its time.
 //! - *Trees* ([`remove_tree`], [`disk_usage`], [`apparent_size`], [`age`]) and *directories* ([`make_directory`],
 //!   [`list`]).
 //! - *Reading* ([`read_regular`], [`open_below`]): files that somebody else may have replaced with a pipe, a device

@@ -135,6 +135,7 @@ impl LockFile {
     fn wait(&self, lock: fn(&File) -> io::Result<()>) -> Result<FileLock, PathError> {
         loop {
             let file = self.open()?;
+            // Its holder may remove the file while we wait, so it is looked at afterwards.
             lock(&file).map_err(cannot("lock", &self.path))?;
             if self.is_still(&file)? {
                 return Ok(self.locked(file));
@@ -165,8 +166,8 @@ impl LockFile {
         options.open(&self.path).map_err(cannot("open", &self.path))
     }
 
-    /// Its holder may have removed the file after it was opened here. Then this would be the lock of nothing, while others
-    /// make, and lock, a new file.
+    /// Its holder may have removed the file after it was opened here. Then this would be the lock of nothing, while
+    /// others make, and lock, a new file.
     fn is_still(&self, file: &File) -> Result<bool, PathError> {
         let failed = |error| cannot("look at", &self.path)(error);
         let file = file.metadata().map_err(failed)?;
@@ -183,8 +184,8 @@ impl LockFile {
 }
 
 impl FileLock {
-    /// Waits for the exclusive lock of something that is open already, a directory say. A lock lasts as long as what it was
-    /// opened with: `file` is not to be a clone that is used further on.
+    /// Waits for the exclusive lock of something that is open already, a directory say. A lock lasts as long as what it
+    /// was opened with: `file` is not to be a clone that is used further on.
     ///
     /// # Errors
     /// It cannot be locked.

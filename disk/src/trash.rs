@@ -27,7 +27,8 @@ pub fn discard(path: &Path) -> Result<Option<PathBuf>, PathError> {
     }
 }
 
-/// Removes something whole: at once for all others, by [`discard`], and then piece by piece. False if nothing was there.
+/// Removes something whole: at once for all others, by [`discard`], and then piece by piece. False if nothing was
+/// there.
 ///
 /// # Errors
 /// The system says no. What could not be deleted is trash then.

@@ -127,6 +127,7 @@ fn remove_all(top: &Path) -> io::Result<()> {
             for below in inside {
                 let (below, is_directory) = below?;
                 if is_directory {
+                    // A directory that is moved gets another `..`, and changing that takes the right to write in it.
                     gone(unlock(&below))?;
                     number = number.wrapping_add(1);
                     gone(fs::rename(below, top.join(format!("{prefix}{number}"))))?;

@@ -1,5 +1,5 @@
-//! Containers becoming snapshots, of a run or kept as images for later ones, and later runs starting from those. What is written
-//! down of a kept image is `kept`'s affair.
+//! Containers becoming snapshots, of a run or kept as images for later ones, and later runs starting from those. What
+//! is written down of a kept image is `kept`'s affair.
 
 use std::io;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl Container {
-    /// Ends the container, and saves its files as a snapshot that steps of this run can start from. One that is to be kept for later runs
-    /// is also an image of that name then; where that does not work, the answer is another name.
+    /// Ends the container, and saves its files as a snapshot that steps of this run can start from. One that is to be
+    /// kept for later runs is also an image of that name then; where that does not work, the answer is another name.
     ///
     /// # Errors
     /// The engine does not make an image of it.
@@ -28,8 +28,10 @@ impl Container {
         if backend.state().snapshots.contains_key(&tag.0) {
             return Err(DockerError::TagTaken(tag.0.clone()));
         }
+        // Before anything is saved: what still writes would be saved halfway.
         self.stop().await?;
         let engine = backend.engine().await?;
+        // Before it is made flat: of the new container, the engine would tell no changes.
         let changed = if keep { backend.changed(engine, self).await } else { Ok(None) };
         if let Some(flat) = backend.flattened(engine, self.name(), &self.from().image).await? {
             self.rename(flat);
@@ -159,6 +161,7 @@ impl DockerBackend {
         });
         let written = written.await?;
         written.map_err(DockerError::io(format!("write down what the image `{}` holds", tag.0)))?;
+        // The name last: a record without an image is a miss, and nothing worse.
         engine.tag(&snapshot.image, &tag.0).await
     }
 
@@ -174,7 +177,8 @@ impl DockerBackend {
         }
     }
 
-    /// Reason why no step can start from a kept image on the project as it is now. If one can, the image stays for as long as this run.
+    /// Reason why no step can start from a kept image on the project as it is now. If one can, the image stays for as
+    /// long as this run.
     pub(crate) async fn take_kept(&self, name: &str) -> Result<Option<SnapshotProblem>, DockerError> {
         let tag = SnapshotRef(name.to_owned());
         let kept = self.kept.clone();

@@ -24,8 +24,8 @@ use crate::{
     Snapshot, artifacts, short,
 };
 
-/// Script of the container's own process: it waits until nobody holds its standard input any more. The engine lets go of that when
-/// whoever attached to it is gone, so that nothing in a container outlives this process.
+/// Script of the container's own process: it waits until nobody holds its standard input any more. The engine lets go
+/// of that when whoever attached to it is gone, so that nothing in a container outlives this process.
 const WAIT: &str = "while read -r _; do :; done";
 
 /// Time that a container may take to end by itself.
@@ -181,6 +181,8 @@ impl Container {
         let apply = async |delta: &WorkspaceDelta| {
             backend.apply(engine, &self.name, &workdir, user.as_deref(), delta).await
         };
+        // The files before the start, where that can be: nothing runs yet that could see half of them. Programs need a
+        // container that runs.
         let keep_alive = match &delta {
             Some(delta) if needs_programs => {
                 let keep_alive = engine.start(&self.name, &self.from.image).await?;
@@ -207,6 +209,7 @@ impl Container {
     pub(crate) async fn stop(&mut self) -> Result<(), DockerError> {
         // A snapshot can be taken of a container that nothing has happened in.
         self.run().await?;
+        // Nobody holds its standard input any more: its own process ends, and with that all others.
         self.state = State::Stopped;
         let backend = self.backend.clone();
         let engine = backend.engine().await?;
@@ -238,6 +241,7 @@ impl Container {
     /// # Errors
     /// The engine does not remove it.
     pub async fn end(mut self) -> Result<(), DockerError> {
+        // So that dropping it does nothing more.
         match std::mem::replace(&mut self.state, State::Planned) {
             State::Planned => Ok(()),
             _ => self.backend.engine().await?.remove(&self.name).await,
@@ -286,8 +290,8 @@ impl DockerBackend {
             image: Some(image.to_owned()),
             entrypoint: Some(vec!["sh".into()]),
             cmd: Some(vec!["-c".into(), WAIT.into()]),
-            // So that a command which is another user's cannot keep it from ending. The environment comes with each command, and does
-            // not end in an image.
+            // So that a command which is another user's cannot keep it from ending. The environment comes with each
+            // command, and does not end in an image.
             user: Some("0".into()),
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
             working_dir: Some(spec.workdir.clone()),
@@ -313,6 +317,7 @@ impl DockerBackend {
 impl Engine {
     /// Starts a container, which lives as long as what this answers with.
     pub(crate) async fn start(&self, name: &str, image: &str) -> Result<KeepAlive, DockerError> {
+        // Before it is started: if we died in between, nobody would ever close its standard input, and it would stay.
         let options = AttachContainerOptionsBuilder::default().stdin(true).stream(true).build();
         let AttachContainerResults { input, .. } = self
             .docker

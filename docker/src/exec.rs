@@ -38,8 +38,8 @@ pub struct Command {
 }
 
 impl Container {
-    /// Runs a command to its end, and answers with its exit code. Output is passed on as it comes, and no faster than it is taken. If
-    /// the future is dropped, the command goes on until the container ends.
+    /// Runs a command to its end, and answers with its exit code. Output is passed on as it comes, and no faster than
+    /// it is taken. If the future is dropped, the command goes on until the container ends.
     ///
     /// # Errors
     /// The engine does not run it; [`DockerError::Command`] if that is the command's own fault.
@@ -51,6 +51,7 @@ impl Container {
         let name = self.name().to_owned();
         let Command { argv, env, workdir, input } = command;
         let env = self.environment(env);
+        // Twice: which snapshot it is made from is certain only once it runs.
         self.run().await?;
         let user = self.from().user.clone();
         let engine = self.run().await?;
@@ -171,6 +172,8 @@ impl Engine {
                 None => std::future::pending().await,
             }
         };
+        // At the same time, or a command that waits for its output to be read would keep its input waiting, and we it.
+        // The end of the output is the end of the command, whether or not it has read all of its input.
         tokio::pin!(read, write);
         let first = tokio::select! {
             first = &mut read => first?,

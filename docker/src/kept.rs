@@ -1,5 +1,5 @@
-//! Images that outlive their run: what the cache knows of each, whether it can still be started from, and giving up those that
-//! nobody wants. Which are wanted is decided elsewhere.
+//! Images that outlive their run: what the cache knows of each, whether it can still be started from, and giving up
+//! those that nobody wants. Which are wanted is decided elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -104,8 +104,8 @@ impl KeptImages {
         Ok(sized.collect())
     }
 
-    /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays written down.
-    /// No engine is asked for anything if none ever was for this cache.
+    /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays
+    /// written down. No engine is asked for anything if none ever was for this cache.
     ///
     /// # Errors
     /// The cache cannot be read or written, or an engine refuses.
@@ -130,6 +130,7 @@ impl KeptImages {
                 cleared.elsewhere += 1;
                 continue;
             }
+            // The image first: a record without one is a miss, and says what is left to do.
             engine.remove_image(&tag.0).await?;
             self.forget(&tag).map_err(DockerError::io("write to the cache"))?;
             cleared.images += 1;
@@ -155,6 +156,7 @@ impl KeptImages {
                 Err(error) => return Err(cannot("read", file)(error)),
             }
             make_directory(&self.root)?;
+            // Of several programs that do so at a time, one is first, and all read its id.
             create_once(&file, Uuid::new_v4().simple().to_string().as_bytes())?;
         }
         Err(cannot("read", file)(io::Error::other("it comes and goes")))

@@ -1,13 +1,18 @@
 //! Containers of a Docker Engine, or of what answers like one, on a project's files.
 //!
-//! A [`DockerBackend`] holds the containers and images of one run. [`container`](DockerBackend::container) describes a container,
-//! which is made when it is first needed, and what is made goes when nobody holds it any more, with the run, or with a later
-//! run if the program was killed. [`Container::put_project`] gives it the files of a [`Workspace`], [`Container::exec`] runs commands
-//! in it, and [`Container::commit`] makes a snapshot of it that other containers can start from.
+//! A [`DockerBackend`] holds the containers and images of one run:
 //!
-//! A snapshot can be kept for later runs ([`KeptImages`]). Those start from it on the project as it is *then*: the engine tells
-//! what the steps have changed, and so what has become different in the project can be put below it, or the snapshot
-//! be refused if both have changed the same ([`SnapshotProblem`]).
+//! - [`container`](DockerBackend::container) describes a container. The engine makes it when it is first needed.
+//! - [`Container::put_project`] gives it the files of a [`Workspace`].
+//! - [`Container::exec`] runs commands in it.
+//! - [`Container::commit`] makes a snapshot of it that other containers can start from.
+//!
+//! A container goes when nobody holds it any more, and everything else with the run. If the program was killed, the
+//! next run removes what is left.
+//!
+//! A snapshot can be kept for later runs ([`KeptImages`]). Those start from it on the project as it is *then*. The
+//! engine tells what the steps have changed, so what has become different in the project can be put below that. If both
+//! have changed the same, the snapshot is refused ([`SnapshotProblem`]).
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -230,7 +235,8 @@ impl DockerBackend {
         }
     }
 
-    /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that are no more.
+    /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that
+    /// are no more.
     ///
     /// # Errors
     /// There is none that answers.
@@ -361,7 +367,8 @@ impl DockerBackend {
         }
     }
 
-    /// Does something on the engine that must not be left halfway, and that is waited for at the end of the run if nobody does now.
+    /// Does something on the engine that must not be left halfway, and that is waited for at the end of the run if
+    /// nobody does now.
     async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Connections to an engine: over a socket, TCP, TLS or the user's own `ssh`, one for each request as the engine's own client
-//! makes them, so that giving up a request ends what it asked for. Where the engine is, is found out elsewhere.
+//! Connections to an engine: over a socket, TCP, TLS or the user's own `ssh`, one for each request as the engine's own
+//! client makes them, so that giving up a request ends what it asked for. Where the engine is, is found out elsewhere.
 
 mod bounded;
 
@@ -245,6 +245,8 @@ impl Ssh {
         let child = command.spawn();
         let child = child
             .map_err(|error| io::Error::new(error.kind(), format!("`ssh` cannot be started: {error}")))?;
+        // The command, and our copies of the other end with it, go here: as long as we had one, its end could not be
+        // seen.
         Ok((ours, tokio::spawn(listen(child))))
     }
 
@@ -326,8 +328,8 @@ fn in_words(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-/// The client writes credentials in the usual alphabet of base64, but engines read the one for URLs, and what they cannot read
-/// they take for none.
+/// The client writes credentials in the usual alphabet of base64, but engines read the one for URLs, and what they
+/// cannot read they take for none.
 fn to_url_alphabet(headers: &mut HeaderMap) {
     let Some(value) = headers.get_mut("x-registry-auth") else { return };
     let text: Vec<u8> = value

@@ -30,6 +30,7 @@ pub(crate) fn forbid_namespaces() -> std::io::Result<()> {
 /// # Errors
 /// The system says no.
 pub(crate) fn drop_capabilities() -> rustix::io::Result<()> {
+    // This set first: taking something from it needs a capability that goes with the others.
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}
@@ -44,6 +45,7 @@ pub(crate) fn drop_capabilities() -> rustix::io::Result<()> {
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    // No program gives others either, such as one with the set-user-id bit. Landlock asks for this, too.
     set_no_new_privs(true)
 }
 

@@ -57,7 +57,8 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
             // The last mount is made.
             confine::drop_capabilities()
                 .map_err(|error| Status::Setup(format!("drop capabilities: {error}")))?;
-            // Landlock forbids mounts to whoever is under it, so it comes after them.
+            // Landlock forbids mounts to whoever is under it, so it comes after them. It is for processes with "no new
+            // privileges" only, which they have since the capabilities went.
             confine::leave_abstract_sockets();
             spec.program.map_or(Ok(ExitCode::SUCCESS), |program| attend(&program))
         }
@@ -76,10 +77,13 @@ fn run(spec: Spec) -> Result<ExitCode, Status> {
 
 /// Prepares what both kinds of isolation need.
 fn prepare() -> std::io::Result<()> {
+    // Before anything is started: each process inherits the keyring of the one that starts it.
     keyring::leave()?;
     // A session of its own has no terminal to read from, push characters into or be interrupted from.
     setsid()?;
+    // Whatever the user's own is: what steps make must not depend on it.
     umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // A core dump could become a file of the workspace, and so of the snapshot.
     Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }
 
@@ -88,6 +92,7 @@ fn attend(program: &Program) -> Result<ExitCode, Status> {
     // The command has our user id: this keeps its hands off our memory and descriptors.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| Status::Setup(format!("protect the first process: {error}")))?;
+    // A child, and not in our place as in the fallback: process 1 collects orphans, and most signals do not reach it.
     let child = command(program)?.spawn().map_err(|error| cannot_start(program, &error))?;
     loop {
         match wait(WaitOptions::empty()) {

@@ -146,6 +146,7 @@ impl KeptLayers {
         if !self.directory.is_dir() {
             return Ok(Removed::default());
         }
+        // Before the first look: a run that links to a layer meanwhile would not be seen, and lose it.
         let _alone = self.lock_file().exclusive()?;
         let all = self.all()?;
         let mut open: Vec<Tag> = live.iter().filter_map(|tag| Tag::of_text(tag)).collect();
@@ -168,8 +169,8 @@ impl KeptLayers {
         Ok(removed)
     }
 
-    /// Makes sure that what `find` finds stays as long as its run: nothing is removed meanwhile. None where no layer has
-    /// ever been kept.
+    /// Makes sure that what `find` finds stays as long as its run: nothing is removed meanwhile. None where no layer
+    /// has ever been kept.
     ///
     /// # Errors
     /// The system says no.
@@ -215,6 +216,7 @@ impl KeptLayers {
     /// The system says no, or there is one of that name. The layer is then still where it was.
     pub(crate) fn keep(&self, layer: &Path, tag: Tag, link: &Path) -> Result<(), SandboxError> {
         make_directory(&self.directory)?;
+        // Nobody removes layers meanwhile.
         let _held = self.lock_file().shared()?;
         // The link first: when the layer has moved, nothing more may fail, or the run would have lost it.
         self.link(tag, link)?;

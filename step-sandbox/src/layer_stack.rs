@@ -75,6 +75,7 @@ impl LayerRefs {
         if self.known().contains_key(&tag) {
             return Ok(None);
         }
+        // Held until the links are there. From then on these keep the layers from being removed.
         let Some(_held) = self.kept.hold()? else { return Ok(Some(SnapshotProblem::Gone)) };
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let mut next = Some(tag);
@@ -112,6 +113,7 @@ impl LayerRefs {
     fn keep(&self, layer: &str, tag: Tag, below: Option<Tag>, base: &Path) -> Result<String, SandboxError> {
         let layer = self.run.join(layer);
         kept::describe(&layer, below, &self.contents.list(&layer.join(sandbox_template::TREE), base)?)?;
+        // Locked until the link is there: its name is made of the number of those that are known.
         let mut known = self.known();
         let link = Link::new(&known, below);
         let path = self.run.join(&link.name);
@@ -143,8 +145,8 @@ impl LayerRefs {
 }
 
 impl SandboxRun {
-    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
-    /// and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
+    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands
+    /// on, and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
         self.snapshot_problem(snapshot).await.is_none()
     }
@@ -195,6 +197,7 @@ impl SandboxRun {
         }
         let mut state = self.state();
         let stack = self.borrowed.stack(tag, &state.snapshots);
+        // A higher one is noted once it is flattened: stacks above it end at those that are noted.
         if stack.layers.len() <= STACK_MAX {
             state.snapshots.insert(snapshot.0.clone(), stack.clone());
         }
@@ -218,8 +221,8 @@ impl SandboxRun {
         Ok(Some((tag, below.transpose()?)))
     }
 
-    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what the
-    /// layer is called in the run and with the snapshot's name.
+    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what
+    /// the layer is called in the run and with the snapshot's name.
     pub(crate) async fn settle(
         &self,
         layer: String,
@@ -261,6 +264,7 @@ impl SandboxRun {
         let (trees, target) = (self.lower(stack), self.run.path().join(&layer));
         let kept = self.borrowed.kept.clone();
         blocking(move || {
+            // Merging opens closed directories and closes them again. Nobody else may work in them meanwhile.
             let _alone = kept.alone();
             make_directory(&target)?;
             merge::merge(&trees, &target.join(sandbox_template::TREE))

@@ -1,14 +1,18 @@
 //! Commands in sandboxes of their own, without root's rights, on copy-on-write layers of a project's files.
 //!
-//! A [`SandboxRun`] holds the sandboxes and the snapshots of one run. [`start`](SandboxRun::start) makes a sandbox on the
-//! project or on a snapshot, [`exec`](SandboxRun::exec) runs commands in it, [`commit`](SandboxRun::commit) makes it a
-//! snapshot that other sandboxes can start from, side by side. Each step writes into an overlay layer of its own, so
-//! neither copying nor cleaning up costs anything, and a layer can be kept for later runs ([`KeptLayers`]).
+//! A [`SandboxRun`] holds the sandboxes and the snapshots of one run:
 //!
-//! A command sees the workspace at `/workspace`, a home directory and a `/tmp` of its own, the machine's programs
-//! read-only, and none of its secrets, processes or sockets. It has the network only if it is given it. Where the kernel
-//! has no namespaces for ordinary users, Landlock and a copy of the workspace take their place, and
-//! [`notice`](SandboxRun::notice) says what is lost.
+//! - [`start`](SandboxRun::start) makes a sandbox on the project or on a snapshot.
+//! - [`exec`](SandboxRun::exec) runs commands in it.
+//! - [`commit`](SandboxRun::commit) makes it a snapshot that other sandboxes can start from, side by side.
+//!
+//! Each sandbox writes into an overlay layer of its own, so neither copying nor cleaning up costs anything. A layer can
+//! be kept for later runs ([`KeptLayers`]).
+//!
+//! A command sees the workspace at `/workspace`, a home directory and a `/tmp` of its own, and the machine's programs
+//! read-only. It sees none of the machine's secrets, processes or sockets, and it has the network only if it is given
+//! it. Where the kernel has no namespaces for ordinary users, Landlock and a copy of the workspace take their place.
+//! [`notice`](SandboxRun::notice) then says what is lost.
 //!
 //! The namespaces are made in helper processes: the program's `main` begins with [`helper_main`].
 //!

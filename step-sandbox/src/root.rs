@@ -43,12 +43,15 @@ pub(crate) fn enter(place: &Root) -> Result<(), String> {
         "make mounts private",
         mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE),
     )?;
+    // A file system of its own: `pivot_root` takes only a mount, and what is made in here reaches no disk of the host.
     at("mount the root", mount("tmpfs", root, "tmpfs", harmless, options(b"size=4m,mode=755")?.as_c_str()))?;
+    // Places for the mounts below. Once the root is read-only, there can be no more of them.
     for directory in ["proc", "dev/pts", "dev/shm", "run", "tmp", "var", HOME, WORKSPACE, NOTHING] {
         let path = inside(root, Path::new(directory));
         at("make a directory", fs::create_dir_all(&path))
             .map_err(|error| format!("{error} ({directory})"))?;
     }
+    // Mounts of their own, which stay writable when the root becomes read-only. `/tmp` is on the disk, for large files.
     at(
         "mount /run",
         mount("tmpfs", root.join("run"), "tmpfs", harmless, options(b"size=16m,mode=755")?.as_c_str()),
@@ -90,17 +93,19 @@ pub(crate) fn enter(place: &Root) -> Result<(), String> {
         let unchanging = MountFlags::BIND | MountFlags::RDONLY | harmless;
         at("make the workspace read-only", mount_remount(&workspace, unchanging, c""))?;
     }
-    // What it covers stays covered: those mounts hold the directory itself. Its name has to go while the root can be written.
+    // What it covers stays covered: those mounts hold the directory itself. Its name has to go while the root can be
+    // written.
     at("tidy up", fs::remove_dir(root.join(NOTHING)))?;
     at(
         "make the root read-only",
         mount_remount(root, MountFlags::BIND | MountFlags::RDONLY | harmless, c""),
     )?;
     at("enter the root", chdir(root))?;
-    // The old root ends up on top of the new one, and so needs no directory in there. Detached, since this very process still
-    // has files open in it.
+    // The old root ends up on top of the new one, and so needs no directory in there. Detached, since this very process
+    // still has files open in it.
     at("enter the root", pivot_root(".", "."))?;
     at("leave the old root", unmount(".", UnmountFlags::DETACH))?;
+    // Or our working directory would still lead into the old root, which lives as long as somebody is in it.
     at("enter the root", chdir("/"))
 }
 
@@ -131,6 +136,7 @@ fn devices(root: &Path) -> Result<(), String> {
             .map_err(|error| format!("show {}: {error}", host.display()))?;
     }
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
+    // An instance of its own, or the host's terminals would show.
     let terminals = options(b"newinstance,ptmxmode=0666,mode=0620")?;
     at("mount /dev/pts", mount("devpts", dev.join("pts"), "devpts", quiet, terminals.as_c_str()))?;
     let shared = options(b"mode=1777")?;
@@ -163,8 +169,9 @@ fn make_mount_point(source: &Path, target: &Path) -> std::io::Result<()> {
 /// Shows `source`, without what may be mounted below it, with these flags at the least.
 fn bind_with(source: &Path, target: &Path, mut flags: MountFlags) -> std::io::Result<()> {
     make_mount_point(source, target)?;
+    // Flags come in a second call: the kernel ignores those of a bind mount.
     mount_bind(source, target)?;
-    // What the host's mount forbids, we cannot allow.
+    // What the host's mount forbids, we cannot allow: in a user namespace, a remount without those flags is refused.
     let host = statvfs(target)?.f_flag;
     for (forbidden, flag) in [
         (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
@@ -191,6 +198,7 @@ fn hide(path: &Path, root: &Path) -> std::io::Result<()> {
     let target = inside(root, path);
     let cover = match fs::symlink_metadata(&target) {
         Ok(about) if about.is_dir() => root.join(NOTHING),
+        // A mount would follow it, and cover what it leads to.
         Ok(about) if about.is_symlink() => return Ok(()),
         Ok(_) => root.join("dev/null"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -208,6 +216,7 @@ fn read_only(root: &Path, places: &[PathBuf]) -> Result<(), String> {
             continue;
         }
         let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        // As above: a remount has to repeat what the host's mount forbids.
         if noexec {
             flags |= MountFlags::NOEXEC;
         }
@@ -240,8 +249,8 @@ fn mount_point(line: &[u8]) -> Option<(PathBuf, bool)> {
 fn overlay(layers: &Overlay, target: &Path) -> Result<(), String> {
     // The kernel counts relative paths from here, and gives all options one page: so more layers fit in.
     at("go to the layers", chdir(&layers.directory))?;
-    // `userxattr`: without privileges an overlay may not write its marks where root's overlays have theirs. `volatile`: layers do not
-    // outlive a crash of the machine, so no step has to wait for the disk.
+    // `userxattr`: without privileges an overlay may not write its marks where root's overlays have theirs. `volatile`:
+    // layers do not outlive a crash of the machine, so no step has to wait for the disk.
     let mut text = b"userxattr,volatile".to_vec();
     for (name, paths) in [
         ("lowerdir", layers.lower.as_slice()),

@@ -1,5 +1,6 @@
 //! Sandboxes and snapshots of one run: which there are, and what each command sees. What snapshots are made of is the
-//! business of `layer_stack`, and what outlives the run that of `kept`; the work on commands is done in helper processes.
+//! business of `layer_stack`, and what outlives the run that of `kept`; the work on commands is done in helper
+//! processes.
 
 use std::{
     collections::BTreeMap,
@@ -123,8 +124,9 @@ impl SandboxRun {
         &self.workspace
     }
 
-    /// Makes a sandbox on a snapshot, of this run or kept by a former one, or, without one, on the project as it was when
-    /// this run looked first. A kept one stands on the project as it is in this run. Answers with the sandbox's id.
+    /// Makes a sandbox on a snapshot, of this run or kept by a former one, or, without one, on the project as it was
+    /// when this run looked first. A kept one stands on the project as it is in this run. Answers with the sandbox's
+    /// id.
     ///
     /// # Errors
     /// There is no such snapshot, or the project cannot be read.
@@ -179,9 +181,9 @@ impl SandboxRun {
         self.run_helper(Spec { isolation: spec, program: Some(program) }, output, busy).await
     }
 
-    /// Makes the sandbox a snapshot. There is no such sandbox afterwards. With `keep_as`, `hm-cache:` and 32 hexadecimal
-    /// digits, the snapshot outlives the run and has that name; where that does not work, it is one of this run and has
-    /// another.
+    /// Makes the sandbox a snapshot. There is no such sandbox afterwards. With `keep_as`, `hm-cache:` and 32
+    /// hexadecimal digits, the snapshot outlives the run and has that name; where that does not work, it is one of this
+    /// run and has another.
     ///
     /// # Errors
     /// There is no such sandbox, or its files cannot be put in order; of one to be kept also that the name has another

@@ -25,6 +25,8 @@ use crate::{
 /// Runs the one command that comes in on standard input, a socket, and answers there. That socket's other end
 /// belongs to hm alone: when it closes, hm is gone or wants the command gone.
 pub(crate) fn main() -> ExitCode {
+    // A copy that no program we start inherits: hm notices our death by the end of this socket, so nobody else may hold
+    // it.
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map(UnixStream::from) else {
         return ExitCode::FAILURE;
     };
@@ -50,8 +52,8 @@ fn supervise(spec: &Spec, socket: &UnixStream) -> Result<Option<Status>, String>
         }
     }
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("make a socket: {error}"))?;
-    // Only a child is in the new namespace of processes, and as its first one: when that dies, the kernel kills all others.
-    // This process stays outside, where it can still wait for it.
+    // Only a child is in the new namespace of processes, and as its first one: when that dies, the kernel kills all
+    // others. This process stays outside, where it can still wait for it.
     let mut init = Command::new("/proc/self/exe")
         .arg(wire::INIT)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -62,6 +64,7 @@ fn supervise(spec: &Spec, socket: &UnixStream) -> Result<Option<Status>, String>
     let _ = init.kill();
     let status = init.wait().map_err(|error| format!("wait for the first process: {error}"));
     if let Isolation::Landlock(_) = spec.isolation {
+        // After its death: only then are the processes that it started ours to kill and to wait for.
         reap_descendants();
     }
     let (alive, said) = (outcome?, ours);
@@ -81,6 +84,7 @@ fn attend(spec: &Spec, hm: &UnixStream, init: &Child, channel: &UnixStream) -> R
     let line = wire::encode(spec).map_err(|error| format!("encode the spec: {error}"))?;
     (&*channel).write_all(&line).map_err(|error| format!("instruct the first process: {error}"))?;
     let failed = |error| format!("watch the first process: {error}");
+    // A descriptor of the process, since only descriptors can be waited for together with the socket.
     let end = pidfd_open(pid(init)?, PidfdFlags::empty()).map_err(failed)?;
     loop {
         let mut events = [
@@ -94,6 +98,7 @@ fn attend(spec: &Spec, hm: &UnixStream, init: &Child, channel: &UnixStream) -> R
         if !events[0].revents().is_empty() {
             return Ok(true);
         }
+        // hm sends nothing after the spec, so this means that its end is closed.
         if !events[1].revents().is_empty() {
             pidfd_send_signal(&end, Signal::KILL).map_err(failed)?;
             return Ok(false);
@@ -124,8 +129,8 @@ fn enter_namespaces(network: bool) -> Result<(), String> {
     }
     process::unshare(namespaces).map_err(|error| format!("make namespaces: {error}"))?;
     for (file, map) in [
-        // First: the kernel takes no map of groups from a user without privileges who could still drop groups, and with them
-        // what they are denied.
+        // First: the kernel takes no map of groups from a user without privileges who could still drop groups, and with
+        // them what they are denied.
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("{uid} {uid} 1")),
         ("gid_map", format!("{gid} {gid} 1")),

@@ -1,10 +1,11 @@
 //! A project's files as the steps of a build see them.
 //!
 //! A [`Workspace`] is one project in one run. It takes a [`snapshot`] of the project when somebody first asks for
-//! files, and everybody in the run gets that snapshot, whatever happens to the project meanwhile. Snapshots hold what
-//! git would not ignore, less what a `.hmignore` names; a file that has not changed since the last snapshot is a hard
-//! link to that one's, so the next snapshot costs little. From the same tree comes the [`archive`], a gzipped tar that
-//! is the same, byte for byte, for the same files.
+//! files. Everybody in the run gets that snapshot, whatever happens to the project meanwhile.
+//!
+//! Snapshots hold what git would not ignore, less what a `.hmignore` names. A file that has not changed since the last
+//! snapshot is a hard link to that one's, so the next snapshot costs little. From the same tree comes the [`archive`],
+//! a gzipped tar that is the same, byte for byte, for the same files.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -29,9 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The other modules are the tools for it, of use where files are somebody else's: [`tree`] copies trees with what
-//! matters to a build, [`untar`] reads a stranger's tars, [`globs`] and [`artifacts`] bring the files that patterns name
-//! into a directory that nothing leads out of.
+//! The other modules are the tools for it, of use where files are somebody else's. [`tree`] copies trees with what
+//! matters to a build, and [`untar`] reads a stranger's tars. [`globs`] and [`artifacts`] bring the files that patterns
+//! name into a directory that nothing leads out of.
 #![forbid(unsafe_code)]
 
 pub mod archive;

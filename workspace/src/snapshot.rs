@@ -1,7 +1,8 @@
 //! Snapshots of a directory: of the project, the base layer of a run, and of `/etc`. The last one is kept, so that the
 //! next one costs little.
-//! A file that has not changed is a hard link to the previous snapshot's; snapshots are never written. What has become different since
-//! then is as new as the snapshot: whatever steps made before was not made from it, and `make` and the like tell that by times.
+//! A file that has not changed is a hard link to the previous snapshot's; snapshots are never written. What has become
+//! different since then is as new as the snapshot: whatever steps made before was not made from it, and `make` and the
+//! like tell that by times.
 
 use std::{
     ffi::OsStr,
@@ -148,8 +149,8 @@ struct Previous {
 }
 
 impl Previous {
-    /// Opens it. Files written before the machine last started may have been lost with the power, in part: waiting for the disk each time
-    /// would cost more than one full copy after each start.
+    /// Opens it. Files written before the machine last started may have been lost with the power, in part: waiting for
+    /// the disk each time would cost more than one full copy after each start.
     fn open(store: &Path, current: &str, boot: &Boot) -> Option<Self> {
         let (name, when) = current.split_once(' ')?;
         let id = name.strip_prefix(SNAPSHOT).and_then(|id| Uuid::try_parse(id).ok())?;
@@ -170,7 +171,8 @@ impl Previous {
         entries.binary_search(entry).is_ok().then(|| self.tree.path.join(&entry.path))
     }
 
-    /// Makes a copy no older than it has to be: one of what was there before, no older than that; any other, as new as can be.
+    /// Makes a copy no older than it has to be: one of what was there before, no older than that; any other, as new as
+    /// can be.
     fn date(&self, entry: &Entry, copy: &Path) -> io::Result<()> {
         let since = match (self.tree.open(entry), File::open(copy)) {
             (Ok(Some((before, about))), Ok(copy)) if is_same(&before, &copy)? => about.modified()?,
@@ -188,8 +190,9 @@ impl Previous {
 fn lock_store(store: &Path) -> Result<FileLock, PathError> {
     loop {
         make_directory(store)?;
-        // Whoever held the lock may have given up the whole store. Then this would be the lock of something in the trash, and a
-        // snapshot that was taken there would go with it: hm-disk notices, and finds no store to make the lock in.
+        // Whoever held the lock may have given up the whole store. Then this would be the lock of something in the
+        // trash, and a snapshot that was taken there would go with it: hm-disk notices, and finds no store to make the
+        // lock in.
         match LockFile::new(store.join(LOCK)).exclusive() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             lock => return lock,
@@ -276,7 +279,8 @@ fn fill(
             .into_iter()
             .try_for_each(|copier| copier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
-    // The deepest first, when they are full: putting something in would change their times, and their own modes may forbid it.
+    // The deepest first, when they are full: putting something in would change their times, and their own modes may
+    // forbid it.
     for entry in directories.iter().rev() {
         match fs::symlink_metadata(source.path.join(&entry.path)) {
             Ok(about) if about.is_dir() => tree::finish_directory(&target.join(&entry.path), &about)?,
@@ -321,6 +325,8 @@ fn bring(
         let dated = previous.map_or(Ok(()), |previous| previous.date(entry, &target));
         dated.map_err(WorkspaceError::io("set the time of", &target))?;
     }
+    // Looked at again: of what was changed meanwhile, the copy may be half old and half new. The next snapshot copies
+    // it anew.
     let unchanged = fs::symlink_metadata(&path)
         .is_ok_and(|about| Entry::new(&entry.path, &about).as_ref() == Some(&*entry));
     if !unchanged || entry.changed_after(settled) {

@@ -48,6 +48,7 @@ pub fn copy_open_file(
     }
     let failed = |error| cannot("set the times and mode of", target)(error);
     to.set_permissions(plain_mode(about)).map_err(failed)?;
+    // After the copying: each write sets it anew.
     about.modified().and_then(|time| to.set_modified(time)).map_err(failed)
 }
 

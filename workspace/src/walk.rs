@@ -39,6 +39,7 @@ pub(crate) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, Workspac
     let skipped = except.to_owned();
     let ours = Arc::new(HmIgnore::new(project));
     let ignore = Arc::clone(&ours);
+    // Git's rules, without those of other tools (`.ignore`) and of one user (the global file).
     let walker = WalkBuilder::new(project)
         .hidden(false)
         .ignore(false)
@@ -46,6 +47,7 @@ pub(crate) fn walk(project: &Path, except: &Path) -> Result<Vec<Entry>, Workspac
         .require_git(in_repository)
         .parents(in_repository)
         .filter_entry(move |entry| {
+            // `.git` comes below, whole, whatever git's ignore files say of what is in it.
             if entry.file_name() == ".git" || entry.path() == skipped {
                 return false;
             }

@@ -1,5 +1,5 @@
-//! One project in one run: its snapshot, taken once and only if somebody wants it, and the archive of that. Who uses the
-//! files, and for what, is not known here.
+//! One project in one run: its snapshot, taken once and only if somebody wants it, and the archive of that. Who uses
+//! the files, and for what, is not known here.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,8 +26,8 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace of the project at this path; snapshots are kept in `cache`, which several programs may share. Nothing is
-    /// read or written yet.
+    /// The workspace of the project at this path; snapshots are kept in `cache`, which several programs may share.
+    /// Nothing is read or written yet.
     #[must_use]
     pub fn new(project: &Path, cache: &Path) -> Self {
         Self {
@@ -57,8 +57,8 @@ impl Workspace {
         &self.project
     }
 
-    /// The directory with the project's files as they were when this was first called. Nobody may write there. They stay at
-    /// least as long as the workspace.
+    /// The directory with the project's files as they were when this was first called. Nobody may write there. They
+    /// stay at least as long as the workspace.
     ///
     /// # Errors
     /// Something in the project cannot be read, an ignore file makes no sense, or there is no room in the cache.
@@ -78,8 +78,8 @@ impl Workspace {
         self.snapshot.get().map(Snapshot::tree)
     }
 
-    /// True if no other run has seen the project in another state since its snapshot was taken. What is made from an older
-    /// state must not be kept for later runs: they would take what has changed for older than what was made.
+    /// True if no other run has seen the project in another state since its snapshot was taken. What is made from an
+    /// older state must not be kept for later runs: they would take what has changed for older than what was made.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.snapshot.get().is_none_or(Snapshot::is_last)

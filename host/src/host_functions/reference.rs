@@ -47,20 +47,36 @@ impl Display for Param {
 const REFERENCE: &str = "\
 # Host functions
 
-What a plugin can do beyond computing: imports of module `extism:host/user`. This text is made from the table that links them
-(`host/src/host_functions/table.rs`); `HM_BLESS=1 cargo test -p hm --lib` writes it anew. To add a function, declare it in
-`protocol/src/host_functions.rs`, give it rules in `host/src/host_functions/rules.rs` and a body of its name in a file beside
-that, and add its case in `tests/grants`; the compiler and the tests ask for each of these.
+What a plugin can do beyond computing: imports of module `extism:host/user`.
 
-A function works for a plugin if its manifest asks for it in `required_host_fns` and, where the table says so, the user has
-granted it (`hm plugin install`, `hm plugin trust`). Otherwise the import is there and calling it ends the plugin's call. A
-failure of the host ends the call too; something that is merely not there is `null`, false or empty.
+## Who may call one
 
-Arguments and results are blocks of Extism memory, and a block of no bytes is offset 0. Of the forms, `json` is JSON text of the
-type that stands behind it, which is Rust's or of the crate `hm-plugin-protocol`; `utf-8` and `bytes` are as they are; `u32`,
-`i32` and `u64` are little-endian, truth values among them as `u32`. Bytes that are no such value end the plugin's call with a
-trap that names the function and the argument. Fuel is the price of a call; each byte that crosses costs one more. A deadline
-of the function itself is given where there is one; that of the plugin's call holds for all.
+A plugin's manifest asks for a function in `required_host_fns`. Where the table says so, the user must also have granted
+it (`hm plugin install`, `hm plugin trust`). Otherwise the import is there, and calling it ends the plugin's call. The
+column `for` lists the roles whose instances may call it.
+
+## Values
+
+Arguments and results are blocks of Extism memory. A block of no bytes is offset 0. The forms are:
+
+| form | bytes |
+|---|---|
+| `json` | JSON of the type behind it, which is Rust's or of the crate `hm-plugin-protocol` |
+| `utf-8`, `bytes` | as they are |
+| `u32`, `i32`, `u64` | little-endian; a truth value is a `u32` |
+
+Bytes that are no such value end the plugin's call with a trap that names the function and the argument. A failure of
+the host ends the call too. Something that is merely not there is `null`, false or empty.
+
+## Costs
+
+Fuel is the price of a call. Each byte that crosses costs one more. A deadline is the function's own, where it has one.
+That of the plugin's call holds for all.
+
+## The table
+
+This page is made from the host's table. `HM_BLESS=1 cargo test -p hm --lib` writes it again.
+[The tour](tour.md#to-add-a-host-function) says how to add a function.
 
 | function | takes | answers | the plugin can | needs a grant | for | fuel | deadline |
 |---|---|---|---|---|---|---|---|
