@@ -73,7 +73,7 @@ struct Hook {
     was_too_late: bool,
 }
 
-/// HookAnswer of a hook to an event.
+/// Answer of a hook to an event.
 enum HookAnswer {
     Continue,
     Stop(HookStop),

@@ -69,7 +69,7 @@ impl Directory {
     /// Makes it, with all that is missing above it, or opens it.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The directory cannot be made, or something in it is not from `hm`.
     pub fn create(path: &Path, stop: Stop) -> Result<Self, ArtifactError> {
         let root = claimed(parent(path), &stop)?;
         let handle = name(path).and_then(|name| make_below(&root, Path::new(name)));
