@@ -17,7 +17,7 @@ fn producing(key: &str, cmd: &str, patterns: &[&str]) -> Value {
     step
 }
 
-/// What the step ends say, in their order.
+/// Artifacts that the step ends tell of, in their order.
 pub(crate) fn artifacts(events: &[BuildEvent]) -> Vec<ArtifactRef> {
     let of = |event: &BuildEvent| match event {
         BuildEvent::StepEnd { artifacts, .. } => artifacts.clone(),
@@ -26,7 +26,7 @@ pub(crate) fn artifacts(events: &[BuildEvent]) -> Vec<ArtifactRef> {
     events.iter().flat_map(of).collect()
 }
 
-/// What is in a directory and below, sorted; nothing if it is not there.
+/// Files in a directory and below, sorted; none if it is not there.
 pub(crate) fn names(directory: &Path) -> Vec<String> {
     let (mut names, mut open) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(path) = open.pop() {

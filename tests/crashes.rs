@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::caching::{Built, counted, forever, home_of_steps, on_change};
 use crate::support::{Project, Running, child, exits, logs, step};
 
-/// How often a build is killed, by as many threads, each in a project of its own.
+/// Number of builds that are killed, by as many threads, each in a project of its own.
 const KILLS: u64 = 100;
 const THREADS: u64 = 4;
 
@@ -59,7 +59,7 @@ fn steps(marker: &str) -> Value {
     json!(steps)
 }
 
-/// What the steps print when this is in `in`.
+/// Lines that the steps print when this is in `in`.
 fn expected(content: &str) -> BTreeMap<String, Vec<String>> {
     let above =
         |key: &&'static str| STEPS.iter().find(|(other, _)| other == key).and_then(|(_, parent)| *parent);
@@ -72,7 +72,7 @@ fn expected(content: &str) -> BTreeMap<String, Vec<String>> {
     STEPS.iter().map(|(key, _)| ((*key).to_owned(), lines(key))).collect()
 }
 
-/// Whether a process runs that has this in its command line, or something below this folder in its file system.
+/// True if a process runs that has this in its command line, or something below this folder in its file system.
 fn anybody(marker: &str, folder: &Path) -> bool {
     let folder = folder.to_string_lossy();
     let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());

@@ -111,7 +111,12 @@ async fn what_was_asked_for_and_granted_is_done_and_nothing_else() {
             let grants = Grants { functions: some(granted), by_name: some(by_name), ..Grants::default() };
             let policy = bench.policy(asks, grants);
             let allowed = by_name || (asked && (granted || function.rules.grant == RequiredGrant::None));
-            assert_eq!(policy.permission(function) == Permission::Allowed, allowed, "{}", function.name);
+            assert_eq!(
+                policy.permission(function.name, function.rules.grant) == Permission::Allowed,
+                allowed,
+                "{}",
+                function.name
+            );
             check(&engine, function, policy, allowed, &bench).await;
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::foreign_plugins::module;
 use crate::support::{Project, Ran, Running, exits, logs, step};
 
-/// What every hook here imports, and `$say`, which shows what it was called with as a warning.
+/// Imports of every hook here, and `$say`, which shows what it was called with as a warning.
 const IMPORTS: &str = r#"(import "extism:host/user" "hm_log" (func $log (param i64 i64)))
     (import "extism:host/env" "input_offset" (func $input (result i64)))
     (import "extism:host/env" "error_set" (func $error (param i64)))
@@ -58,7 +58,7 @@ pub(crate) fn project(hooks: &[Hook], steps: &Value) -> Project {
     project
 }
 
-/// What the hooks were told, in order: plugin, phase and kind.
+/// Events that the hooks were told of, in order: plugin, phase and kind.
 pub(crate) fn heard(ran: &Ran) -> Vec<String> {
     let told = ran.stderr.lines().filter_map(|line| line.strip_prefix("warning: plugin ")?.split_once(": {"));
     told.map(|(plugin, rest)| {

@@ -18,7 +18,7 @@ fn project(marker: &str) -> Project {
     ]))
 }
 
-/// Whether both steps of [`project`] run.
+/// True if both steps of [`project`] run.
 fn both_run(marker: &str) -> bool {
     process_with(&format!("sleep {marker}1")) && process_with(&format!("sleep {marker}2"))
 }

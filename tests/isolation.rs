@@ -34,7 +34,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 /// No namespaces, and no Landlock.
 const NOTHING: &str = "unshare,landlock_create_ruleset";
 
-/// No namespaces.
+/// Program whose absence leaves Landlock alone.
 const LANDLOCK_ALONE: &str = "unshare";
 
 /// Runs `hm` to its end where these system calls fail.

@@ -65,7 +65,7 @@ fn worker() {
     });
 }
 
-/// What happens where there is room for some kilobytes.
+/// Checks stored values where there is room for some kilobytes.
 async fn full(kept: &KeptValues) {
     kept.set("p", "small", vec![1; 1000]).await.expect("room for it");
     let error = kept.set("p", "large", vec![1; 1_000_000]).await.expect_err("no room for it");

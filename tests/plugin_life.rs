@@ -39,7 +39,7 @@ impl Project {
     }
 }
 
-/// What `hm plugin info --json` says.
+/// Answer of `hm plugin info --json`.
 pub(crate) fn info(project: &Project, name: &str) -> Value {
     let ran = project.run(&["plugin", "info", name, "--json"]).expect_code(0);
     serde_json::from_str(&ran.stdout).expect("JSON")

@@ -11,7 +11,7 @@ fn with(kind: &str) -> Option<Project> {
     install(&project, kind, &[]).then_some(project)
 }
 
-/// Whether it could be installed, with all that it asks for and these functions granted.
+/// True if it could be installed, with all that it asks for and these functions granted.
 fn install(project: &Project, kind: &str, granted: &[&str]) -> bool {
     let Some(guests) = built_guests() else { return false };
     let file = guests.join(format!("published-{kind}.wasm"));

@@ -93,7 +93,7 @@ def all_of_it(built: hm.Target):
     )
 "#;
 
-/// What is different in 0.0.1.
+/// Spellings that are different in 0.0.1.
 const OF_OLD: &str = "MORE = {'default_image': 'debian:12'}
 def TIMEOUT(step):
     from dataclasses import replace

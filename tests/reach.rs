@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::foreign_plugins::module;
 use crate::support::{Project, Ran, exits, logs, step};
 
-/// What a runner answers, with room for an exit code of two digits at [`CODE_AT`].
+/// Answer of a runner, with room for an exit code of two digits at [`CODE_AT`].
 const RESULT: &str = r#"{"exit_code":   ,"committed_snapshot":null,"artifacts":[]}"#;
 const CODE_AT: usize = 14;
 
@@ -130,7 +130,7 @@ fn reader(hosts: &[&str], write: bool) -> Vec<u8> {
     module(&manifest("reader", &["hm_emit_step_log"], hosts), imports, &definitions)
 }
 
-/// How the user came to have a plugin.
+/// Way on which the user came to have a plugin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Had {
     /// By putting its file into the folder: nothing is granted.

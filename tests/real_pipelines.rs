@@ -22,7 +22,7 @@ def ci():
     return [left, right, hm.wait(), hm.sh("echo after", label="after")]
 "#;
 
-/// What a version of harmont, installed below the target directory, makes of [`PIPELINE`]; nothing without one.
+/// Document that a version of harmont, installed below the target directory, makes of [`PIPELINE`]; nothing without one.
 /// `cargo xtask test` installs each.
 fn rendered(project: &Project, version: &str) -> Option<Vec<u8>> {
     let packages = packages(version)?;
@@ -39,7 +39,7 @@ fn rendered(project: &Project, version: &str) -> Option<Vec<u8>> {
     Some(rendered.stdout)
 }
 
-/// Runs [`PIPELINE`], rendered.
+/// Runs [`PIPELINE`] from its rendered document.
 fn runs(project: &Project, rendered: &[u8], more: &[&str]) {
     let args = [&["build", "--format", "json", "--file", "-"], more].concat();
     let ran = project.run_with_input(&args, rendered).expect_code(0);
@@ -177,7 +177,7 @@ fn a_step_starts_when_all_that_it_depends_on_has_ended_well() {
     assert_eq!(json!(exits(&events)), json!({"left": 3, "right": 0}));
 }
 
-/// Whether the whole pipeline passes is found out by `.ci/run`, which runs it.
+/// Only a part runs here: `.ci/run` runs the whole pipeline.
 #[test]
 fn hm_builds_hm() {
     let text = fs::read_to_string(repository().join(".hm/ci.json")).expect("our own pipeline");

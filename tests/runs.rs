@@ -37,7 +37,7 @@ fn write_steps(project: &Project, steps: &Value) {
     project.write(".hm/ci.json", &json!({"version": "0", "steps": steps}).to_string());
 }
 
-/// What `hm why` says of a step, each line of which fits.
+/// Words of `hm why` about a step, each line of which fits.
 #[track_caller]
 fn why(project: &Project, args: &[&str]) -> String {
     let said = project.run(&[&["why"], args].concat()).expect_code(0).stdout;

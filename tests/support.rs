@@ -17,13 +17,13 @@ pub(crate) use hm_test_lab::{free_port, installed, or_skipped, process_with, ski
 /// A project in a temporary directory, and a home to go with it.
 pub(crate) struct Project {
     dir: tempfile::TempDir,
-    /// Where `cache` and `state` are.
+    /// Directory of `cache` and `state`.
     places: PathBuf,
-    /// What else is in the environment.
+    /// Other variables of the environment.
     variables: BTreeMap<String, String>,
 }
 
-/// What a run of `hm` gave.
+/// Exit code and output of a run of `hm`.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -73,22 +73,22 @@ impl Project {
         self.dir.path().join("project")
     }
 
-    /// `$XDG_CACHE_HOME/harmont`
+    /// Cache directory of hm, `$XDG_CACHE_HOME/harmont`.
     pub(crate) fn cache(&self) -> PathBuf {
         self.places.join("cache/harmont")
     }
 
-    /// `$XDG_STATE_HOME/harmont`
+    /// State directory of hm, `$XDG_STATE_HOME/harmont`.
     pub(crate) fn state(&self) -> PathBuf {
         self.places.join("state/harmont")
     }
 
-    /// The home directory.
+    /// Home directory of the user in this test.
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
 
-    /// `$XDG_CONFIG_HOME/harmont`
+    /// Configuration directory of hm, `$XDG_CONFIG_HOME/harmont`.
     pub(crate) fn config(&self) -> PathBuf {
         self.dir.path().join("config/harmont")
     }
@@ -143,7 +143,7 @@ impl Project {
     }
 }
 
-/// What a finished run gave.
+/// Exit code and output of a finished process.
 pub(crate) fn ran(output: Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).expect("hm writes UTF-8");
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -157,7 +157,7 @@ impl Ran {
     }
 }
 
-/// A command step.
+/// A command step of a pipeline in JSON.
 pub(crate) fn step(key: &str, cmd: &str) -> Value {
     json!({"type": "command", "key": key, "cmd": cmd})
 }
@@ -167,7 +167,7 @@ pub(crate) fn child(key: &str, parent: &str, cmd: &str) -> Value {
     json!({"type": "command", "key": key, "cmd": cmd, "builds_in": parent})
 }
 
-/// What each step wrote, by key, both streams, in the order of the events.
+/// Output of each step, by key, both streams, in the order of the events.
 pub(crate) fn logs(events: &[BuildEvent]) -> BTreeMap<String, Vec<String>> {
     let mut keys = BTreeMap::new();
     let mut logs: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -203,7 +203,7 @@ pub(crate) fn exits(events: &[BuildEvent]) -> BTreeMap<String, i32> {
     exits
 }
 
-/// The repository.
+/// Root directory of this repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host is in a folder").to_owned()
 }
@@ -259,7 +259,7 @@ pub(crate) fn at_time(when: &str, command: &Command) -> Command {
     command
 }
 
-/// What a command did, or a shell that gets it as `"$@"`, where a folder, the shell's `$0`, is a disk of 64 KiB. None, with a word,
+/// End of a command, or of a shell that gets it as `"$@"`, where a folder, the shell's `$0`, is a disk of 64 KiB. None, with a word,
 /// where that cannot be.
 pub(crate) fn on_a_small_disk(folder: &Path, shell: &str, command: &Command) -> Option<Output> {
     let mut unshare = Command::new("unshare");
@@ -326,7 +326,7 @@ pub(crate) fn built_guests() -> Option<PathBuf> {
     or_skipped(folder.ok_or("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it"))
 }
 
-/// What guests make Extism blocks with: `$block` of bytes of their memory, `$answer` with a block. To stand behind a guest's own imports.
+/// Functions with which guests make Extism blocks: `$block` of bytes of their memory, `$answer` with a block. To stand behind a guest's own imports.
 pub(crate) const BLOCKS: &str = r#"
   (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
   (import "extism:host/env" "length" (func $length (param i64) (result i64)))

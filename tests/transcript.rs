@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::support::{Project, Ran, repository};
 
-/// What differs from run to run, wherever it stands.
+/// Parts that differ from run to run, wherever they stand.
 const FILTERS: &[(&str, &str)] = &[
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "[uuid]"),
     (r"\b[0-9a-f]{64}\b", "[sha256]"),

@@ -62,7 +62,7 @@ pub struct HostFunctions<T: 'static> {
 type Link<T> = Box<dyn Fn(&mut Linker<InstanceState<T>>) -> Result<(), LoadError> + Send + Sync>;
 
 impl<T: Send + 'static> HostFunctions<T> {
-    /// An empty registry.
+    /// A registry that has no function yet.
     pub fn new() -> Self {
         Self { modules: Vec::new(), links: Vec::new() }
     }

@@ -14,7 +14,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct Boot(String);
 
 impl Boot {
-    /// The current one.
+    /// Boot of the machine that runs now.
     #[must_use]
     pub fn current() -> Self {
         Self(fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned())

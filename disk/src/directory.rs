@@ -1,11 +1,11 @@
-//! Directories: making them, and listing those that may be missing.
+//! Directories: making them, listing those that may be missing, and having what happened in them reach the disk.
 
-use std::fs::{self, DirBuilder, DirEntry};
+use std::fs::{self, DirBuilder, DirEntry, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use crate::{PathError, cannot, sync_directory};
+use crate::{PathError, cannot};
 
 /// Makes a directory that nobody else may look into, with everything above it. Nothing happens if it is there.
 ///
@@ -47,6 +47,18 @@ pub fn list(directory: &Path) -> Result<Vec<DirEntry>, PathError> {
 /// As [`list`].
 pub fn list_names(directory: &Path) -> Result<Vec<String>, PathError> {
     Ok(list(directory)?.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// Makes what was made, renamed or removed in a directory survive a crash of the machine.
+///
+/// # Errors
+/// The system says no.
+pub fn sync_directory(path: &Path) -> Result<(), PathError> {
+    sync_directory_io(path).map_err(cannot("write to the disk", path))
+}
+
+pub(crate) fn sync_directory_io(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]

@@ -40,12 +40,12 @@ mod tree;
 pub use boot::Boot;
 pub use causes::{causes, one_line};
 pub use digest::{hex, sha256_hex};
-pub use directory::{list, list_names, make_directory, make_directory_synced};
+pub use directory::{list, list_names, make_directory, make_directory_synced, sync_directory};
 pub use error::{PathError, cannot, shortened};
 pub use lock::{FileLock, LockFile, TryLock};
 pub use publish::{
     create_once, remove_if_there, rename_new, replace_directory, replace_file, replace_file_unsynced,
-    sync_directory, sync_file_system,
+    sync_file_system,
 };
 pub use regular::{
     open_below, open_regular, read_bounded, read_if_regular, read_regular, read_regular_below,

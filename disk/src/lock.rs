@@ -28,7 +28,7 @@ pub struct FileLock {
 #[derive(Debug)]
 #[must_use]
 pub enum TryLock {
-    /// The lock.
+    /// Nobody else had it: here is the lock.
     Held(FileLock),
     /// Somebody else has it in a way that excludes this one.
     Contended,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
+use crate::directory::sync_directory_io;
 use crate::{PathError, cannot, discard, remove_tree};
 
 /// Makes a file of these bytes, or replaces it, with mode 0600: a reader sees the old file or the new one, also after
@@ -115,14 +116,6 @@ pub fn remove_if_there(path: &Path) -> Result<bool, PathError> {
     }
 }
 
-/// Makes what was made, renamed or removed in a directory survive a crash of the machine.
-///
-/// # Errors
-/// The system says no.
-pub fn sync_directory(path: &Path) -> Result<(), PathError> {
-    sync_directory_io(path).map_err(cannot("write to the disk", path))
-}
-
 /// Makes everything that was written on a file system survive a crash of the machine: one wait for the disk, where many
 /// files would need one each.
 ///
@@ -132,10 +125,6 @@ pub fn sync_file_system(path: &Path) -> Result<(), PathError> {
     File::open(path)
         .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
         .map_err(cannot("write to the disk what is in", path))
-}
-
-fn sync_directory_io(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// A name in the same directory, which nobody else has.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 /// Reads a whole regular file.
 ///
 /// # Errors
-/// What the system says; also if it is no regular file, or larger than `max` bytes.
+/// The system says no; it is no regular file, or larger than `max` bytes.
 pub fn read_regular(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     read_bounded(open_regular(path)?, max)
 }
@@ -21,7 +21,7 @@ pub fn read_regular(path: &Path, max: usize) -> io::Result<Vec<u8>> {
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// What the system says; also if it is no regular file.
+/// The system says no; it is no regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a pipe for reading would wait for a writer.
     let flags = OFlags::NONBLOCK.bits();
@@ -43,7 +43,7 @@ pub fn read_regular_below(directory: &Path, path: &Path, max: usize) -> io::Resu
 /// Opens what is at a relative path below a directory; no part of that path may be a link, or lead out.
 ///
 /// # Errors
-/// What the system says.
+/// The system says no.
 pub fn open_below(directory: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
@@ -69,7 +69,7 @@ fn only_regular(file: File) -> io::Result<File> {
 /// Reads to the end of a stream.
 ///
 /// # Errors
-/// What the system says; also if there are more than `max` bytes.
+/// The system says no; there are more than `max` bytes.
 pub fn read_bounded(reader: impl Read, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(max as u64 + 1).read_to_end(&mut bytes)?;

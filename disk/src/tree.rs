@@ -150,7 +150,7 @@ fn remove_all(top: &Path) -> io::Result<()> {
     }
 }
 
-/// What is not there any more needs no removing.
+/// Success for something that is not there any more: it needs no removing.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -9,13 +9,16 @@ use hm_disk::{blocking, cannot, one_line};
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::SnapshotProblem;
 
+use crate::artifacts;
+use crate::backend::DockerBackend;
 use crate::changes::Changes;
+use crate::container::Container;
+use crate::engine::Engine;
+use crate::error::DockerError;
 use crate::kept::ImageMeta;
+use crate::names::{LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE, LABEL_STEP, OF_RUN};
+use crate::snapshot::{Lineage, ProjectFiles, Snapshot};
 use crate::workspace::owner;
-use crate::{
-    Container, DockerBackend, DockerError, Engine, LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE,
-    LABEL_STEP, Lineage, OF_RUN, ProjectFiles, Snapshot, artifacts,
-};
 
 impl Container {
     /// Ends the container, and saves its files as a snapshot that steps of this run can start from. One that is to be

@@ -1,6 +1,5 @@
 //! A container of one step: made when it is needed, alive as long as this process, and gone when the step is over.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -15,14 +14,15 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use hm_workspace::artifacts::Collected;
 use tokio::io::AsyncWrite;
-use uuid::Uuid;
 
-use crate::error::{is_missing, status};
+use crate::artifacts;
+use crate::backend::DockerBackend;
+use crate::container_spec::ContainerSpec;
+use crate::engine::Engine;
+use crate::error::{DockerError, is_missing, status};
+use crate::names::{LABEL_OWNER, LABEL_RUN, LABEL_STEP, short};
+use crate::snapshot::{Lineage, ProjectFiles, Snapshot};
 use crate::workspace::WorkspaceDelta;
-use crate::{
-    DockerBackend, DockerError, Engine, Image, LABEL_OWNER, LABEL_RUN, LABEL_STEP, Lineage, ProjectFiles,
-    Snapshot, artifacts, short,
-};
 
 /// Script of the container's own process: it waits until nobody holds its standard input any more. The engine lets go
 /// of that when whoever attached to it is gone, so that nothing in a container outlives this process.
@@ -33,25 +33,6 @@ const ENDING: Duration = Duration::from_secs(5);
 
 /// Characters of a name that come from the step.
 const HINT: usize = 32;
-
-/// Description of a container to be made.
-#[derive(Debug, Clone)]
-pub struct ContainerSpec {
-    /// Image that it is made from.
-    pub image: Image,
-    /// The step that it is for.
-    pub step: Uuid,
-    /// Environment that its commands start with.
-    pub env: BTreeMap<String, String>,
-    /// Directory of the workspace.
-    pub workdir: String,
-    /// Goes into its name, for people.
-    pub hint: String,
-    /// True if it asks for the network.
-    pub network: bool,
-    /// True if its result is to be kept for later runs.
-    pub keep: bool,
-}
 
 /// A container, which ends when this is dropped.
 pub struct Container {

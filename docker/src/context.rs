@@ -7,7 +7,7 @@ use hm_disk::{read_regular, sha256_hex};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::endpoint::EngineEnv;
+use crate::engine_env::EngineEnv;
 use crate::tls::TlsFiles;
 
 /// The largest of its files.

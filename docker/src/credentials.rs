@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::context::{SettingsError, read_json};
-use crate::endpoint::EngineEnv;
+use crate::engine_env::EngineEnv;
 
 /// Name that Docker's client has for its own registry here.
 const HUB: &str = "https://index.docker.io/v1/";

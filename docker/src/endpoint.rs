@@ -1,16 +1,14 @@
 //! Search for the engine: where the environment says, else Docker's own settings, else the usual places. An engine counts as
 //! found when it has answered.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::models::{SystemInfo, SystemVersion};
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use url::{Host, Url};
 
-use crate::DockerError;
 use crate::context::{self, ContextError};
+use crate::engine_env::EngineEnv;
 use crate::tls::{TlsError, TlsFiles};
 use crate::transport::{Connector, Ssh, Transport};
 
@@ -20,20 +18,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Time in which one has to answer through `ssh`.
 const ANSWER_BY_SSH: Duration = Duration::from_secs(30);
 
-/// Time in which one that has answered has to say what it is.
-pub(crate) const ABOUT: Duration = Duration::from_secs(30);
-
 /// The oldest API that will do, of Docker 20.10.
 const OLDEST: (usize, usize) = (1, 41);
-
-/// Environment that the search for an engine depends on.
-#[derive(Clone)]
-pub struct EngineEnv {
-    /// Environment variables of the process.
-    pub env: BTreeMap<String, String>,
-    /// The user's home directory.
-    pub home: Option<PathBuf>,
-}
 
 /// Place of an engine, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,34 +68,6 @@ pub enum EndpointError {
         /// Each place, with what was there.
         Vec<String>,
     ),
-}
-
-impl EngineEnv {
-    /// A variable; one that is empty counts as none.
-    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
-        self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// The folder of Docker's own client.
-    pub(crate) fn settings(&self) -> Option<PathBuf> {
-        let said = self.variable("DOCKER_CONFIG").map(PathBuf::from);
-        said.or_else(|| self.home.as_ref().map(|home| home.join(".docker")))
-    }
-
-    /// Sockets at which engines usually listen: Docker's of the system, of the user, of Docker Desktop, and Podman's service.
-    fn usual_places(&self) -> Vec<PathBuf> {
-        let runtime = self.variable("XDG_RUNTIME_DIR").map(Path::new);
-        let home = self.home.as_deref();
-        let places = [
-            Some(PathBuf::from("/var/run/docker.sock")),
-            runtime.map(|runtime| runtime.join("docker.sock")),
-            home.map(|home| home.join(".docker/run/docker.sock")),
-            home.map(|home| home.join(".docker/desktop/docker.sock")),
-            runtime.map(|runtime| runtime.join("podman/podman.sock")),
-            Some(PathBuf::from("/run/podman/podman.sock")),
-        ];
-        places.into_iter().flatten().collect()
-    }
 }
 
 /// Finds the engine: its address, and a client that speaks its version of the API.
@@ -215,26 +173,6 @@ async fn answer(connector: Connector, limit: Duration) -> Result<Docker, String>
     let newest = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
     let (major_version, minor_version) = newest.min((major, minor));
     transport.client(ClientVersion { major_version, minor_version }).map_err(|error| error.to_string())
-}
-
-/// Description that the engine there gives of itself.
-///
-/// # Errors
-/// It does not say so, or not in time.
-pub(crate) async fn about(
-    docker: &Docker,
-    at: &Endpoint,
-    limit: Duration,
-) -> Result<(SystemInfo, SystemVersion), DockerError> {
-    let what = "say what it is";
-    let asking = async { Ok((docker.info().await?, docker.version().await?)) };
-    match tokio::time::timeout(limit, asking).await {
-        Ok(said) => said.map_err(DockerError::engine(&at.url, what)),
-        Err(_) => Err(DockerError::Refused {
-            what: what.into(),
-            message: format!("it has not answered within {} s", limit.as_secs()),
-        }),
-    }
 }
 
 fn version(text: &str) -> Option<(usize, usize)> {

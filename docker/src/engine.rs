@@ -1,16 +1,23 @@
 //! One engine that answers: its clock, its name for itself, and questions about its images. What is done on it is the affair of the
 //! files beside this one.
 
+use std::time::Duration;
+
 use bollard::Docker;
-use bollard::models::ImageInspect;
+use bollard::models::{ImageInspect, SystemInfo, SystemVersion};
 use chrono::Utc;
 
 use crate::clock::Clock;
-use crate::endpoint::{self, Endpoint, EngineEnv};
-use crate::error::is_missing;
+use crate::endpoint::{self, Endpoint};
+use crate::engine_env::EngineEnv;
+use crate::error::{DockerError, is_missing};
 use crate::kept::KeptImages;
+use crate::names::LABEL_STATE;
 use crate::owner::Owner;
-use crate::{DockerError, LABEL_STATE, reference};
+use crate::reference;
+
+/// Time in which one that has answered has to say what it is.
+pub(crate) const ABOUT: Duration = Duration::from_secs(30);
 
 /// An engine that answers.
 #[derive(Clone)]
@@ -31,7 +38,7 @@ impl Engine {
     pub(crate) async fn connect(env: &EngineEnv, kept: &KeptImages) -> Result<Self, DockerError> {
         let (endpoint, docker) = endpoint::connect(env).await?;
         let before = Utc::now();
-        let (info, version) = endpoint::about(&docker, &endpoint, endpoint::ABOUT).await?;
+        let (info, version) = about(&docker, &endpoint, ABOUT).await?;
         let clock = Clock::of(before, info.system_time.as_deref(), Utc::now());
         let cache = kept.id().map_err(DockerError::io("write to the cache"))?;
         let owner = Owner::this(&cache).map_err(DockerError::io("find out who this process is"))?;
@@ -73,5 +80,25 @@ impl Engine {
         what: impl Into<String>,
     ) -> impl FnOnce(bollard::errors::Error) -> DockerError {
         DockerError::engine(&self.endpoint.url, what)
+    }
+}
+
+/// Description that the engine there gives of itself.
+///
+/// # Errors
+/// It does not say so, or not in time.
+pub(crate) async fn about(
+    docker: &Docker,
+    at: &Endpoint,
+    limit: Duration,
+) -> Result<(SystemInfo, SystemVersion), DockerError> {
+    let what = "say what it is";
+    let asking = async { Ok((docker.info().await?, docker.version().await?)) };
+    match tokio::time::timeout(limit, asking).await {
+        Ok(said) => said.map_err(DockerError::engine(&at.url, what)),
+        Err(_) => Err(DockerError::Refused {
+            what: what.into(),
+            message: format!("it has not answered within {} s", limit.as_secs()),
+        }),
     }
 }

@@ -12,8 +12,9 @@ use hm_workspace::archive::{Archive, READ_MAX};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::error::status;
-use crate::{Container, DockerError, Engine};
+use crate::container::Container;
+use crate::engine::Engine;
+use crate::error::{DockerError, status};
 
 /// Beginnings of engines' messages about programs that they cannot start.
 const CANNOT_START: [&str; 2] = ["OCI runtime exec failed: ", "unable to start container process: "];

@@ -1,15 +1,12 @@
-//! Images that outlive their run: what the cache knows of each, whether it can still be started from, and giving up
-//! those that nobody wants. Which are wanted is decided elsewhere.
+//! Records of images that outlive their run: what the cache knows of each, and whether that is whole. What an engine
+//! has of them is not known here.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bollard::query_parameters::ListImagesOptionsBuilder;
 use hm_disk::{
-    PathError, cannot, create_once, list, list_names, make_directory, read_regular, remove_tree,
-    replace_file, sha256_hex,
+    PathError, cannot, create_once, empty_trash, list, list_names, make_directory, read_regular, remove_tree,
+    remove_whole, replace_file, sha256_hex,
 };
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem};
@@ -18,8 +15,6 @@ use uuid::Uuid;
 
 use crate::changes::Changes;
 use crate::manifest::{Manifest, seal, unseal};
-use crate::reference::plain;
-use crate::{DockerError, Engine, EngineEnv, LABEL_CACHE};
 
 /// File with the metadata of an image.
 const ABOUT: &str = "about";
@@ -36,7 +31,7 @@ const ID: &str = "id";
 /// First bytes of the file with the metadata.
 const FIRST: &[u8] = b"hm image 1\n";
 
-/// Beginning of the names of directories that are on their way out.
+/// Beginning of the names that an older hm gave its trash.
 const AWAY: &str = "away-";
 
 /// No file of these is longer, in bytes.
@@ -46,21 +41,6 @@ const MAX_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone)]
 pub struct KeptImages {
     root: PathBuf,
-}
-
-/// Outcome of removing images that nobody wants.
-#[derive(Debug, Default)]
-pub struct Cleared {
-    /// Number of images that are gone.
-    pub images: usize,
-    /// Bytes that they took on the engine's disk.
-    pub bytes: u64,
-    /// Number of containers and images of dead runs that are gone.
-    pub abandoned: usize,
-    /// Number of images that stay, as they are on another engine than this one.
-    pub elsewhere: usize,
-    /// Number of images that stay since no engine can be asked, and why.
-    pub left: Option<(usize, DockerError)>,
 }
 
 /// Metadata of an image, known without asking its engine.
@@ -104,46 +84,9 @@ impl KeptImages {
         Ok(sized.collect())
     }
 
-    /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays
-    /// written down. No engine is asked for anything if none ever was for this cache.
-    ///
-    /// # Errors
-    /// The cache cannot be read or written, or an engine refuses.
-    pub async fn keep_only(&self, live: &BTreeSet<String>, env: &EngineEnv) -> Result<Cleared, DockerError> {
-        let mut cleared = Cleared::default();
-        if !self.root.join(ID).exists() {
-            return Ok(cleared);
-        }
-        let listed = self.list().map_err(DockerError::io("read what images are kept"))?;
-        let unwanted: Vec<_> = listed.into_iter().filter(|(tag, _)| !live.contains(&tag.0)).collect();
-        self.remove_away().map_err(DockerError::io("write to the cache"))?;
-        let engine = match Engine::connect(env, self).await {
-            Ok(engine) => engine,
-            Err(error) => {
-                cleared.left = Some((unwanted.len(), error));
-                return Ok(cleared);
-            }
-        };
-        cleared.abandoned = engine.remove_abandoned().await?;
-        for (tag, bytes) in unwanted {
-            if self.about(&tag).is_some_and(|about| about.engine != engine.id) {
-                cleared.elsewhere += 1;
-                continue;
-            }
-            // The image first: a record without one is a miss, and says what is left to do.
-            engine.remove_image(&tag.0).await?;
-            self.forget(&tag).map_err(DockerError::io("write to the cache"))?;
-            cleared.images += 1;
-            cleared.bytes = cleared.bytes.saturating_add(bytes);
-        }
-        // Those that were made and never written down.
-        for tag in engine.kept_for(&self.id().map_err(DockerError::io("read the cache"))?).await? {
-            if !live.contains(&tag) && self.about(&SnapshotRef(tag.clone())).is_none() {
-                engine.remove_image(&tag).await?;
-                cleared.images += 1;
-            }
-        }
-        Ok(cleared)
+    /// True if an engine was ever asked for something on behalf of this cache.
+    pub(crate) fn has_id(&self) -> bool {
+        self.root.join(ID).exists()
     }
 
     /// Id of this cache, for places where there are others as well.
@@ -162,21 +105,12 @@ impl KeptImages {
         Err(cannot("read", file)(io::Error::other("it comes and goes")))
     }
 
-    /// Removes what somebody has not come to remove.
-    fn remove_away(&self) -> Result<(), PathError> {
-        for entry in list(&self.root)? {
-            if entry.file_name().as_encoded_bytes().starts_with(AWAY.as_bytes()) {
-                remove_tree(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
     fn place(&self, tag: &SnapshotRef) -> Option<PathBuf> {
         Some(self.root.join(digits(tag)?))
     }
 
-    fn about(&self, tag: &SnapshotRef) -> Option<ImageMeta> {
+    /// Metadata of an image; none if it is not there, or not whole.
+    pub(crate) fn about(&self, tag: &SnapshotRef) -> Option<ImageMeta> {
         let bytes = read_regular(&self.place(tag)?.join(ABOUT), MAX_BYTES).ok()?;
         let about: ImageMeta = serde_json::from_slice(unseal(&bytes, FIRST)?.next()?).ok()?;
         (about.tag == tag.0).then_some(about)
@@ -229,14 +163,20 @@ impl KeptImages {
         replace_file(&place.join(ABOUT), &sealed)
     }
 
-    fn forget(&self, tag: &SnapshotRef) -> Result<(), PathError> {
-        let Some(place) = self.place(tag) else { return Ok(()) };
-        // Away first: others may write there, or remove it, at the same time.
-        let away = self.root.join(format!("{AWAY}{}", Uuid::new_v4().simple()));
-        match fs::rename(&place, &away) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            moved => moved.map_err(cannot("remove", place)).and_then(|()| remove_tree(&away)),
+    /// Forgets all that is known of an image.
+    pub(crate) fn forget(&self, tag: &SnapshotRef) -> Result<(), PathError> {
+        // Others may write there, or remove it, at the same time.
+        self.place(tag).map_or(Ok(()), |place| remove_whole(&place).map(drop))
+    }
+
+    /// Removes what somebody has not come to remove.
+    pub(crate) fn empty_trash(&self) -> Result<(), PathError> {
+        for entry in list(&self.root)? {
+            if entry.file_name().as_encoded_bytes().starts_with(AWAY.as_bytes()) {
+                remove_tree(&entry.path())?;
+            }
         }
+        empty_trash([&self.root])
     }
 }
 
@@ -247,13 +187,22 @@ fn digits(tag: &SnapshotRef) -> Option<&str> {
     is_one.then_some(digits)
 }
 
-impl Engine {
-    /// The names of images that are kept for a cache.
-    async fn kept_for(&self, cache: &str) -> Result<Vec<String>, DockerError> {
-        let filters = [("label", vec![format!("{LABEL_CACHE}={cache}")])].into();
-        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-        let images = self.docker.list_images(Some(options)).await.map_err(self.failed("list images"))?;
-        let tags = images.into_iter().flat_map(|image| image.repo_tags);
-        Ok(tags.map(|tag| plain(&tag).to_owned()).filter(|tag| tag.starts_with(CACHE_TAG_PREFIX)).collect())
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn trash_of_any_version_goes_and_images_stay() {
+        let scratch = tempfile::tempdir().unwrap();
+        let kept = KeptImages::open(scratch.path());
+        let [image, given_up] = ["a", "b"].map(|digit| digit.repeat(32));
+        for name in ["away-0123", "trash-0123", &image, &given_up] {
+            fs::create_dir_all(kept.root.join(name).join("below")).unwrap();
+        }
+        kept.forget(&SnapshotRef(format!("{CACHE_TAG_PREFIX}{given_up}"))).unwrap();
+        kept.empty_trash().unwrap();
+        assert_eq!(list_names(&kept.root).unwrap(), [image]);
     }
 }

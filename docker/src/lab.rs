@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use bollard::Docker;
 use hm_test_lab::{Engine, Service, import_busybox, or_skipped};
 
-use crate::endpoint::{self, EngineEnv};
+use crate::endpoint;
+use crate::engine_env::EngineEnv;
 
 /// The engine that all tests of this program share, with the image [`IMAGE`]. None, with a word, where there cannot be one.
 pub(crate) fn engine() -> Option<&'static Engine> {

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::credentials;
-use crate::endpoint::EngineEnv;
+use crate::engine_env::EngineEnv;
 use crate::reference::{Reference, ReferenceError};
 
 /// The time between two lines about how far it is.

@@ -12,10 +12,11 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
-use crate::error::{is_missing, status};
+use crate::engine::Engine;
+use crate::error::{DockerError, is_missing, status};
+use crate::names::{LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 use crate::owner::Owner;
 use crate::reference::plain;
-use crate::{DockerError, Engine, LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 
 /// Number that is removed at a time.
 const AT_ONCE: usize = 4;
@@ -124,7 +125,7 @@ impl Engine {
     }
 }
 
-/// Whose an image of a run is, as its name says.
+/// Owner of an image of a run, as its name says.
 pub(crate) fn owner_of(name: &str) -> Option<&str> {
     let tag = name.strip_prefix(OF_RUN)?.strip_prefix(':')?;
     Some(tag.rsplit_once('.')?.0)

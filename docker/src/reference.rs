@@ -1,5 +1,7 @@
 //! Names of images, read as Docker's own client reads them.
 
+use crate::names::OF_RUN;
+
 /// A name with everything that may be left out of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
@@ -115,8 +117,7 @@ pub(crate) fn plain(name: &str) -> &str {
 pub(crate) fn is_same(asked: &str, own: &str) -> bool {
     let whole = |name: &str| Reference::parse(name).map(|name| name.whole()).ok();
     let asked = whole(asked);
-    let is_ours =
-        |name: &str| [super::OF_RUN, "hm-cache"].contains(&name.split([':', '@']).next().unwrap_or(name));
+    let is_ours = |name: &str| [OF_RUN, "hm-cache"].contains(&name.split([':', '@']).next().unwrap_or(name));
     asked.is_some() && !is_ours(plain(own)) && [own, plain(own)].into_iter().any(|own| whole(own) == asked)
 }
 

@@ -5,7 +5,10 @@ use bollard::models::{ContainerCreateBody, ImageInspect};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder};
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::{DockerBackend, DockerError, Engine, LABEL_OWNER, LABEL_RUN, short};
+use crate::backend::DockerBackend;
+use crate::engine::Engine;
+use crate::error::DockerError;
+use crate::names::{LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 
 /// An image with more layers than this is made flat before another one is put on top.
 const DEEPEST: usize = 100;
@@ -24,7 +27,7 @@ impl DockerBackend {
         if layers < DEEPEST {
             return Ok(None);
         }
-        let flat = format!("{}:{}", super::OF_RUN, self.run_tag(engine));
+        let flat = format!("{}:{}", OF_RUN, self.run_tag(engine));
         let (repo, tag) = flat.split_once(':').unwrap_or((&flat, ""));
         // From the engine to the engine, and no more of it here than a few pieces.
         let files = engine.docker.export_container(container).map_err(std::io::Error::other);

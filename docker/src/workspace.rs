@@ -1,34 +1,29 @@
 //! The project's files on their way into containers: what a workspace lacks of them, and snapshots that lack nothing any more, which
 //! several containers can start from.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::body_try_stream;
 use bollard::models::ChangeType;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::backend::DockerBackend;
 use crate::changes::Changes;
+use crate::container_spec::ContainerSpec;
+use crate::engine::Engine;
+use crate::error::DockerError;
 use crate::manifest::Difference;
-use crate::{ContainerSpec, DockerBackend, DockerError, Engine, Lineage, ProjectFiles, Snapshot, tar};
+use crate::names::short;
+use crate::snapshot::{Lineage, ProjectFiles, Snapshot};
+use crate::tar;
 
 /// Arguments that one command gets, in bytes.
 const ARGUMENTS: usize = 64 * 1024;
 
-/// Snapshots with the project's files of this run.
-#[derive(Default)]
-pub(crate) struct PreparedBases(Mutex<HashMap<BaseKey, Arc<OnceCell<Snapshot>>>>);
-
 /// Time in which the engine's clock shows another second, which is all that it tells changes by.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Key of a prepared base: the image that it was made from, by which name, and where the workspace is. One image may have several names, each of which may mean
-/// another one later.
-type BaseKey = (String, String, String);
 
 /// Difference between a workspace and the project.
 pub(crate) enum WorkspaceDelta {
@@ -83,15 +78,8 @@ impl DockerBackend {
         spec: &ContainerSpec,
     ) -> Result<Option<Snapshot>, DockerError> {
         let Some(changes) = &from.lineage.changes else { return Ok(None) };
-        let place = (from.image.clone(), from.lineage.base.0.clone(), spec.workdir.clone());
-        let cell = {
-            let mut known = self.bases.0.lock();
-            match known.get(&place) {
-                Some(cell) => cell.clone(),
-                None if spec.keep => known.entry(place).or_default().clone(),
-                None => return Ok(None),
-            }
-        };
+        let key = (from.image.clone(), from.lineage.base.0.clone(), spec.workdir.clone());
+        let Some(place) = self.bases.place(key, spec.keep) else { return Ok(None) };
         let make = async {
             let engine = self.engine().await?;
             let (image, covered) = self.build_base(engine, from, delta, spec).await?;
@@ -103,7 +91,7 @@ impl DockerBackend {
             };
             Ok::<_, DockerError>(Snapshot { image, lineage: Arc::new(lineage), ..from.clone() })
         };
-        cell.get_or_try_init(|| make).await.cloned().map(Some)
+        place.get_or_try_init(|| make).await.cloned().map(Some)
     }
 
     /// Makes such a snapshot.
@@ -114,7 +102,7 @@ impl DockerBackend {
         delta: &WorkspaceDelta,
         spec: &ContainerSpec,
     ) -> Result<(String, Changes), DockerError> {
-        let name = format!("hm-{}-{}-project", super::short(&self.config.run_id), self.number());
+        let name = format!("hm-{}-{}-project", short(&self.config.run_id), self.number());
         // A plain one: what becomes of the steps' environment does not end in an image.
         let spec = ContainerSpec { env: [].into(), ..spec.clone() };
         let made = async {

@@ -10,7 +10,6 @@ pub mod backend;
 pub mod cache;
 pub mod cli;
 pub mod host_functions;
-#[allow(unreachable_pub, reason = "its items say `pub` for the crate")]
 pub(crate) mod orchestrator;
 pub mod pipeline;
 pub mod plugin;

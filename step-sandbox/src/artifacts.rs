@@ -14,8 +14,9 @@ use hm_workspace::artifacts::{
 use rustix::fs::OFlags;
 
 use crate::{
-    SandboxError, SandboxRun, blocking,
+    error::{SandboxError, blocking},
     merge::{self, Sources},
+    run::SandboxRun,
     sandbox_template::{Kind, TREE},
 };
 
@@ -44,7 +45,7 @@ impl SandboxRun {
         let sandbox = self.sandbox(id)?;
         let mut trees = vec![self.run.path().join(&sandbox.layer).join(TREE)];
         if self.template.kind == Kind::Namespaces {
-            trees.extend(self.lower(&sandbox.below));
+            trees.extend(self.snapshots.lower(&sandbox.below));
         }
         let (texts, out) = (patterns.to_vec(), out.to_owned());
         let guard = StopOnDrop(Stop::default());

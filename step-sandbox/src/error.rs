@@ -31,7 +31,7 @@ pub enum SandboxError {
     NoIsolation {
         /// Reason of the namespaces.
         namespaces: String,
-        /// Reason of Landlock.
+        /// Reason why Landlock does not work.
         landlock: String,
     },
     /// The sandbox is fine, but the command could not be started in it.
@@ -91,4 +91,11 @@ impl From<WorkspaceError> for SandboxError {
             error => Self::Workspace(error),
         }
     }
+}
+
+/// Does work that waits for the disk on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static, E: Into<SandboxError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, SandboxError> {
+    hm_disk::blocking(work).await?.map_err(Into::into)
 }

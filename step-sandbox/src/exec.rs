@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    SandboxError,
+    error::SandboxError,
     wire::{self, Spec, Status},
 };
 

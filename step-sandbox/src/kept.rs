@@ -15,7 +15,7 @@ use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::{CACHE_TAG_PREFIX, SnapshotProblem};
 use uuid::Uuid;
 
-use crate::{KeptLayer, Removed, SandboxError, run_directory, sandbox_template::TREE};
+use crate::{error::SandboxError, run_directory, sandbox_template::TREE};
 
 /// The directory of kept layers, as the links in a run's directory lead there.
 const FROM_RUN: &str = "../../kept";
@@ -108,6 +108,26 @@ pub(crate) fn describe(layer: &Path, below: Option<Tag>, covers: &[u8]) -> Resul
     let about = LayerMeta { below, bytes: disk_usage(&layer.join(TREE)) };
     let path = layer.join(ABOUT);
     fs::write(&path, about.encode()).map_err(SandboxError::io("write", path))
+}
+
+/// Changes of one step in the workspace, kept for later runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLayer {
+    /// Tag of the layer.
+    pub tag: SnapshotRef,
+    /// Bytes that it takes on the disk.
+    pub bytes: u64,
+    /// Layer that it stands on; none: the project.
+    pub below: Option<SnapshotRef>,
+}
+
+/// Things given up in the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Number of layers, or of directories of a project.
+    pub layers: usize,
+    /// Bytes that they took on the disk.
+    pub bytes: u64,
 }
 
 /// The kept layers of a cache, which several hm may share.

@@ -1,30 +1,21 @@
-//! Stacks of layers that snapshots are made of, with those that former runs have kept, and merging them where a mount
-//! cannot take so many. What is in a layer is not known here.
+//! Stacks of layers that snapshots are made of, and the layers in them that former runs have kept. What is in a layer is not
+//! known here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use hm_disk::{make_directory, one_line, remove_tree};
-use hm_plugin_protocol::SnapshotRef;
+use hm_disk::remove_tree;
 use hm_workspace::SnapshotProblem;
 use parking_lot::{Mutex, MutexGuard};
-use uuid::Uuid;
 
 use crate::{
-    SandboxError, SandboxRun, blocking,
+    error::SandboxError,
     kept::{self, KeptLayers, Tag},
-    merge,
-    run::Sandbox,
     sandbox_template,
     shadowed::Contents,
 };
-
-/// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
-/// something at every look-up.
-const STACK_MAX: usize = 48;
 
 /// Layers of a snapshot, topmost first.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +30,7 @@ pub(crate) struct Stack {
 /// it from being removed.
 #[derive(Debug)]
 pub(crate) struct LayerRefs {
-    kept: KeptLayers,
+    pub(crate) kept: KeptLayers,
     run: PathBuf,
     /// With all that they stand on.
     known: Mutex<BTreeMap<Tag, Link>>,
@@ -71,7 +62,7 @@ impl LayerRefs {
 
     /// Problem of a layer: it is not there, with all that it stands on, or they cover something that the project's
     /// snapshot has otherwise than when they were made. If it can, they all stay as long as the run.
-    fn borrow(&self, tag: Tag, base: &Path) -> Result<Option<SnapshotProblem>, SandboxError> {
+    pub(crate) fn borrow(&self, tag: Tag, base: &Path) -> Result<Option<SnapshotProblem>, SandboxError> {
         if self.known().contains_key(&tag) {
             return Ok(None);
         }
@@ -110,7 +101,13 @@ impl LayerRefs {
     }
 
     /// Keeps a layer of the run, whose project's snapshot is `base`; answers with the name that it has in the run now.
-    fn keep(&self, layer: &str, tag: Tag, below: Option<Tag>, base: &Path) -> Result<String, SandboxError> {
+    pub(crate) fn keep(
+        &self,
+        layer: &str,
+        tag: Tag,
+        below: Option<Tag>,
+        base: &Path,
+    ) -> Result<String, SandboxError> {
         let layer = self.run.join(layer);
         kept::describe(&layer, below, &self.contents.list(&layer.join(sandbox_template::TREE), base)?)?;
         // Locked until the link is there: its name is made of the number of those that are known.
@@ -125,7 +122,7 @@ impl LayerRefs {
     }
 
     /// The layers from this one on, down to the first of which `settled` knows more.
-    fn stack(&self, tag: Tag, settled: &BTreeMap<String, Stack>) -> Stack {
+    pub(crate) fn stack(&self, tag: Tag, settled: &BTreeMap<String, Stack>) -> Stack {
         let known = self.known();
         let mut stack = Stack { layers: Vec::new(), on_base: true };
         let mut next = Some(tag);
@@ -141,135 +138,5 @@ impl LayerRefs {
             });
         }
         stack
-    }
-}
-
-impl SandboxRun {
-    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands
-    /// on, and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
-    pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
-        self.snapshot_problem(snapshot).await.is_none()
-    }
-
-    /// Reason why no sandbox can start from a snapshot; none if one can.
-    pub async fn snapshot_problem(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
-        if self.state().snapshots.contains_key(&snapshot.0) {
-            return None;
-        }
-        let Some(tag) = Tag::of(snapshot).filter(|_| self.keeps()) else {
-            return Some(SnapshotProblem::Gone);
-        };
-        let borrowed = match self.workspace.tree().await {
-            Ok(base) => {
-                let (refs, base) = (Arc::clone(&self.borrowed), base.to_owned());
-                blocking(move || refs.borrow(tag, &base)).await
-            }
-            Err(error) => Err(error.into()),
-        };
-        // What cannot be read is as good as gone.
-        borrowed.unwrap_or_else(|error| Some(SnapshotProblem::Other(one_line(&error))))
-    }
-
-    /// Stack below a sandbox on this snapshot, ready to be mounted.
-    pub(crate) async fn stack(&self, snapshot: &SnapshotRef) -> Result<Stack, SandboxError> {
-        let stack = self.layers_of(snapshot).await?;
-        if stack.layers.len() <= STACK_MAX {
-            return Ok(stack);
-        }
-        // Forks of one parent need it flattened once.
-        let _one = self.flattening.lock().await;
-        let mut stack = self.layers_of(snapshot).await?;
-        if stack.layers.len() > STACK_MAX {
-            stack = self.flatten(&stack).await?;
-            self.state().snapshots.insert(snapshot.0.clone(), stack.clone());
-        }
-        Ok(stack)
-    }
-
-    async fn layers_of(&self, snapshot: &SnapshotRef) -> Result<Stack, SandboxError> {
-        if let Some(stack) = self.state().snapshots.get(&snapshot.0) {
-            return Ok(stack.clone());
-        }
-        let tag = Tag::of(snapshot).ok_or_else(|| SandboxError::UnknownSnapshot(snapshot.0.clone()))?;
-        self.workspace.tree().await?;
-        if !self.exists(snapshot).await {
-            return Err(SandboxError::UnknownSnapshot(snapshot.0.clone()));
-        }
-        let mut state = self.state();
-        let stack = self.borrowed.stack(tag, &state.snapshots);
-        // A higher one is noted once it is flattened: stacks above it end at those that are noted.
-        if stack.layers.len() <= STACK_MAX {
-            state.snapshots.insert(snapshot.0.clone(), stack.clone());
-        }
-        Ok(stack)
-    }
-
-    /// Under which name the layer of a sandbox is to be kept, and on top of what; none where nothing is kept.
-    pub(crate) fn place_for(
-        &self,
-        sandbox: &Sandbox,
-        keep_as: &SnapshotRef,
-    ) -> Result<Option<(Tag, Option<Tag>)>, SandboxError> {
-        let tag = Tag::of(keep_as).ok_or_else(|| SandboxError::NotATag(keep_as.0.clone()))?;
-        if !self.keeps() {
-            return Ok(None);
-        }
-        let below = sandbox
-            .parent
-            .as_ref()
-            .map(|parent| Tag::of(parent).ok_or_else(|| SandboxError::NotKept(parent.0.clone())));
-        Ok(Some((tag, below.transpose()?)))
-    }
-
-    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what
-    /// the layer is called in the run and with the snapshot's name.
-    pub(crate) async fn settle(
-        &self,
-        layer: String,
-        keep: Option<(Tag, Option<Tag>)>,
-    ) -> (String, SnapshotRef) {
-        if let Some((tag, below)) = keep {
-            match self.keep(layer.clone(), tag, below).await {
-                Ok(name) => return (name, SnapshotRef(tag.to_string())),
-                Err(error) => drop(self.trouble.set(one_line(&error))),
-            }
-        }
-        (layer, SnapshotRef(format!("local-{}", Uuid::new_v4().simple())))
-    }
-
-    async fn keep(&self, layer: String, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
-        let base = self.workspace.tree().await?.to_owned();
-        // The next builds would take what has changed since for older than what this step has made.
-        if !self.workspace.is_last() {
-            return Err(SandboxError::Outdated);
-        }
-        let borrowed = Arc::clone(&self.borrowed);
-        blocking(move || borrowed.keep(&layer, tag, below, &base)).await
-    }
-
-    /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
-    pub(crate) fn lower_names(&self, stack: &Stack) -> Vec<PathBuf> {
-        let layers = stack.layers.iter().map(|layer| Path::new(layer).join(sandbox_template::TREE));
-        let base = self.workspace.known_tree().filter(|_| stack.on_base).map(Path::to_owned);
-        layers.chain(base).collect()
-    }
-
-    /// The trees of a stack, topmost first.
-    pub(crate) fn lower(&self, stack: &Stack) -> Vec<PathBuf> {
-        self.lower_names(stack).into_iter().map(|path| self.run.path().join(path)).collect()
-    }
-
-    async fn flatten(&self, stack: &Stack) -> Result<Stack, SandboxError> {
-        let layer = self.new_layer();
-        let (trees, target) = (self.lower(stack), self.run.path().join(&layer));
-        let kept = self.borrowed.kept.clone();
-        blocking(move || {
-            // Merging opens closed directories and closes them again. Nobody else may work in them meanwhile.
-            let _alone = kept.alone();
-            make_directory(&target)?;
-            merge::merge(&trees, &target.join(sandbox_template::TREE))
-        })
-        .await?;
-        Ok(Stack { layers: vec![layer], on_base: false })
     }
 }

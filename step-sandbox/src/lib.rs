@@ -65,6 +65,7 @@ compile_error!(
 );
 
 mod artifacts;
+mod config;
 mod confine;
 mod error;
 mod exec;
@@ -82,25 +83,21 @@ mod run;
 mod run_directory;
 mod sandbox_template;
 mod shadowed;
+mod snapshots;
 mod supervisor;
 mod tools;
 mod view;
 mod wire;
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, process::ExitCode};
-
-use hm_plugin_protocol::SnapshotRef;
-use uuid::Uuid;
+use std::{ffi::OsString, process::ExitCode};
 
 pub use self::{
+    config::{ExecSpec, HOME, Mode, SandboxConfig},
     error::SandboxError,
-    kept::KeptLayers,
+    kept::{KeptLayer, KeptLayers, Removed},
     projects::{empty_trash, forget_vanished},
     run::SandboxRun,
 };
-
-/// The home directory of every step, kept per project. Without namespaces it is elsewhere; `HOME` always says where.
-pub const HOME: &str = "/step";
 
 /// Acts as one of the helper processes, if the arguments, the program's name first, say so. To be called before
 /// anything else in `main`: a helper must not have threads.
@@ -110,75 +107,6 @@ pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<Exit
         wire::INIT => Some(init::main()),
         _ => None,
     }
-}
-
-/// Does work that waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static, E: Into<SandboxError> + Send + 'static>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, SandboxError> {
-    hm_disk::blocking(work).await?.map_err(Into::into)
-}
-
-/// Changes of one step in the workspace, kept for later runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptLayer {
-    /// Tag of the layer.
-    pub tag: SnapshotRef,
-    /// Bytes that it takes on the disk.
-    pub bytes: u64,
-    /// Layer that it stands on; none: the project.
-    pub below: Option<SnapshotRef>,
-}
-
-/// Things given up in the cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Number of layers, or of directories of a project.
-    pub layers: usize,
-    /// Bytes that they took on the disk.
-    pub bytes: u64,
-}
-
-/// Settings of a [`SandboxRun`].
-#[derive(Clone)]
-pub struct SandboxConfig {
-    /// This program, or another whose `main` begins with [`helper_main`].
-    pub helper: PathBuf,
-    /// The run; no two at a time have the same.
-    pub run_id: Uuid,
-    /// The developer's environment, from which that of the steps is made.
-    pub host_env: BTreeMap<String, String>,
-    /// The developer's home directory.
-    pub home: Option<PathBuf>,
-    /// True if any step may have the network.
-    pub network: bool,
-    /// Kind of isolation to be used.
-    pub mode: Mode,
-}
-
-/// Kind of isolation that is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Namespaces where they work, else the fallback.
-    #[default]
-    Auto,
-    /// Namespaces, or an error where there are none.
-    Namespaces,
-    /// Landlock and a copy of the workspace.
-    Fallback,
-}
-
-/// One command to run.
-#[derive(Debug, Clone)]
-pub struct ExecSpec {
-    /// Program, and the arguments that it gets.
-    pub argv: Vec<String>,
-    /// Added to the environment that every step has.
-    pub env: BTreeMap<String, String>,
-    /// Directory that it runs in.
-    pub workdir: String,
-    /// True if it asks for the network.
-    pub network: bool,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 use hm_disk::{ModeGuard, make_directory};
 use hm_workspace::tree;
 
-use crate::SandboxError;
+use crate::error::SandboxError;
 
 /// Merges `layers`, topmost first, into the directory `target`, which is made.
 ///

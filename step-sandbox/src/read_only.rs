@@ -9,7 +9,11 @@ use std::{
 use hm_disk::remove_tree;
 
 use crate::{
-    ExecSpec, SandboxError, SandboxRun, blocking, exec, sandbox_template,
+    config::ExecSpec,
+    error::{SandboxError, blocking},
+    exec,
+    run::SandboxRun,
+    sandbox_template,
     view::View,
     wire::{Isolation, Spec},
 };
@@ -29,7 +33,7 @@ impl SandboxRun {
         output: exec::Output,
     ) -> Result<Option<i32>, SandboxError> {
         let project = self.workspace.tree().await?.to_owned();
-        let layer = self.new_layer();
+        let layer = self.snapshots.new_layer();
         let directory = self.run.path().join(&layer);
         let view = {
             let (config, also) = (self.config.clone(), also.to_owned());

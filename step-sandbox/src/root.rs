@@ -21,7 +21,7 @@ use rustix::{
 use hm_workspace::WORKSPACE;
 
 use crate::{
-    HOME,
+    config::HOME,
     wire::{Overlay, Root},
 };
 

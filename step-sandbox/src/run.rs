@@ -1,26 +1,24 @@
-//! Sandboxes and snapshots of one run: which there are, and what each command sees. What snapshots are made of is the
-//! business of `layer_stack`, and what outlives the run that of `kept`; the work on commands is done in helper
-//! processes.
+//! Sandboxes of one run: which there are, and what each command sees. What they start from and become is the business of
+//! `snapshots`; the work on commands is done in helper processes.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use hm_disk::{remove_later, remove_tree};
 use hm_plugin_protocol::{SnapshotRef, StdStream};
-use hm_workspace::{WORKSPACE, Workspace, snapshot};
-use parking_lot::{Mutex, MutexGuard};
+use hm_workspace::{SnapshotProblem, WORKSPACE, Workspace, snapshot};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::{
-    ExecSpec, KeptLayers, Mode, SandboxConfig, SandboxError, blocking, exec,
-    layer_stack::{LayerRefs, Stack},
+    config::{ExecSpec, Mode, SandboxConfig},
+    error::{SandboxError, blocking},
+    exec,
+    layer_stack::Stack,
     projects,
     run_directory::RunDirectory,
     sandbox_template::{self, Kind, SandboxTemplate},
+    snapshots::Snapshots,
     view::View,
     wire::Spec,
 };
@@ -34,23 +32,10 @@ pub struct SandboxRun {
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) template: SandboxTemplate,
     notice: Option<String>,
-    state: Mutex<RunState>,
-    pub(crate) borrowed: Arc<LayerRefs>,
-    /// Held while a stack is made lower.
-    pub(crate) flattening: tokio::sync::Mutex<()>,
-    /// First reason why a layer could not be kept.
-    pub(crate) trouble: OnceLock<String>,
+    sandboxes: Mutex<BTreeMap<String, Sandbox>>,
+    pub(crate) snapshots: Snapshots,
     commands: Arc<Semaphore>,
     pub(crate) run: RunDirectory,
-}
-
-/// The sandboxes and snapshots that there are at a moment.
-#[derive(Debug, Default)]
-pub(crate) struct RunState {
-    sandboxes: BTreeMap<String, Sandbox>,
-    pub(crate) snapshots: BTreeMap<String, Stack>,
-    /// Number of the next layer.
-    number: u32,
 }
 
 /// A workspace that commands can run in.
@@ -75,16 +60,14 @@ impl SandboxRun {
             let (config, workspace) = (config.clone(), Arc::clone(&workspace));
             blocking(move || prepare(&config, &workspace)).await?
         };
-        let borrowed = LayerRefs::new(KeptLayers::open(workspace.cache()), directory.path());
+        let snapshots = Snapshots::new(Arc::clone(&workspace), directory.path());
         let mut run = Self {
             config,
             workspace,
             template,
             notice: None,
-            state: Mutex::default(),
-            borrowed: Arc::new(borrowed),
-            flattening: tokio::sync::Mutex::default(),
-            trouble: OnceLock::new(),
+            sandboxes: Mutex::default(),
+            snapshots,
             commands: Arc::new(Semaphore::new(COMMANDS_MAX as usize)),
             run: directory,
         };
@@ -97,6 +80,7 @@ impl SandboxRun {
                 Err(other) => return Err(other),
             },
         }
+        run.snapshots.keeps = run.keeps();
         Ok(run)
     }
 
@@ -115,7 +99,18 @@ impl SandboxRun {
     /// First reason why a layer that was to be kept is not, for people.
     #[must_use]
     pub fn not_kept(&self) -> Option<&str> {
-        self.trouble.get().map(String::as_str)
+        self.snapshots.not_kept()
+    }
+
+    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
+    /// and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
+    pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
+        self.snapshot_problem(snapshot).await.is_none()
+    }
+
+    /// Reason why no sandbox can start from a snapshot; none if one can.
+    pub async fn snapshot_problem(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
+        self.snapshots.problem(snapshot).await
     }
 
     /// The project's files, on which sandboxes without a parent start.
@@ -132,22 +127,22 @@ impl SandboxRun {
     /// There is no such snapshot, or the project cannot be read.
     pub async fn start(&self, parent: Option<&SnapshotRef>) -> Result<String, SandboxError> {
         let below = match parent {
-            Some(parent) => self.stack(parent).await?,
+            Some(parent) => self.snapshots.stack(parent).await?,
             None => {
                 self.workspace.tree().await?;
                 Stack { layers: Vec::new(), on_base: true }
             }
         };
-        let layer = self.new_layer();
+        let layer = self.snapshots.new_layer();
         let directory = self.run.path().join(&layer);
         let source = match self.template.kind {
             Kind::Namespaces => None,
-            Kind::Landlock => self.lower(&below).into_iter().next(),
+            Kind::Landlock => self.snapshots.lower(&below).into_iter().next(),
         };
         let sandbox = Sandbox { layer, parent: parent.cloned(), below, busy: Arc::default() };
         blocking(move || sandbox_template::make_layer(&directory, source.as_deref())).await?;
         let id = format!("sandbox-{}", Uuid::new_v4().simple());
-        self.state().sandboxes.insert(id.clone(), sandbox);
+        self.sandboxes.lock().insert(id.clone(), sandbox);
         Ok(id)
     }
 
@@ -174,7 +169,7 @@ impl SandboxRun {
             self.run.path(),
             &sandbox.layer,
             &scratch,
-            self.lower_names(&sandbox.below),
+            self.snapshots.lower_names(&sandbox.below),
             network,
         );
         let program = self.template.program(command, &self.run.path().join(&sandbox.layer), &scratch);
@@ -190,7 +185,7 @@ impl SandboxRun {
     /// form, or that it stands on a snapshot that is not kept itself. The latter two leave the sandbox as it is.
     pub async fn commit(&self, id: &str, keep_as: Option<&SnapshotRef>) -> Result<SnapshotRef, SandboxError> {
         let keep = match keep_as {
-            Some(tag) => self.place_for(&self.sandbox(id)?, tag)?,
+            Some(tag) => self.snapshots.place_for(self.sandbox(id)?.parent.as_ref(), tag)?,
             None => None,
         };
         let sandbox = self.take(id)?;
@@ -201,9 +196,9 @@ impl SandboxRun {
             Kind::Namespaces => sandbox.below,
             Kind::Landlock => Stack::default(),
         };
-        let (layer, snapshot) = self.settle(sandbox.layer, keep).await;
+        let (layer, snapshot) = self.snapshots.settle(sandbox.layer, keep).await;
         stack.layers.insert(0, layer);
-        self.state().snapshots.insert(snapshot.0.clone(), stack);
+        self.snapshots.add(&snapshot, stack);
         Ok(snapshot)
     }
 
@@ -229,23 +224,12 @@ impl SandboxRun {
         blocking(move || run.remove()).await
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, RunState> {
-        self.state.lock()
-    }
-
     pub(crate) fn sandbox(&self, id: &str) -> Result<Sandbox, SandboxError> {
-        self.state().sandboxes.get(id).cloned().ok_or_else(|| SandboxError::UnknownSandbox(id.to_owned()))
+        self.sandboxes.lock().get(id).cloned().ok_or_else(|| SandboxError::UnknownSandbox(id.to_owned()))
     }
 
     fn take(&self, id: &str) -> Result<Sandbox, SandboxError> {
-        self.state().sandboxes.remove(id).ok_or_else(|| SandboxError::UnknownSandbox(id.to_owned()))
-    }
-
-    /// Short, for the sake of mount options.
-    pub(crate) fn new_layer(&self) -> String {
-        let mut state = self.state();
-        state.number = state.number.wrapping_add(1);
-        format!("{:x}", state.number)
+        self.sandboxes.lock().remove(id).ok_or_else(|| SandboxError::UnknownSandbox(id.to_owned()))
     }
 
     pub(crate) async fn run_helper(
@@ -261,7 +245,7 @@ impl SandboxRun {
     /// Sets up a sandbox of a kind, with nothing to run in it.
     async fn probe(&mut self, kind: Kind) -> Result<(), SandboxError> {
         self.template.kind = kind;
-        let layer = self.new_layer();
+        let layer = self.snapshots.new_layer();
         let directory = self.run.path().join(&layer);
         let scratch = {
             let directory = directory.clone();

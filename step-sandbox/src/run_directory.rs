@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use hm_disk::{FileLock, LockFile, TRASH_PREFIX, discard, list, make_directory, remove_later, remove_tree};
 
-use crate::SandboxError;
+use crate::error::SandboxError;
 
 /// The directory of a run, `run-ID`. The lock beside it, `run-ID.lock`, is held until the directory has gone, and both go
 /// with this.

@@ -13,7 +13,8 @@ use hm_disk::{make_directory, remove_tree};
 use hm_workspace::{WORKSPACE, snapshot::Snapshot, tree};
 
 use crate::{
-    ExecSpec, SandboxError,
+    config::ExecSpec,
+    error::SandboxError,
     view::{self, View},
     wire::{Access, Isolation, Overlay, Program, Root},
 };

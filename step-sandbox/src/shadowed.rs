@@ -14,7 +14,7 @@ use hm_disk::{ModeGuard, open_regular};
 use hm_workspace::{SnapshotProblem, content::Content};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::{SandboxError, merge};
+use crate::{error::SandboxError, merge};
 
 /// End of a list, which one that was not written in full has not.
 const END: &[u8] = b"end";

@@ -12,7 +12,7 @@ use std::{
 use hm_workspace::{WORKSPACE, snapshot};
 
 use crate::{
-    HOME,
+    config::HOME,
     tools::{CERTIFICATES, CREDENTIALS, PASSED, PERSONAL, TOOLS, Tool},
 };
 

@@ -32,7 +32,7 @@ fn made_before(project: &Project, seconds: i64) {
     }
 }
 
-/// What `hm why k` says.
+/// Words of `hm why k`.
 fn why(project: &Project) -> String {
     why_of(project, "k")
 }

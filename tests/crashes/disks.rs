@@ -33,7 +33,7 @@ fn project() -> Project {
     project
 }
 
-/// What step `c` prints when this is in `in`.
+/// Lines that step `c` prints when this is in `in`.
 fn last_words(content: &str) -> Vec<String> {
     // As far as a line is shown.
     let shown = &content[..content.len().min(3)];

@@ -17,7 +17,7 @@ pub(super) fn kept(project: &Project) -> Vec<String> {
     results.iter().map(|result| result["tag"].as_str().expect("a tag").to_owned()).collect()
 }
 
-/// Why a build would not take a step from the cache.
+/// Reason why a build would not take a step from the cache.
 fn foretold(project: &Project, key: &str) -> String {
     let plan: Value =
         serde_json::from_str(&project.run(&["plan", "--json"]).expect_code(0).stdout).expect("JSON");

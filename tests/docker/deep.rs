@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use hm_disk::sha256_hex;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::lab::{BUSYBOX, Engine, ORDINARY_USER, in_image};
 use crate::caching::{Built, forever};
@@ -35,7 +35,7 @@ impl<'a> Deep<'a> {
         let mut layers: Vec<Vec<u8>> = own.collect();
         for number in layers.len()..LAYERS {
             let layer = tar_of([(format!("layers/{number}"), format!("{number}\n").into_bytes())]);
-            let id = format!("sha256:{}", hex(&Sha256::digest(&layer)));
+            let id = format!("sha256:{}", sha256_hex(&layer));
             config["rootfs"]["diff_ids"].as_array_mut().expect("ids").push(json!(id));
             config["history"].as_array_mut().expect("a history").push(json!({"created_by": "a test"}));
             layers.push(layer);
@@ -65,7 +65,7 @@ impl Drop for Deep<'_> {
 }
 
 impl Engine {
-    /// How many layers an image has.
+    /// Number of an image's layers.
     fn layers(&self, image: &str) -> usize {
         self.inspect(image)["RootFS"]["Layers"].as_array().expect("layers").len()
     }
@@ -91,11 +91,7 @@ fn tar_of(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
     tar.into_inner().expect("a tar")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// How many layers each state has that is kept for a project.
+/// Number of layers of each snapshot that is kept for a project.
 fn layers_kept(engine: &Engine, project: &Project) -> Vec<usize> {
     let list = project.run(&["cache", "list", "--json"]).expect_code(0).stdout;
     let list: Value = serde_json::from_str(&list).expect("JSON");

@@ -16,7 +16,7 @@ use crate::support::{Project, Ran, Running, child, step, wait_until};
 /// Stands for the id of the container that the plugin has started.
 const OWN: &str = "@own@";
 
-/// Where the plugin keeps that id, where it puts arguments together, and where it has the texts that those are made of.
+/// Offsets at which the plugin keeps that id, puts arguments together, and has the texts that those are made of.
 const PLACES: (usize, usize, usize) = (4096, 8192, 24576);
 
 /// The functions that it may call, and whether they answer.
@@ -94,7 +94,7 @@ fn plugin(calls: &[Call]) -> Vec<u8> {
     module(&manifest("hostile", &asked, &[]), &imports, &definitions)
 }
 
-/// What becomes of a build with a step of this plugin, to which all that it asks for is granted.
+/// End of a build with a step of this plugin, to which all that it asks for is granted.
 fn run(engine: &Engine, calls: &[Call]) -> Ran {
     run_beside(engine, calls, &[], &[])
 }

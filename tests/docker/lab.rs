@@ -51,7 +51,7 @@ impl Engine {
         project.with_variable("DOCKER_HOST", &self.host)
     }
 
-    /// What the engine says about a container or an image.
+    /// Description that the engine gives of a container or an image.
     #[track_caller]
     pub(super) fn inspect(&self, name: &str) -> Value {
         let text = self.docker(&["inspect", name]);
@@ -110,10 +110,10 @@ impl Engine {
     }
 }
 
-/// What the engine calls whoever made a container.
+/// Label for whoever made a container.
 pub(super) const OWNER: &str = "dev.harmont.hm.owner";
 
-/// What the engine calls the run that a container or an image is of.
+/// Label for the run that a container or an image is of.
 pub(super) const RUN: &str = "dev.harmont.hm.run";
 
 fn lines(text: &str) -> Vec<String> {

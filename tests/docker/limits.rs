@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::lab::{Engine, root, told};
 use crate::support::{Project, Running, exits, logs, wait_until};
 
-/// What the engine says about the container of a project's only step, while it runs.
+/// Description that the engine gives of the container of a project's only step, while it runs.
 fn container(engine: &Engine, project: &Project) -> Value {
     let mut command = project.hm(&["build"]);
     command.stdout(Stdio::null());

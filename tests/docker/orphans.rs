@@ -24,7 +24,7 @@ fn start(project: &Project) -> Running {
     Running::start(command)
 }
 
-/// What the next one builds.
+/// Result of the next build.
 fn next(project: &Project) -> Built {
     project.write("next.json", &json!({"version": "0", "steps": [root("k", "true")]}).to_string());
     Built::of(project, &["--file", "next.json"]).expect("", "k")

@@ -30,24 +30,24 @@ use crate::support::installed;
 
 /// One call of one function.
 pub(super) struct Case {
-    /// Who makes it.
+    /// Role of the instance that makes it.
     pub(super) role: Role,
-    /// With what.
+    /// Its arguments, each as bytes.
     pub(super) args: Vec<Vec<u8>>,
-    /// Whether the function has done what it is for. It gets no answer where the call was denied.
+    /// Check that the function has done what it is for. It gets no answer where the call was denied.
     pub(super) done: Done,
 }
 
-/// Whether a function has done what it is for.
+/// Check that a function has done what it is for.
 pub(super) type Done = Box<dyn FnMut(&Happened<'_>) -> bool + Send>;
 
-/// What can be looked at after a call.
+/// Everything that can be looked at after a call.
 pub(super) struct Happened<'a> {
-    /// What the guest got.
+    /// Answer that the guest got.
     pub(super) answer: &'a [u8],
-    /// What was said for whoever runs `hm`.
+    /// Diagnostics for whoever runs `hm`.
     pub(super) said: Vec<Diagnostic>,
-    /// The instance's own.
+    /// State of the instance, after the call.
     pub(super) state: &'a mut PluginState,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Bench {
     pub(super) backends: Backends,
     pub(super) archive: ArchiveId,
     pub(super) step_id: Uuid,
-    /// What the instance of the case holds from the beginning.
+    /// Handles that the instance of the case holds from the beginning.
     pub(super) handles: Mutex<Handles>,
 }
 
@@ -192,7 +192,7 @@ impl Bench {
         (state, said)
     }
 
-    /// What a plugin may do whose manifest asks for these functions, and to which this is granted. What the cases reach beyond
+    /// Rights of a plugin whose manifest asks for these functions, and to which this is granted. What the cases reach beyond
     /// their function (paths, sockets) is asked for and granted always.
     pub(super) fn policy(&self, asks: &[&str], mut grants: Grants) -> Policy {
         let reach: Vec<String> = self.reach();

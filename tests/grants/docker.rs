@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::case::{Bench, Case, Done, Happened, json};
 use crate::docker::lab::{BUSYBOX, Engine};
 
-/// Where the project's files go.
+/// Directory for the project's files.
 const WORKSPACE: &str = "/workspace";
 
 /// The case of the function of this name; there is an engine.

@@ -26,7 +26,7 @@ async fn unpacked(backend: &SandboxRun, to: &Path) -> PathBuf {
     to.to_owned()
 }
 
-/// Whether any file below has this in it.
+/// True if any file below has this in it.
 fn contains(tree: &Path, text: &str) -> bool {
     let found = Command::new("grep").args(["-rqF", "--", text]).arg(tree).status().unwrap();
     found.success()

@@ -12,7 +12,7 @@ use hm_workspace::artifacts::{ArtifactError, Collected};
 
 use super::lab::{Lab, open, run, step};
 
-/// What was brought out: names and texts.
+/// Names and texts of the files that were brought out.
 fn files(out: &Path) -> BTreeMap<String, String> {
     let (mut found, mut open) = (BTreeMap::new(), vec![out.to_owned()]);
     while let Some(directory) = open.pop() {

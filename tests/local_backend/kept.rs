@@ -27,7 +27,7 @@ pub(super) fn tag() -> SnapshotRef {
     SnapshotRef(format!("{CACHE_TAG_PREFIX}{}", Uuid::new_v4().simple()))
 }
 
-/// Where a layer is.
+/// Path of a kept layer.
 pub(super) fn place(lab: &Lab, tag: &SnapshotRef) -> PathBuf {
     lab.cache().join("kept").join(tag.0.strip_prefix(CACHE_TAG_PREFIX).unwrap())
 }
@@ -45,7 +45,7 @@ pub(super) async fn keep(backend: &SandboxRun, parent: Option<&SnapshotRef>, scr
     tag
 }
 
-/// What a command on a snapshot says.
+/// Output of a command on a snapshot.
 pub(super) async fn look(backend: &SandboxRun, parent: &SnapshotRef, script: &str) -> String {
     step(backend, Some(parent), script).await.1
 }

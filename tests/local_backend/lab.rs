@@ -25,7 +25,7 @@ pub(super) struct Lab {
     pub(super) directory: tempfile::TempDir,
 }
 
-/// What a command came to.
+/// End of a command, with its output.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) code: i32,

@@ -11,7 +11,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::support::{run_by, wait_until};
 
-/// What somebody sees, and can type at.
+/// Terminal that somebody sees, and can type at.
 pub(crate) struct Pty {
     person: OwnedFd,
     /// Held open, so that the terminal stays when a program leaves it.
@@ -77,7 +77,7 @@ impl Pty {
         assert_eq!(written, text.len());
     }
 
-    /// Whether what is typed is shown.
+    /// True if what is typed is shown.
     pub(crate) fn echoes(&self) -> bool {
         tcgetattr(&self.person).expect("a pty").local_modes.contains(LocalModes::ECHO)
     }

@@ -22,7 +22,7 @@ struct Server {
     connections: Arc<AtomicUsize>,
 }
 
-/// What a server answers to the path of a request.
+/// Answer of a server to the path of a request.
 type Answer = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
 impl Server {

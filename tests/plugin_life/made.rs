@@ -1,12 +1,12 @@
 //! Plugins for these tests, from the changes to a manifest: each is a runner and a format `greet`, whose step asks
 //! `hm_sandbox_exists` something, and whose output is the configuration value `mode`.
 
+use hm_disk::sha256_hex;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::support::BLOCKS;
 
-/// What a noisy plugin says as soon as anything of it runs.
+/// Text that a noisy plugin prints as soon as anything of it runs.
 pub(crate) const CANARY: &str = "the canary sings";
 
 /// A project whose step is for the runner `greet`.
@@ -23,7 +23,7 @@ pub(crate) mod greet {
 }
 
 pub(crate) fn digest(wasm: &[u8]) -> String {
-    Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(wasm)
 }
 
 /// A plugin whose manifest has these fields beside the usual ones.

@@ -15,7 +15,7 @@ fn project(version: &str, file: &str) -> Option<Project> {
     Some(project)
 }
 
-/// What is said of a file that cannot be rendered.
+/// Words about a file that cannot be rendered.
 fn said(version: &str, file: &str) -> Option<String> {
     let project = project(version, file)?;
     Some(told(&project))

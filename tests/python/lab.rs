@@ -19,7 +19,7 @@ use crate::support::{Project, installed, or_skipped};
 pub(super) const OLD: &str = "0.0.1";
 pub(super) const NEW: &str = "0.0.9";
 
-/// Where a version of harmont is installed, with what it needs; nothing, with a word, if it is not or there is no Python.
+/// Directory of an installed version of harmont, with what it needs; nothing, with a word, if it is not or there is no Python.
 pub(crate) fn packages(version: &str) -> Option<PathBuf> {
     if !installed(&["python3"]) {
         return None;

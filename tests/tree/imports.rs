@@ -22,21 +22,38 @@ pub(crate) fn module_of(file: &Path) -> CratePath {
     module
 }
 
+/// Names that a file takes from its own crate.
+#[derive(Default)]
+struct Names {
+    /// Paths, in `use` and elsewhere.
+    paths: BTreeSet<CratePath>,
+    /// Names that its `use` lines bring into a module, each with the path behind it: others can name the module instead.
+    handed_on: BTreeMap<CratePath, CratePath>,
+}
+
 /// Paths within its own crate that a file names, in `use` and elsewhere, without those that only tests name.
 pub(crate) fn imports(source: &str, module: &[String]) -> BTreeSet<CratePath> {
+    names(source, module).paths
+}
+
+fn names(source: &str, module: &[String]) -> Names {
     let tokens: TokenStream = source.parse().unwrap_or_else(|error| panic!("{module:?}: {error}"));
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut found = BTreeSet::new();
+    let mut found = Names::default();
     Scope { module, children: &declared(&tokens) }.collect(&tokens, &mut found);
     found
 }
 
-/// Circles of files that import each other, each as a sorted list of modules.
+/// Circles of files that import each other, each as a sorted list of modules. Who takes a name from a file that only hands it
+/// on depends on the file that has it.
 pub(crate) fn circles(sources: &Sources) -> BTreeSet<Vec<String>> {
-    let imported: BTreeMap<&[String], BTreeSet<&[String]>> = sources
+    let found: BTreeMap<&CratePath, Names> =
+        sources.iter().map(|(module, source)| (module, names(source, module))).collect();
+    let handed_on = found.values().flat_map(|names| &names.handed_on).collect();
+    let imported: BTreeMap<&[String], BTreeSet<&[String]>> = found
         .iter()
-        .map(|(module, source)| {
-            let files = imports(source, module).into_iter().filter_map(|path| file_of(sources, &path));
+        .map(|(module, names)| {
+            let files = names.paths.iter().filter_map(|path| file_of(sources, &handed_on, path));
             (module.as_slice(), files.filter(|file| file != module).collect())
         })
         .collect();
@@ -50,10 +67,26 @@ pub(crate) fn circles(sources: &Sources) -> BTreeSet<Vec<String>> {
     reached.keys().map(circle_of).filter(|circle| !circle.is_empty()).collect()
 }
 
-/// The module whose file a path leads into: the longest one that it begins with.
-fn file_of<'s>(sources: &'s Sources, path: &[String]) -> Option<&'s [String]> {
-    let module = (0..=path.len()).rev().find_map(|end| sources.get_key_value(&path[..end]));
-    module.map(|(module, _)| module.as_slice())
+/// The module whose file a path leads into: the longest one that it begins with, or the one that the name in it is from.
+fn file_of<'s>(
+    sources: &'s Sources,
+    handed_on: &BTreeMap<&CratePath, &CratePath>,
+    path: &[String],
+) -> Option<&'s [String]> {
+    let mut path = path.to_vec();
+    let mut followed = BTreeSet::new();
+    loop {
+        let module = (0..=path.len()).rev().find_map(|end| sources.get_key_value(&path[..end]));
+        let module = module.map(|(module, _)| module)?;
+        let name = path.get(..=module.len()).map(<[String]>::to_vec);
+        match name.as_ref().and_then(|name| handed_on.get(name)) {
+            // Two modules may hand all names to each other.
+            Some(behind) if followed.insert(path.clone()) => {
+                path = behind.iter().chain(&path[module.len() + 1..]).cloned().collect();
+            }
+            _ => return Some(module),
+        }
+    }
 }
 
 fn reachable<'s>(
@@ -76,7 +109,7 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn collect(&self, tokens: &[TokenTree], found: &mut BTreeSet<CratePath>) {
+    fn collect(&self, tokens: &[TokenTree], found: &mut Names) {
         let mut rest = tokens;
         while let Some((first, after)) = rest.split_first() {
             rest = match (first, after) {
@@ -106,7 +139,7 @@ impl Scope<'_> {
                 }
                 (TokenTree::Ident(_), _) => {
                     let (path, end) = path_at(rest);
-                    found.extend(self.resolve(&path));
+                    found.paths.extend(self.resolve(&path));
                     end
                 }
                 (TokenTree::Group(group), _) => {
@@ -119,11 +152,12 @@ impl Scope<'_> {
     }
 
     /// Adds the paths of a `use`, or of a group in one, which all begin with `prefix`.
-    fn collect_use(&self, tokens: &[TokenTree], prefix: &[String], found: &mut BTreeSet<CratePath>) {
+    fn collect_use(&self, tokens: &[TokenTree], prefix: &[String], found: &mut Names) {
         for part in tokens.split(|token| is_punct(token, ',')).filter(|part| !part.is_empty()) {
             let mut path = prefix.to_vec();
             for token in part {
                 match token {
+                    // The last token of the part is the other name.
                     TokenTree::Ident(name) if name == "as" => break,
                     TokenTree::Ident(name) if name == "self" && !path.is_empty() => {}
                     TokenTree::Ident(name) => path.push(name.to_string()),
@@ -135,7 +169,12 @@ impl Scope<'_> {
                     _ => {}
                 }
             }
-            found.extend(self.resolve(&path));
+            let Some(path) = self.resolve(&path) else { continue };
+            if let Some(TokenTree::Ident(name)) = part.last() {
+                let name = if name == "self" { path.last().cloned() } else { Some(name.to_string()) };
+                found.handed_on.insert(self.module.iter().cloned().chain(name).collect(), path.clone());
+            }
+            found.paths.insert(path);
         }
     }
 
@@ -291,4 +330,17 @@ fn circles_go_through_folders_and_reexports() {
             .map(str::to_owned)
             .collect()])
     );
+}
+
+#[test]
+fn a_file_that_hands_names_on_ties_nobody_to_its_own() {
+    let sources = |lib: &str| -> Sources {
+        [("lib.rs", lib), ("a.rs", "use crate::Y; pub struct X;"), ("b.rs", "pub struct Y;")]
+            .into_iter()
+            .map(|(file, source)| (module_of(Path::new(file)), source.to_owned()))
+            .collect()
+    };
+    assert_eq!(circles(&sources("mod a; mod b; pub use a::X; pub use b::Y;")), BTreeSet::new());
+    assert_eq!(circles(&sources("mod a; mod b; pub use a::X; pub use b::Z as Y;")), BTreeSet::new());
+    assert_eq!(circles(&sources("mod a; mod b; pub use a::X; pub struct Y;")).len(), 1);
 }

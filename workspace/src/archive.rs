@@ -42,7 +42,7 @@ pub enum ArchiveError {
     Read {
         /// Path that could not be read.
         path: PathBuf,
-        /// The system's answer.
+        /// Answer of the system to it.
         source: io::Error,
     },
     /// The file that holds it.
@@ -50,7 +50,7 @@ pub enum ArchiveError {
     Write {
         /// Directory that it was to be in.
         directory: PathBuf,
-        /// The system's answer.
+        /// Answer of the system to it.
         source: io::Error,
     },
     /// A file has become shorter than it was a moment ago.

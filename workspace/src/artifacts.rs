@@ -2,87 +2,32 @@
 //! elsewhere, and nothing is removed that was not put there. How files get out of a sandbox is the sandbox's affair.
 
 mod directory;
+mod error;
+mod media_type;
 mod patterns;
+mod stop;
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 
 pub use self::directory::Directory;
+pub use self::error::{ArtifactError, MAX_BYTES, MAX_FILES, MAX_PATTERNS};
+pub use self::media_type::media_type;
 pub use self::patterns::{LeftOut, Patterns, Which};
+pub use self::stop::{Stop, StopOnDrop};
 use crate::content::Artifact;
-use crate::globs::PatternError;
-use hm_disk::{PathError, TaskError, cannot, open_below, sha256_hex};
+use hm_disk::{open_below, sha256_hex};
 
 /// Directory of a project for the artifacts of its builds.
 const IN_PROJECT: &str = ".hm/out";
-
-/// Files of a step, at the most.
-pub const MAX_FILES: usize = 10_000;
-
-/// Bytes in all files of a step, at the most.
-pub const MAX_BYTES: u64 = 4 << 30;
-
-/// Patterns of a step, at the most.
-pub const MAX_PATTERNS: usize = 100;
 
 /// Bytes in the name of a directory that says all of a step's key; longer ones end with a digest.
 const LONGEST_NAME: usize = 200;
 
 /// Hexadecimal digits of that digest.
 const DIGEST: usize = 32;
-
-/// Failure to bring out or to give again what a step produced.
-#[derive(Debug, thiserror::Error)]
-pub enum ArtifactError {
-    /// A file operation failed.
-    #[error(transparent)]
-    Io(#[from] PathError),
-    /// Somebody keeps other things there, which emptying it would destroy.
-    #[error(
-        "{} has files in it that hm has not put there: artifacts need a directory of their own",
-        .0.display()
-    )]
-    NotOurs(PathBuf),
-    /// A pattern does not say what it should.
-    #[error("`{pattern}` cannot name artifacts: {reason}")]
-    Pattern {
-        /// Pattern, as it was written.
-        pattern: String,
-        /// Reason why it will not do.
-        reason: PatternError,
-    },
-    /// More patterns than anybody needs.
-    #[error("there are more than {MAX_PATTERNS} patterns")]
-    TooManyPatterns,
-    /// More files than a step may produce.
-    #[error("more than {MAX_FILES} files match")]
-    TooManyFiles,
-    /// More bytes than a step may produce.
-    #[error("the files that match have more than {} GiB", MAX_BYTES >> 30)]
-    TooLarge,
-    /// A kept artifact is not there as it was.
-    #[error("what was kept of `{0}` is not as it was")]
-    NotWhole(String),
-    /// Nobody waits for it any more.
-    #[error("it was stopped")]
-    Stopped,
-    /// Work on a thread of ours had no result.
-    #[error("a background task failed")]
-    Task(#[from] TaskError),
-}
-
-impl ArtifactError {
-    /// For `map_err`: what was done to which path.
-    pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let failed = cannot(what, path);
-        move |error| Self::Io(failed(error))
-    }
-}
 
 /// Artifacts that came out of a sandbox.
 #[derive(Debug, Default)]
@@ -175,29 +120,6 @@ pub async fn restore(from: PathBuf, directory: PathBuf, artifacts: &[Artifact]) 
     .await
 }
 
-/// Says that what goes on in the background is not wanted any more.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Fails once the work is not wanted any more.
-    ///
-    /// # Errors
-    /// It is not.
-    pub fn check(&self) -> Result<(), ArtifactError> {
-        if self.0.load(Ordering::Relaxed) { Err(ArtifactError::Stopped) } else { Ok(()) }
-    }
-}
-
-/// Says so when it goes.
-pub struct StopOnDrop(pub Stop);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// For work that waits for the disk; it stops soon after nobody waits for it.
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce(Stop) -> Result<T, ArtifactError> + Send + 'static,
@@ -205,43 +127,6 @@ async fn in_background<T: Send + 'static>(
     let guard = StopOnDrop(Stop::default());
     let stop = guard.0.clone();
     hm_disk::blocking(move || work(stop)).await?
-}
-
-/// The media type of a file, as far as its name tells.
-#[must_use]
-pub fn media_type(name: &str) -> &'static str {
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
-    match extension.as_str() {
-        "txt" | "log" | "out" => "text/plain",
-        "md" => "text/markdown",
-        "html" | "htm" => "text/html",
-        "css" => "text/css",
-        "csv" => "text/csv",
-        "js" | "mjs" => "text/javascript",
-        "json" | "map" => "application/json",
-        "xml" => "application/xml",
-        "yaml" | "yml" => "application/yaml",
-        "toml" => "application/toml",
-        "pdf" => "application/pdf",
-        "wasm" => "application/wasm",
-        "zip" | "whl" | "egg" => "application/zip",
-        "jar" | "war" => "application/java-archive",
-        "tar" => "application/x-tar",
-        "gz" | "tgz" => "application/gzip",
-        "bz2" => "application/x-bzip2",
-        "xz" | "txz" => "application/x-xz",
-        "zst" => "application/zstd",
-        "deb" => "application/vnd.debian.binary-package",
-        "rpm" => "application/x-rpm",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "svg" => "image/svg+xml",
-        "webp" => "image/webp",
-        "mp4" => "video/mp4",
-        "webm" => "video/webm",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]

@@ -222,7 +222,7 @@ mod tests {
             for number in 0..4 {
                 let (from, to) = (&from, scratch.path().join(format!("to{number}")));
                 scope.spawn(move || {
-                    for round in 0..20 {
+                    for round in 0..5 {
                         copy_tree(from, &to.with_extension(round.to_string())).unwrap();
                     }
                 });

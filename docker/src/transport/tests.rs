@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::DockerError;
-use crate::endpoint::{Endpoint, about};
+use crate::endpoint::Endpoint;
+use crate::engine::about;
 
 /// More than an answer may have.
 const TOO_MUCH: usize = 260 << 20;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Attack, AttackOutcome, Call, CallEnd, Judgement};
+use super::definition::{Attack, Call};
+use super::outcome::{AttackOutcome, CallEnd, Judgement};
 
 /// Most of a text that is told.
 const MAX_TEXT: usize = 200;
@@ -89,7 +90,8 @@ fn milliseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Expected, Observation, attacks};
+    use super::super::definition::Expected;
+    use super::super::{Observation, attacks};
     use super::*;
 
     fn attack() -> Attack {

@@ -33,7 +33,7 @@ const MAX_CONNECTIONS: usize = 64;
 struct Patience {
     /// To bring the head of its request.
     request: Duration,
-    /// In all.
+    /// Time for all of a connection.
     connection: Duration,
 }
 
@@ -62,7 +62,7 @@ impl CallbackServer {
     /// A server at this port; at a free one if there is none named, or 0.
     ///
     /// # Errors
-    /// What the system says, for instance that the port is taken.
+    /// The system says no, for instance as the port is taken.
     pub async fn start(port: Option<u16>) -> io::Result<Self> {
         Self::with_patience(port, PATIENCE).await
     }

@@ -8,7 +8,7 @@ use hm_disk::{FileLock, LockFile};
 
 use super::{CacheError, Key};
 
-/// How long to wait before asking again for a lock that somebody has: little against a step.
+/// Pause before asking again for a lock that somebody has: little against a step.
 const LOCKED: Duration = Duration::from_millis(50);
 
 /// The lock of a key, which nobody else has, until it is dropped.

@@ -3,6 +3,7 @@
 //! a result's tag names.
 
 mod decision;
+mod error;
 mod eviction;
 mod explain;
 mod inputs;
@@ -11,35 +12,10 @@ mod lock;
 mod store;
 
 pub use decision::{MissReason, StepDecision, StepVerdict, Uncacheable};
+pub use error::CacheError;
 pub use eviction::{CacheLimits, to_evict};
 pub use explain::explain;
 pub use inputs::{InputFiles, PathWarning, find_inputs};
 pub use key::{Key, KeyInputs, NotAKey, ParentResult};
 pub use lock::{KeyLock, SharedLock};
 pub use store::{ListedResult, ResultMeta, Store};
-
-use std::path::PathBuf;
-
-use hm_disk::PathError;
-
-/// Error of the cache. A build can go on without one.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// The system says no.
-    #[error(transparent)]
-    Io(#[from] PathError),
-    /// A file that was to be kept is not what it was said to be.
-    #[error("{} has changed since the step made it", path.display())]
-    Changed {
-        /// Path of the file.
-        path: PathBuf,
-    },
-    /// A result and the lock that was taken for it are of different keys.
-    #[error("the result {found} is not that of the lock, {locked}")]
-    OtherKey {
-        /// Key of the result.
-        found: Key,
-        /// Key of the lock.
-        locked: Key,
-    },
-}

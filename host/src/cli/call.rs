@@ -17,9 +17,9 @@ use super::error::CliError;
 use super::plugin_loading::{compiler, host_context, show_diagnostics};
 use super::signals::interrupts;
 use crate::host_functions::{
-    AccessEntry, Diagnostics, GrantedAccess, Grants, PluginState, Policy, Role, host_functions,
+    AccessEntry, Diagnostics, GrantedAccess, PluginState, Policy, Role, host_functions,
 };
-use crate::plugin::{Compiler, LoadError, protocol_level};
+use crate::plugin::{Compiler, LoadError, check_by_name, protocol_level};
 use crate::sys::System;
 
 /// Digits of a module's digest that are in the name under which it keeps data.
@@ -128,7 +128,7 @@ fn pairs(option: &str, typed: &[String]) -> Result<Vec<(String, String)>, CliErr
 
 /// Policy that the command line gives the module.
 fn policy(args: &CallArgs) -> Result<Policy, CliError> {
-    if let Some(name) = args.grant.iter().find(|name| !Grants::has_name(name)) {
+    if let Some(name) = args.grant.iter().find(|name| check_by_name(name).is_err()) {
         let what = "there is no such host function; docs/host-functions.md lists those that there are";
         return Err(CliError::Usage(format!("--grant {name:?}: {what}")));
     }

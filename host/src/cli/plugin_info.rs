@@ -69,7 +69,8 @@ impl PluginInfo {
         let functions = TABLE.iter().filter_map(|function| {
             let asked = manifest.required_host_fns.iter().any(|name| name == function.name);
             let imported = imports.iter().any(|name| name == function.name);
-            let allowed = plugin.policy.permission(function) == Permission::Allowed;
+            let allowed =
+                plugin.policy.permission(function.name, function.rules.grant) == Permission::Allowed;
             let relevant = asked || imported || allowed;
             relevant.then_some(Function {
                 name: function.name,

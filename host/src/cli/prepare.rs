@@ -34,7 +34,7 @@ const WARNINGS: usize = 10;
 pub(super) struct Prepared {
     pub(super) project: PathBuf,
     pub(super) pipeline: String,
-    /// What the build and `hm plan` share; without cache, record and artifacts yet.
+    /// Everything that the build and `hm plan` share; without cache, record and artifacts yet.
     pub(super) build: BuildContext,
     /// Shows what plugins say.
     pub(super) listener: JoinHandle<()>,

@@ -56,7 +56,7 @@ pub(super) struct AuditLine<'a> {
     pub(super) bytes_in: usize,
     /// Bytes that it got.
     pub(super) bytes_out: usize,
-    /// Its duration.
+    /// Duration of the call, in microseconds.
     pub(super) micros: u64,
 }
 

@@ -14,7 +14,7 @@ pub struct CallRules {
     pub grant: RequiredGrant,
     /// Instances that may call it.
     pub roles: &'static [RoleKind],
-    /// Price in fuel.
+    /// Fuel that a call costs, beside its bytes.
     pub fuel: u64,
     /// Longest time that it may take; none: as long as the guest's call.
     pub deadline: Option<Duration>,
@@ -35,7 +35,7 @@ pub enum BackendKind {
     Project,
     /// Values that a plugin has stored.
     Values,
-    /// Unix sockets.
+    /// Unix sockets that are granted by path.
     Sockets,
     /// Secrets of the person.
     Keyring,

@@ -5,9 +5,10 @@ use hm_abi::{Answer, Arguments, Encoded, HostError, HostFuture, Undecoded};
 use tracing::Instrument as _;
 
 use super::audit::{AuditLine, AuditedCall};
+use super::host_fn::HostFn;
+use super::plugin_state::PluginState;
 use super::policy::Permission;
-use super::table::HostFn;
-use super::{PluginState, RoleKind};
+use super::role::RoleKind;
 
 /// Body of a host function, on its arguments as they were read.
 type Body<A, R> = for<'a> fn(&'a mut PluginState, A) -> HostFuture<'a, R>;
@@ -66,7 +67,7 @@ fn denied(function: &HostFn, state: &PluginState) -> Option<String> {
     if !function.rules.roles.contains(&role) {
         return Some(format!("not for {}", role.plural()));
     }
-    match state.policy.permission(function) {
+    match state.policy.permission(function.name, function.rules.grant) {
         Permission::Allowed => None,
         _ if role == RoleKind::Call => Some("it was not granted".into()),
         Permission::NotAsked => {

@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use hm_abi::{
     AllowedHosts, AllowedHostsClient, Directories, Directory, HostError, HttpClient, HttpFuture, HttpLimits,
-    HttpRequest, TlsError, TlsRoots,
+    HttpRequest, TlsRoots,
 };
 use hm_disk::open_below;
 use hm_plugin_protocol::Level;
@@ -32,25 +32,6 @@ pub(crate) struct GrantedAccess {
     pub(crate) directories: Directories,
     /// HTTP, where any host is in force.
     pub(crate) http: Option<Arc<dyn HttpClient>>,
-}
-
-/// The certificate authorities of the system, read when somebody first needs them.
-#[derive(Default)]
-pub struct Authorities(OnceLock<TlsRoots>);
-
-impl std::fmt::Debug for Authorities {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Authorities")
-    }
-}
-
-impl Authorities {
-    fn get(&self) -> Result<TlsRoots, TlsError> {
-        match self.0.get() {
-            Some(roots) => Ok(roots.clone()),
-            None => TlsRoots::system().map(|roots| self.0.get_or_init(|| roots).clone()),
-        }
-    }
 }
 
 impl GrantedAccess {

@@ -1,12 +1,10 @@
-//! Host functions of instances that have streams: writing to the terminal or the pipe that `hm` itself was given.
+//! Streams of an instance: the terminal or the pipe that `hm` itself was given.
 
 use std::io;
 use std::pin::Pin;
 
-use hm_abi::HostError;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{PluginState, Role};
 use crate::sys::Sanitizer;
 
 /// A stream that is ready to be written to.
@@ -18,11 +16,12 @@ const BUFFER: usize = 64 * 1024;
 /// The two streams of an instance. What is written is kept until [`Output::flush`], so that a flood of small events does not
 /// become a flood of system calls.
 pub struct Output {
-    stdout: Sink,
-    stderr: Sink,
+    pub(super) stdout: Sink,
+    pub(super) stderr: Sink,
 }
 
-struct Sink {
+/// One of the streams, with what waits to be written.
+pub(super) struct Sink {
     stream: Stream,
     buffer: Vec<u8>,
     /// On a terminal, what a plugin writes must not move the cursor or worse.
@@ -68,7 +67,7 @@ impl Output {
 }
 
 impl Sink {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.sanitizer {
             Some(sanitizer) => sanitizer.push(bytes, &mut self.buffer),
             None => self.buffer.extend_from_slice(bytes),
@@ -76,7 +75,7 @@ impl Sink {
         if self.buffer.len() >= BUFFER { self.flush().await } else { Ok(()) }
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
         let written = match self.stream.write_all(&buffer).await {
             Ok(()) => self.stream.flush().await,
@@ -85,37 +84,4 @@ impl Sink {
         self.is_unread |= matches!(&written, Err(e) if e.kind() == io::ErrorKind::BrokenPipe);
         written
     }
-}
-
-/// `hm_write_stdout`: adds to the standard output of `hm`.
-pub(super) async fn hm_write_stdout(state: &mut PluginState, text: Vec<u8>) -> Result<(), HostError> {
-    let at_once = is_at_once(state);
-    write(&mut output(state)?.stdout, at_once, &text).await
-}
-
-/// `hm_write_stderr`: adds to the standard error of `hm`.
-pub(super) async fn hm_write_stderr(state: &mut PluginState, text: Vec<u8>) -> Result<(), HostError> {
-    let at_once = is_at_once(state);
-    write(&mut output(state)?.stderr, at_once, &text).await
-}
-
-/// True if what is written must be seen before the guest goes on: it may wait for a person who is to read it. A formatter is told
-/// when there is time to write.
-fn is_at_once(state: &PluginState) -> bool {
-    !matches!(state.role, Role::Formatter(_))
-}
-
-async fn write(sink: &mut Sink, at_once: bool, bytes: &[u8]) -> Result<(), HostError> {
-    sink.write(bytes).await?;
-    if at_once {
-        sink.flush().await?;
-    }
-    Ok(())
-}
-
-fn output(state: &mut PluginState) -> Result<&mut Output, HostError> {
-    let role = state.role.kind();
-    let denied =
-        || HostError::Denied { capability: format!("writing to the terminal, by {}", role.plural()) };
-    state.role.output().ok_or_else(denied)
 }

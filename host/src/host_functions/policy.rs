@@ -8,7 +8,6 @@ use hm_abi::AllowedHosts;
 use hm_plugin_protocol::PluginManifest;
 
 use super::call_rules::RequiredGrant;
-use super::table::HostFn;
 
 /// Grants of the user to one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,13 +30,6 @@ impl Grants {
             reach: manifest.allowed_hosts.iter().cloned().collect(),
             by_name: BTreeSet::new(),
         }
-    }
-
-    /// True for what can be granted by name: a host function, or `keyring:SERVICE`.
-    #[must_use]
-    pub(crate) fn has_name(name: &str) -> bool {
-        let service = name.strip_prefix("keyring:");
-        HostFn::named(name).is_some() || service.is_some_and(|service| !service.is_empty())
     }
 
     /// These grants without what is listed.
@@ -72,7 +64,7 @@ pub(crate) enum AccessEntry {
 }
 
 impl AccessEntry {
-    /// Reads an entry.
+    /// Meaning of an entry of a manifest.
     #[must_use]
     pub(crate) fn parse(entry: &str) -> Self {
         if let Some(path) = entry.strip_prefix("unix:") {
@@ -100,7 +92,7 @@ impl AccessEntry {
 /// Answer to whether a plugin may call a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// It may.
+    /// It may call the function.
     Allowed,
     /// Its manifest does not ask for it.
     NotAsked,
@@ -145,10 +137,9 @@ impl Policy {
         Self { reach, ..self }
     }
 
-    /// The plugin's right to call this function.
+    /// The plugin's right to call the function of this name, for which this grant is needed.
     #[must_use]
-    pub fn permission(&self, function: &HostFn) -> Permission {
-        let name = function.name;
+    pub fn permission(&self, name: &str, needed: RequiredGrant) -> Permission {
         if self.grants.by_name.contains(name) {
             return Permission::Allowed;
         }
@@ -158,7 +149,7 @@ impl Policy {
         if self.denied.contains(name) {
             return Permission::Denied;
         }
-        if function.rules.grant == RequiredGrant::None || self.grants.functions.contains(name) {
+        if needed == RequiredGrant::None || self.grants.functions.contains(name) {
             Permission::Allowed
         } else {
             Permission::NotGranted
@@ -193,13 +184,8 @@ mod tests {
         serde_json::from_value(value).expect("a manifest")
     }
 
-    fn function(name: &str) -> &'static HostFn {
-        HostFn::named(name).expect("a function")
-    }
-
     #[test]
     fn what_works_is_asked_and_granted_or_granted_by_name() {
-        let (log, start) = (function("hm_log"), function("hm_sandbox_start"));
         let asks = manifest(&["hm_log", "hm_sandbox_start"], &[]);
         let nothing = manifest(&[], &[]);
         let none = BTreeSet::new();
@@ -207,7 +193,10 @@ mod tests {
         let by_name = Grants { by_name: set(&["hm_sandbox_start"]), ..Grants::default() };
         let decide = |manifest, grants: &Grants, denied: &BTreeSet<String>| {
             let policy = Policy::new(manifest, grants.clone(), denied);
-            (policy.permission(log), policy.permission(start))
+            (
+                policy.permission("hm_log", RequiredGrant::None),
+                policy.permission("hm_sandbox_start", RequiredGrant::Function),
+            )
         };
         use Permission::{Allowed, Denied, NotAsked, NotGranted};
         assert_eq!(decide(&asks, &all, &none), (Allowed, Allowed));

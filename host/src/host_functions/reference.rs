@@ -3,7 +3,8 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::call_rules::{CallRules, RequiredGrant};
-use super::table::{Form, HostFn, Param, TABLE};
+use super::host_fn::{Form, HostFn, Param};
+use super::table::TABLE;
 
 /// Text of `docs/host-functions.md`.
 fn reference() -> String {

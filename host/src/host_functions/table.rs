@@ -2,52 +2,19 @@
 //! bodies, both by name. Linking, checks of manifests, refusals and the reference come from it, so that a function cannot exist
 //! for a plugin in any other way.
 
-use hm_abi::{HostFunctions, TypedFunction, USER_MODULE};
+use hm_abi::HostFunctions;
 use hm_plugin_protocol::*;
 
-use super::call_rules::CallRules;
+use super::gate;
+use super::host_fn::{Form, HostFn, Param};
+use super::plugin_state::PluginState;
 use super::rules::RULES;
 use super::wire::{LossyUtf8, SecretJson, Truth, form_name, in_wire_type, wire_pattern, wire_type};
-use super::{PluginState, gate};
 // The bodies, which have the names of their functions.
 use super::{
-    browser::*, docker::*, keyring::*, kv::*, log::*, output::*, project::*, sandbox::*, sockets::*,
-    terminal::*,
+    browser::*, docker::*, keyring::*, kv::*, log::*, project::*, sandbox::*, sockets::*, terminal::*,
+    write::*,
 };
-
-/// Fuel for each byte that crosses in either direction: copying is not free for the host either.
-const FUEL_PER_BYTE: u64 = 1;
-
-/// Host function: its declaration, its rules, and the way to its body.
-pub struct HostFn {
-    /// Import name in `extism:host/user`.
-    pub name: &'static str,
-    /// Arguments, an offset each.
-    pub params: &'static [Param],
-    /// Form of the answer, behind an offset; none for a function without an answer.
-    pub answer: Option<Form>,
-    /// Rules for calling it.
-    pub rules: CallRules,
-    /// Links it, behind the gate.
-    link: fn(&'static HostFn, &mut HostFunctions<PluginState>),
-}
-
-/// Argument of a host function.
-pub struct Param {
-    /// Name, for people.
-    pub name: &'static str,
-    /// Form in which it comes.
-    pub form: Form,
-}
-
-/// Form in which a value crosses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
-    /// Name of the form, such as `json`.
-    pub name: &'static str,
-    /// Type that the JSON is of; empty for other forms.
-    pub ty: &'static str,
-}
 
 macro_rules! table {
     ($($(#[$meta:meta])* fn $name:ident $(as $wrapper:ident)?
@@ -94,11 +61,6 @@ impl HostFn {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         TABLE.iter().find(|function| function.name == name)
-    }
-
-    fn declaration(&self) -> TypedFunction {
-        let rules = &self.rules;
-        TypedFunction { module: USER_MODULE, name: self.name, fuel: rules.fuel, fuel_per_byte: FUEL_PER_BYTE }
     }
 }
 

@@ -54,9 +54,9 @@ pub(super) struct KeyedStep {
 /// Keeper of a runner's snapshots: the one to ask whether a snapshot is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SnapshotKeeper {
-    /// The local sandbox.
+    /// The local sandbox of this machine.
     Local,
-    /// A container engine.
+    /// The container engine that the build uses.
     Engine,
     /// One of the two, for a runner that can do both.
     LocalOrEngine,

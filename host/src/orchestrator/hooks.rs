@@ -30,7 +30,7 @@ pub(crate) struct HookStop {
 /// Error of a hook. The build is unharmed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HookError {
-    /// It failed.
+    /// The call of the hook failed.
     #[error("the hook of plugin {plugin} is switched off for the rest of the build")]
     Failed { plugin: Arc<str>, source: PluginFailure },
     /// It would have stopped the build at something that has happened already.

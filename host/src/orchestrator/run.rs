@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::context::BuildContext;
 use super::decide::ParentStep;
 use super::dispatcher::{Action, BuildOptions, Dispatcher, Input, StepOutcome};
+use super::elapsed::millis;
 use super::exit;
 use super::formatter::{FormatterError, show};
 use super::hooks::{HookError, HookProgress, HookStop, Hooks};
@@ -36,7 +37,7 @@ pub(crate) struct BuildOutcome {
     pub(crate) shown: Result<(), FormatterError>,
     /// Hook that stopped the build, if one did.
     pub(crate) stopped: Option<HookStop>,
-    /// Errors of hooks.
+    /// Errors of hooks, in the order in which they came.
     pub(crate) hook_errors: Vec<HookError>,
     /// Report on the cache.
     pub(crate) cache: CacheReport,
@@ -307,8 +308,4 @@ impl RunningBuild {
             }
         }
     }
-}
-
-pub(super) fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::context::BuildContext;
 use super::decide::{CachedResult, ParentStep, Resolution, StepQuery};
 use super::dispatcher::StepOutcome;
+use super::elapsed::millis;
 use super::step_cache::{NewResult, ReadLock, StepCache};
 use crate::backend::artifact_ref;
 use crate::cache::{KeyInputs, KeyLock, MissReason, ResultMeta, StepDecision, StepVerdict, Uncacheable};
@@ -270,7 +271,7 @@ impl StepTask {
             },
         };
         let finished = FinishedStep { outcome, result: None, artifacts: references(&produced) };
-        RunResult { finished, produced, log, duration_ms: super::run::millis(started) }
+        RunResult { finished, produced, log, duration_ms: millis(started) }
     }
 
     /// Runs the step, and keeps its result if it succeeds.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hm_plugin_protocol::{Pipeline, Step};
 use serde_json::{Map, Value};
 
-use super::{PipelineError, graph};
+use super::error::PipelineError;
+use super::graph;
+use super::json::{Unknown, array, object, place, shape};
 
 /// The wire format of a pipeline.
 const VERSION: &str = "0";
@@ -15,9 +17,6 @@ const ENVELOPE_VERSION: &str = "1";
 
 /// Name of the list of steps in messages.
 const STEPS: &str = "steps";
-
-/// A field that this version does not know: where it is, and its name.
-pub(super) type Unknown = (String, String);
 
 /// A pipeline of a document, not yet checked: in a document of several, one that nobody asked for may be in a form
 /// that this version does not read.
@@ -136,33 +135,6 @@ impl NamedPipeline {
     }
 }
 
-/// Place of a step, for a message.
-pub(super) fn place(list: &str, index: usize, step: &Value) -> String {
-    match step.get("key").and_then(Value::as_str) {
-        Some(key) => format!("{list}[{index}] (key `{key}`)"),
-        None => format!("{list}[{index}]"),
-    }
-}
-
-/// The array of a field that has to be there; `at` is its path.
-pub(super) fn array(value: Option<Value>, origin: &str, at: &str) -> Result<Vec<Value>, PipelineError> {
-    match (value, at.rsplit_once('.')) {
-        (Some(Value::Array(array)), _) => Ok(array),
-        (Some(_), _) => Err(shape(origin, at, "expected an array")),
-        (None, of) => {
-            let (of, field) = of.unwrap_or(("the document", at));
-            Err(shape(origin, of, format!("missing field `{field}`")))
-        }
-    }
-}
-
-pub(super) fn object(value: Value, origin: &str, at: &str) -> Result<Map<String, Value>, PipelineError> {
-    match value {
-        Value::Object(map) => Ok(map),
-        _ => Err(shape(origin, at, "expected a JSON object")),
-    }
-}
-
 fn version(
     map: &Map<String, Value>,
     field: &'static str,
@@ -179,10 +151,6 @@ fn version(
         }),
         None => Err(shape(origin, "the document", format!("missing field `{field}`"))),
     }
-}
-
-pub(super) fn shape(origin: &str, at: &str, reason: impl Into<String>) -> PipelineError {
-    PipelineError::Shape { origin: origin.into(), at: at.into(), reason: reason.into() }
 }
 
 fn syntax(origin: &str, error: &serde_json::Error) -> PipelineError {

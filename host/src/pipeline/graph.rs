@@ -7,8 +7,8 @@ use hm_plugin_protocol::CommandStep;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::PipelineError;
-use super::document::{Unknown, array, object, place, shape};
+use super::error::PipelineError;
+use super::json::{Unknown, array, object, place, shape};
 
 /// Name of the list of nodes in messages.
 pub(super) const NODES: &str = "graph.nodes";

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::plan::PlannedStep;
+use super::planned_step::PlannedStep;
 
 /// All steps, each after what it needs.
 ///

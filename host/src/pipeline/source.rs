@@ -18,7 +18,7 @@ pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
 /// Names of the folder that makes a directory a project, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
-/// Source of pipelines.
+/// Place from which pipelines are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// One file, or anything else that can be read to its end.

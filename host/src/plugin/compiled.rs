@@ -34,7 +34,7 @@ impl ModuleCache {
     /// Opens the cache in `dir`, with the key in the file `key`. Both are made if they are not there.
     ///
     /// # Errors
-    /// What the system says; also if either belongs to another user or could be changed by one.
+    /// The system says no; either belongs to another user, or could be changed by one.
     pub(crate) fn open(dir: &Path, key: &Path) -> io::Result<Self> {
         private_dir(dir)?;
         let key_dir = key.parent().ok_or_else(|| io::Error::other("the key needs a directory"))?;

@@ -33,7 +33,7 @@ pub(super) fn is_name(name: &str) -> bool {
 /// Checks a manifest. `has_export` says whether the module has a function of that name.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence about the plugin.
+/// The fault, as the end of a sentence about the plugin.
 pub fn check(manifest: &PluginManifest, has_export: impl Fn(&str) -> bool) -> Result<(), String> {
     if manifest.api_version != HM_PLUGIN_API_VERSION {
         return Err(format!(
@@ -108,7 +108,7 @@ fn word(value: &impl Serialize) -> String {
 /// Checks that a person can be shown all that a plugin wants, and that the schemas that it gives can be used.
 ///
 /// # Errors
-/// What is wrong, as the end of a sentence about the plugin.
+/// The fault, as the end of a sentence about the plugin.
 pub(crate) fn check_for_installing(manifest: &PluginManifest) -> Result<(), String> {
     let (hosts, capabilities) = (&manifest.allowed_hosts, &manifest.capabilities);
     if hosts.len() > MAX_SHOWN || capabilities.len() > MAX_SHOWN {

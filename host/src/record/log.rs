@@ -9,8 +9,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use hm_disk::cannot;
 use hm_plugin_protocol::StdStream;
 
-use super::RecordError;
-use super::recorder::{Trouble, create_file};
+use super::error::RecordError;
+use super::trouble::{Trouble, create_file};
 
 /// A log does not grow beyond this: a step that prints for ever must not fill the disk.
 const MAX_BYTES: u64 = 1 << 30;

@@ -2,24 +2,31 @@
 //! the end: no build fails for its record.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use hm_disk::{FileLock, LockFile, PathError, age, cannot, make_directory, one_line, replace_file};
+use hm_disk::{FileLock, LockFile, PathError, age, cannot, make_directory, replace_file};
 use hm_plugin_protocol::BuildEvent;
 use serde::Serialize;
 
+use super::error::RecordError;
+use super::log::StepLog;
+use super::meta::RunMeta;
+use super::name;
+use super::run::FORMAT;
 use super::run::{RecordedDecision, RunHeader};
 use super::run::{is_held, project_folder, records};
-use super::{FORMAT, RecordError, StepLog, name};
-use super::{MAX_RECORDS, RunMeta};
+use super::trouble::{Trouble, create_file};
 use crate::cache;
 use parking_lot::Mutex;
+
+/// Number of builds of a project that are remembered.
+const MAX_RECORDS: usize = 20;
 
 /// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -125,20 +132,6 @@ impl Recorder {
     }
 }
 
-/// The first thing that went wrong.
-#[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<Option<String>>);
-
-impl Trouble {
-    pub(super) fn told(&self) -> Option<String> {
-        self.0.lock().clone()
-    }
-
-    pub(super) fn note(&self, error: &PathError) {
-        self.0.lock().get_or_insert_with(|| one_line(error));
-    }
-}
-
 /// A file of JSON values, one on each line.
 #[derive(Debug)]
 struct JsonLines {
@@ -174,11 +167,6 @@ fn bytes(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Makes a new file that nobody else can read.
-pub(super) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
 /// Removes all records of a project but the newest, and what killed builds left of some; none of a build that is running.
 pub(super) fn forget_old(project: &Path, keep: usize) {
     let kept: BTreeSet<PathBuf> =
@@ -198,6 +186,8 @@ pub(super) fn forget_old(project: &Path, keep: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]

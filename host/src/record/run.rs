@@ -13,8 +13,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FORMAT, StepMeta, name};
+use super::meta::StepMeta;
+use super::name;
 use crate::cache;
+
+/// The form of the files. A record of a later form is left alone.
+pub(super) const FORMAT: u32 = 1;
 
 /// A file larger than this is not read.
 const MAX_BYTES: usize = 1 << 30;
@@ -43,7 +47,7 @@ pub struct RunHeader {
 /// Decision about a step, with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedDecision {
-    /// Decision itself.
+    /// The decision, as the cache made it.
     #[serde(flatten)]
     pub decision: cache::StepDecision,
     /// Wall clock of the decision.

@@ -13,7 +13,7 @@ use crate::service::{Service, Started};
 /// An engine that answers. One that was started here ends with this value.
 #[derive(Debug)]
 pub struct Engine {
-    /// Its `DOCKER_HOST`.
+    /// Its address, for `DOCKER_HOST`.
     pub host: String,
     started: Option<Started>,
 }
@@ -28,7 +28,7 @@ impl Engine {
     /// The machine's own engine if there is one, else one of ours; with the images.
     ///
     /// # Errors
-    /// Why there cannot be one on this machine.
+    /// The reason why there cannot be one on this machine.
     pub fn of_the_machine() -> Result<Self, String> {
         if let Some(program) = missing(&["docker", "/bin/busybox"]) {
             return Err(format!("`{program}` is not installed"));
@@ -46,7 +46,7 @@ impl Engine {
     /// One that is nobody else's, to be killed; with the images.
     ///
     /// # Errors
-    /// Why there cannot be one on this machine.
+    /// The reason why there cannot be one on this machine.
     pub fn alone() -> Result<Self, String> {
         // A bridge takes rights that not every container of a CI has.
         let started =
@@ -57,7 +57,7 @@ impl Engine {
     /// Podman's service in an engine's place; with the images.
     ///
     /// # Errors
-    /// Why there cannot be one on this machine.
+    /// The reason why there cannot be one on this machine.
     pub fn podman() -> Result<Self, String> {
         Service::podman().start().inspect(make_all)
     }
@@ -66,7 +66,7 @@ impl Engine {
         Self { host: started.host(), started: Some(started) }
     }
 
-    /// Its socket.
+    /// Path of its unix socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         Path::new(self.host.strip_prefix("unix://").unwrap_or_default())
@@ -95,16 +95,16 @@ impl Engine {
         command
     }
 
-    /// What Docker's client says to this.
+    /// Output of Docker's client for these arguments.
     #[track_caller]
     pub fn docker(&self, args: &[&str]) -> String {
         self.try_docker(args).unwrap_or_else(|why| panic!("docker {args:?}: {why}"))
     }
 
-    /// What Docker's client says to this.
+    /// Output of Docker's client for these arguments.
     ///
     /// # Errors
-    /// What it says where it fails.
+    /// Its words, where it fails.
     pub fn try_docker(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new("docker").args(["-H", &self.host]).args(args).output().expect("docker");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

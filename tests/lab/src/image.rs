@@ -42,7 +42,7 @@ pub(crate) fn make_all(engine: &Engine) {
 /// Makes an image of busybox under this name, in the engine at this `DOCKER_HOST`.
 ///
 /// # Errors
-/// What the engine, or one of the programs that pack the image, has to say.
+/// The words of the engine, or of one of the programs that pack the image.
 pub fn import_busybox(host: &str, name: &str) -> Result<(), String> {
     let nothing = tempfile::tempdir().expect("a directory");
     import(host, nothing.path(), name, &[], true)
@@ -51,7 +51,7 @@ pub fn import_busybox(host: &str, name: &str) -> Result<(), String> {
 /// Makes an image of what is in a folder, on top of busybox if that is wanted, with these changes in the words of a `Dockerfile`.
 ///
 /// # Errors
-/// What the engine, or one of the programs that pack the image, has to say.
+/// The words of the engine, or of one of the programs that pack the image.
 pub fn import(host: &str, folder: &Path, name: &str, changes: &[&str], busybox: bool) -> Result<(), String> {
     let root = tempfile::tempdir().expect("a directory");
     if busybox {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Bound on every wait, there only so that a test does not hang.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Where programs of the system are, besides those on `PATH`.
+/// Directories with programs of the system, besides those on `PATH`.
 const OF_SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Tells that a test cannot run here, and why. Where `CI` is set, everything has to be there, and the test fails.
@@ -52,7 +52,7 @@ pub fn installed(programs: &[&str]) -> bool {
     missing.is_none()
 }
 
-/// Where a program is. A name is looked for on `PATH` and among the system's own.
+/// Path of a program. A name is looked for on `PATH` and among the system's own.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(OF_SYSTEM.map(PathBuf::from));

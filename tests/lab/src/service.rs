@@ -47,7 +47,7 @@ const PODMAN: &str = r#"
     wait
 "#;
 
-/// What Podman asks `runc` for, without the limits that every container is to get: whoever may not raise limits cannot start one.
+/// Wrapper of `runc` for Podman, without the limits that every container is to get: whoever may not raise limits cannot start one.
 const RUNTIME: &str = r#"#!/bin/sh
 for word; do
   case $before in
@@ -61,7 +61,7 @@ done
 exec runc "$@"
 "#;
 
-/// What each engine is started and asked with.
+/// Programs with which each engine is started and asked.
 const TOOLS: [&str; 4] = ["unshare", "nsenter", "docker", "/bin/busybox"];
 
 /// An engine to be started, without any image.
@@ -75,7 +75,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Docker's engine.
+    /// The engine of Docker itself, `dockerd`.
     #[must_use]
     pub fn docker() -> Self {
         Self::of("dockerd", DOCKER)
@@ -115,7 +115,7 @@ impl Service {
     /// Starts it, and waits until it answers.
     ///
     /// # Errors
-    /// Why there cannot be one on this machine.
+    /// The reason why there cannot be one on this machine.
     pub fn start(&self) -> Result<Engine, String> {
         if let Some(program) = missing(&[self.program]).or_else(|| missing(&TOOLS)) {
             return Err(format!("`{program}` is not installed"));
@@ -181,7 +181,7 @@ impl Drop for Started {
 }
 
 impl Started {
-    /// Its `DOCKER_HOST`.
+    /// Its address, for `DOCKER_HOST`.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.folder.join("docker.sock").display())
     }

@@ -20,11 +20,11 @@ pub(super) struct Corpus {
     pub(super) seeds: PathBuf,
     /// The archive of those that were generated.
     archive: PathBuf,
-    /// What is in the archive.
+    /// Directory for the inputs from the archive.
     pub(super) unpacked: PathBuf,
-    /// What runs on this machine have found.
+    /// Directory for the inputs that runs on this machine have found.
     pub(super) found: PathBuf,
-    /// What is left of all of them.
+    /// Directory for the inputs that are left of all of them.
     minimized: PathBuf,
 }
 

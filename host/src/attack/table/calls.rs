@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Attack, attack, one};
+use super::builder::{attack, one};
+use crate::attack::definition::Attack;
 use crate::attack::generated;
 use crate::attack::guests::file;
 

@@ -1,6 +1,7 @@
 //! Attacks on memory: forged offsets, and taking more than there is.
 
-use super::{Attack, MIB, attack, one};
+use super::builder::{MIB, attack, one};
+use crate::attack::definition::Attack;
 use crate::attack::guests::file;
 
 const OFFSETS: &str = "offsets and lengths";

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Attack, MIB, attack};
+use super::builder::{MIB, attack};
+use crate::attack::definition::Attack;
 use crate::attack::generated;
 use crate::attack::guests::{Guest, file, half};
 

@@ -1,6 +1,7 @@
 //! Attacks on what is outside: the system through WASI, the network, the terminal.
 
-use super::{Attack, MIB, attack, one};
+use super::builder::{MIB, attack, one};
+use crate::attack::definition::Attack;
 use crate::attack::generated;
 use crate::attack::guests::file;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{KvError, Values};
+use super::values::{KvError, Values};
 use hm_disk::{cannot, make_directory_synced, read_regular, replace_file};
 
 /// Bytes in a file, at the most: more than the limits of values come to, since older hm had none.

@@ -38,7 +38,7 @@ pub(super) struct Walk {
 pub(super) enum End {
     /// Something in the tree, at a path that has no links in it.
     There(PathBuf, Metadata),
-    /// Nothing is there.
+    /// Nothing is there, which counts as an input too.
     Nothing,
     /// It is not in the tree.
     Outside,

@@ -5,7 +5,7 @@ mod engine;
 
 use hm_plugin_sdk::*;
 
-/// What a step without an image runs in.
+/// Image of a step that names none.
 const DEFAULT_IMAGE: &str = "alpine:latest";
 
 #[derive(Default)]

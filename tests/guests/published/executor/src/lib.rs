@@ -2,7 +2,7 @@
 
 use hm_plugin_sdk::*;
 
-/// How much of the archive is read at once.
+/// Bytes of the archive that are read at once.
 const CHUNK: u64 = 4096;
 
 #[derive(Default)]
