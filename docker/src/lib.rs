@@ -7,12 +7,12 @@
 //! - [`Container::exec`] runs commands in it.
 //! - [`Container::commit`] makes a snapshot of it that other containers can start from.
 //!
-//! A container goes when nobody holds it any more, and everything else with the run. If the program was killed, the
-//! next run removes what is left.
+//! A container is removed when nobody holds it any more, and everything else at the end of the run. If the program was
+//! killed, the next run removes what is left.
 //!
 //! A snapshot can be kept for later runs ([`KeptImages`]). Those start from it on the project as it is *then*. The
-//! engine tells what the steps have changed, so what has become different in the project can be put below that. If both
-//! have changed the same, the snapshot is refused ([`SnapshotProblem`]).
+//! engine tells what the steps have changed, so the project's own changes since can be put below that. If both have
+//! changed the same path, the snapshot is refused ([`SnapshotProblem`]).
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -108,22 +108,22 @@ use self::workspace::PreparedBases;
 /// The repository of the images of a run. The tag says whose they are.
 const OF_RUN: &str = "hm-run";
 
-/// Label for whoever made a container.
+/// Label that names whoever made a container.
 const LABEL_OWNER: &str = "dev.harmont.hm.owner";
 
-/// Label for the run that a container or an image is of.
+/// Label that names the run of a container or an image.
 const LABEL_RUN: &str = "dev.harmont.hm.run";
 
-/// Label for the step that a container or an image is of.
+/// Label that names the step of a container or an image.
 const LABEL_STEP: &str = "dev.harmont.hm.step";
 
 /// Label of every image that holds a snapshot.
 const LABEL_STATE: &str = "dev.harmont.hm.state";
 
-/// Label for the cache that an image is kept for.
+/// Label that names the cache that an image is kept for.
 const LABEL_CACHE: &str = "dev.harmont.hm.cache";
 
-/// Time that a build waits at its end for what has to be removed.
+/// Time that a build waits, at its end, for containers and images to be removed.
 const CLOSING: Duration = Duration::from_secs(60);
 
 /// Settings of a [`DockerBackend`].
@@ -133,7 +133,7 @@ pub struct DockerConfig {
     pub engine: EngineEnv,
     /// Directory for the records of what is kept.
     pub cache: PathBuf,
-    /// The run; no two at a time have the same.
+    /// Id of the run; no two runs at the same time have the same.
     pub run_id: Uuid,
     /// True if any step may have the network.
     pub network: bool,
@@ -141,7 +141,7 @@ pub struct DockerConfig {
     pub limits: Limits,
 }
 
-/// The containers and images of one run. Nothing is asked of an engine before something is needed.
+/// The containers and images of one run. No engine is asked for anything before it is needed.
 pub struct DockerBackend {
     config: DockerConfig,
     workspace: Arc<Workspace>,
@@ -152,7 +152,7 @@ pub struct DockerBackend {
     manifest: OnceCell<Arc<Manifest>>,
     bases: PreparedBases,
     state: Mutex<RunState>,
-    /// Containers on their way out.
+    /// Work that only `close` waits for, such as removing containers.
     endings: Mutex<JoinSet<()>>,
     /// First reason why something could not be kept.
     trouble: OnceLock<String>,
@@ -161,9 +161,9 @@ pub struct DockerBackend {
 /// Origin of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
-    /// Snapshot that a step has saved, by its tag; no image of the engine, whatever that is called.
+    /// Snapshot that a step has saved, by its tag. Never an image of the engine, even if that is called the same.
     Snapshot(String),
-    /// An image of the engine, and no snapshot.
+    /// An image of the engine, by its name. Never a snapshot.
     Named(String),
 }
 
@@ -179,7 +179,7 @@ impl Image {
 struct RunState {
     /// Snapshots that steps have saved, by their tags.
     snapshots: HashMap<String, Snapshot>,
-    /// The next container's or image's.
+    /// Number of the next container or image.
     number: u32,
 }
 
@@ -202,7 +202,7 @@ struct Lineage {
     base: (String, String),
     workdir: String,
     files: ProjectFiles,
-    /// Changes that steps have made since; none if they are not known.
+    /// Changes that steps have made since; `None` if they are not known.
     changes: Option<Changes>,
 }
 
@@ -218,7 +218,7 @@ enum ProjectFiles {
 }
 
 impl DockerBackend {
-    /// Prepares a run. No engine is asked for anything, and no file of the project read.
+    /// Prepares a run. It asks no engine for anything, and reads no file of the project.
     #[must_use]
     pub fn new(config: DockerConfig, workspace: Arc<Workspace>) -> Self {
         Self {
@@ -235,16 +235,17 @@ impl DockerBackend {
         }
     }
 
-    /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that
-    /// are no more.
+    /// Finds the engine, unless that is done already, and begins to remove, in the background, what dead runs have left
+    /// there.
     ///
     /// # Errors
-    /// There is none that answers.
+    /// No engine answers.
     pub async fn connect(&self) -> Result<(), DockerError> {
         self.engine().await.map(|_| ())
     }
 
-    /// True if there is an image or a snapshot: of a kept one, if a step can start from it on the project as it is now.
+    /// True if there is such an image or snapshot. A kept snapshot counts if a step can start from it on the project as
+    /// it is now.
     ///
     /// # Errors
     /// The engine cannot be asked, or the project cannot be read.
@@ -255,7 +256,7 @@ impl DockerBackend {
         }
     }
 
-    /// Reason why no step can start from a snapshot; none if one can.
+    /// Reason why no step can start from a snapshot; `None` if one can.
     async fn lacks(&self, tag: &str) -> Result<Option<SnapshotProblem>, DockerError> {
         let is_known = self.state().snapshots.contains_key(tag);
         match tag.starts_with(CACHE_TAG_PREFIX) {
@@ -265,19 +266,19 @@ impl DockerBackend {
         }
     }
 
-    /// Pulls an image; what is to be said meanwhile goes to `lines`.
+    /// Pulls an image. Its progress goes to `lines`.
     ///
     /// # Errors
-    /// The engine does not get it.
+    /// The engine cannot pull it.
     pub async fn pull(&self, image: &str, lines: mpsc::Sender<String>) -> Result<(), DockerError> {
         let engine = self.engine().await?;
         Ok(pull::pull(&engine.docker, &self.config.engine, image, lines).await?)
     }
 
-    /// Forgets what a step has saved.
+    /// Removes a snapshot that a step has saved.
     ///
     /// # Errors
-    /// The engine does not remove it.
+    /// The engine cannot remove it.
     pub async fn forget(&self, tag: &str) -> Result<(), DockerError> {
         let known = self.state().snapshots.remove(tag);
         match known {
@@ -292,7 +293,7 @@ impl DockerBackend {
         self.trouble.get().map(String::as_str)
     }
 
-    /// Removes every container and every image of the run, but for those that are kept.
+    /// Removes every container and every image of the run, except those that are kept.
     ///
     /// # Errors
     /// Something cannot be removed. The next run will try again.
@@ -357,18 +358,18 @@ impl DockerBackend {
         state.number
     }
 
-    /// Does something that nobody waits for but [`Self::close`].
+    /// Does something that only [`Self::close`] waits for.
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut endings = self.endings.lock();
-        // Those that have ended need not be remembered.
+        // Work that has ended need not be remembered.
         while endings.try_join_next().is_some() {}
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             endings.spawn_on(work, &runtime);
         }
     }
 
-    /// Does something on the engine that must not be left halfway, and that is waited for at the end of the run if
-    /// nobody does now.
+    /// Does something on the engine that must not be left halfway. If its caller stops waiting for it, the end of the
+    /// run waits.
     async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Stacks of layers that snapshots are made of, with those that former runs have kept, and merging them where a mount
-//! cannot take so many. What is in a layer is not known here.
+//! The stacks of layers that snapshots are made of, with the layers that former runs have kept, and flattening stacks
+//! that are too high for a mount. This file does not know what is in a layer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use crate::{
     shadowed::Contents,
 };
 
-/// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
+/// The most layers in a stack, before it is flattened: a mount's options have to fit one page, and each layer costs
 /// something at every look-up.
 const STACK_MAX: usize = 48;
 
@@ -41,9 +41,9 @@ pub(crate) struct Stack {
 pub(crate) struct LayerRefs {
     kept: KeptLayers,
     run: PathBuf,
-    /// With all that they stand on.
+    /// Links by tag. If a layer is here, so is everything that it stands on.
     known: Mutex<BTreeMap<Tag, Link>>,
-    /// Of the project's snapshot.
+    /// Contents of the project snapshot.
     contents: Contents,
 }
 
@@ -54,7 +54,7 @@ struct Link {
 }
 
 impl Link {
-    /// Short, for the sake of mount options, and none of a layer's own.
+    /// Its name is short, because mount options have little room, and is never that of one of the run's own layers.
     fn new(known: &BTreeMap<Tag, Self>, below: Option<Tag>) -> Self {
         Self { name: format!("k{:x}", known.len()), below }
     }
@@ -69,8 +69,8 @@ impl LayerRefs {
         self.known.lock()
     }
 
-    /// Problem of a layer: it is not there, with all that it stands on, or they cover something that the project's
-    /// snapshot has otherwise than when they were made. If it can, they all stay as long as the run.
+    /// Problem with a layer: it or a layer below it is missing, or one of them shadows something that the project has
+    /// changed since. If there is no problem, all of them stay until the run ends.
     fn borrow(&self, tag: Tag, base: &Path) -> Result<Option<SnapshotProblem>, SandboxError> {
         if self.known().contains_key(&tag) {
             return Ok(None);
@@ -93,14 +93,14 @@ impl LayerRefs {
             next = about.below;
             found.push((tag, next));
         }
-        // From the bottom: a layer of which there is a link has all that it stands on, whatever stops us in between.
+        // From the bottom, so that a layer with a link has all that it stands on, wherever we are stopped.
         let mut known = self.known();
         for (tag, below) in found.into_iter().rev() {
-            // Meanwhile another thread may have come to it.
+            // Another thread may have linked it meanwhile.
             if !known.contains_key(&tag) {
                 let link = Link::new(&known, below);
                 let path = self.run.join(&link.name);
-                // An earlier attempt may have come to nothing halfway.
+                // An earlier attempt may have failed halfway.
                 remove_tree(&path)?;
                 self.kept.link(tag, &path)?;
                 known.insert(tag, link);
@@ -109,11 +109,11 @@ impl LayerRefs {
         Ok(None)
     }
 
-    /// Keeps a layer of the run, whose project's snapshot is `base`; answers with the name that it has in the run now.
+    /// Keeps a layer of the run, and returns its new name in the run. `base` is the run's project snapshot.
     fn keep(&self, layer: &str, tag: Tag, below: Option<Tag>, base: &Path) -> Result<String, SandboxError> {
         let layer = self.run.join(layer);
         kept::describe(&layer, below, &self.contents.list(&layer.join(sandbox_template::TREE), base)?)?;
-        // Locked until the link is there: its name is made of the number of those that are known.
+        // Locked until the link is there: its name is made from the number of known layers.
         let mut known = self.known();
         let link = Link::new(&known, below);
         let path = self.run.join(&link.name);
@@ -124,7 +124,7 @@ impl LayerRefs {
         Ok(name)
     }
 
-    /// The layers from this one on, down to the first of which `settled` knows more.
+    /// The stack from this layer down. Where `settled` has the stack of a layer, that is the rest.
     fn stack(&self, tag: Tag, settled: &BTreeMap<String, Stack>) -> Stack {
         let known = self.known();
         let mut stack = Stack { layers: Vec::new(), on_base: true };
@@ -145,13 +145,14 @@ impl LayerRefs {
 }
 
 impl SandboxRun {
-    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands
-    /// on, and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
+    /// True if there is such a snapshot: one of this run, or one that a former run has kept. A kept one counts if all
+    /// layers below it are there, and if it shadows nothing that has changed in the project. It then stays until this
+    /// run ends.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
         self.snapshot_problem(snapshot).await.is_none()
     }
 
-    /// Reason why no sandbox can start from a snapshot; none if one can.
+    /// Reason why no sandbox can start from a snapshot; `None` if one can.
     pub async fn snapshot_problem(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
         if self.state().snapshots.contains_key(&snapshot.0) {
             return None;
@@ -176,7 +177,7 @@ impl SandboxRun {
         if stack.layers.len() <= STACK_MAX {
             return Ok(stack);
         }
-        // Forks of one parent need it flattened once.
+        // Several children of one parent need it flattened only once.
         let _one = self.flattening.lock().await;
         let mut stack = self.layers_of(snapshot).await?;
         if stack.layers.len() > STACK_MAX {
@@ -197,14 +198,14 @@ impl SandboxRun {
         }
         let mut state = self.state();
         let stack = self.borrowed.stack(tag, &state.snapshots);
-        // A higher one is noted once it is flattened: stacks above it end at those that are noted.
+        // A stack that is too high is noted only once it is flattened, since the stacks above it take over noted ones.
         if stack.layers.len() <= STACK_MAX {
             state.snapshots.insert(snapshot.0.clone(), stack.clone());
         }
         Ok(stack)
     }
 
-    /// Under which name the layer of a sandbox is to be kept, and on top of what; none where nothing is kept.
+    /// Tag under which a sandbox's layer is to be kept, and tag of the layer below; `None` where nothing is kept.
     pub(crate) fn place_for(
         &self,
         sandbox: &Sandbox,
@@ -221,8 +222,8 @@ impl SandboxRun {
         Ok(Some((tag, below.transpose()?)))
     }
 
-    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what
-    /// the layer is called in the run and with the snapshot's name.
+    /// Makes a layer, in which nothing runs any more, part of a snapshot, and keeps it if that is wanted and works.
+    /// Returns the layer's name in the run, and the snapshot's name.
     pub(crate) async fn settle(
         &self,
         layer: String,
@@ -239,7 +240,7 @@ impl SandboxRun {
 
     async fn keep(&self, layer: String, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
         let base = self.workspace.tree().await?.to_owned();
-        // The next builds would take what has changed since for older than what this step has made.
+        // Otherwise the next builds would take what has changed since to be older than what this step has made.
         if !self.workspace.is_last() {
             return Err(SandboxError::Outdated);
         }
@@ -247,7 +248,7 @@ impl SandboxRun {
         blocking(move || borrowed.keep(&layer, tag, below, &base)).await
     }
 
-    /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
+    /// The trees of a stack, as a mount wants them: relative to the run's directory, if they are in it.
     pub(crate) fn lower_names(&self, stack: &Stack) -> Vec<PathBuf> {
         let layers = stack.layers.iter().map(|layer| Path::new(layer).join(sandbox_template::TREE));
         let base = self.workspace.known_tree().filter(|_| stack.on_base).map(Path::to_owned);

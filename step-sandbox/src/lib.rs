@@ -102,7 +102,7 @@ pub use self::{
 /// The home directory of every step, kept per project. Without namespaces it is elsewhere; `HOME` always says where.
 pub const HOME: &str = "/step";
 
-/// Acts as one of the helper processes, if the arguments, the program's name first, say so. To be called before
+/// Acts as one of the helper processes, if the arguments say so (the first is the program's name). Call it before
 /// anything else in `main`: a helper must not have threads.
 pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     match arguments.into_iter().nth(1)?.to_str()? {
@@ -112,7 +112,7 @@ pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<Exit
     }
 }
 
-/// Does work that waits for the disk on a thread that may.
+/// Does work that waits for the disk, on a thread that may block.
 async fn blocking<T: Send + 'static, E: Into<SandboxError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SandboxError> {
@@ -126,11 +126,11 @@ pub struct KeptLayer {
     pub tag: SnapshotRef,
     /// Bytes that it takes on the disk.
     pub bytes: u64,
-    /// Layer that it stands on; none: the project.
+    /// Layer that it stands on; `None` if that is the project.
     pub below: Option<SnapshotRef>,
 }
 
-/// Things given up in the cache.
+/// Things removed from the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Number of layers, or of directories of a project.
@@ -144,11 +144,11 @@ pub struct Removed {
 pub struct SandboxConfig {
     /// This program, or another whose `main` begins with [`helper_main`].
     pub helper: PathBuf,
-    /// The run; no two at a time have the same.
+    /// Id of the run; no two runs at the same time have the same.
     pub run_id: Uuid,
-    /// The developer's environment, from which that of the steps is made.
+    /// The user's environment, from which that of the steps is made.
     pub host_env: BTreeMap<String, String>,
-    /// The developer's home directory.
+    /// The user's home directory.
     pub home: Option<PathBuf>,
     /// True if any step may have the network.
     pub network: bool,
