@@ -4,17 +4,17 @@
 //!
 //! - *Publishing* ([`replace_file`], [`create_once`], [`replace_directory`], [`rename_new`]): a reader finds the old
 //!   state or the new one, and never a part of either.
-//! - *Locks* ([`LockFile`]): files that processes lock, alone or together. The kernel gives a lock back when its
-//!   holder dies.
-//! - *Trash* ([`discard`], [`remove_whole`], [`remove_later`], [`empty_trash`]): a rename hides something at once, and
-//!   deleting it may take its time.
+//! - *Locks* ([`LockFile`]): files that processes lock, alone or together. The kernel releases a lock when its holder
+//!   dies.
+//! - *Trash* ([`discard`], [`remove_whole`], [`remove_later`], [`empty_trash`]): a rename hides something at once, so
+//!   that deleting it may take its time.
 //! - *Trees* ([`remove_tree`], [`disk_usage`], [`apparent_size`], [`age`]) and *directories* ([`make_directory`],
 //!   [`list`]).
 //! - *Reading* ([`read_regular`], [`open_below`]): files that somebody else may have replaced with a pipe, a device
 //!   or a link.
 //! - *Words*: [`PathError`] ("cannot open /x/y"), [`one_line`], [`sha256_hex`], and [`Boot`], the machine's
 //!   current start.
-//! - *Threads* ([`blocking`]): all of the above blocks, and async programs have to do it elsewhere.
+//! - *Threads* ([`blocking`]): all of the above blocks, so async programs have to do it on another thread.
 //!
 //! # Crash safety
 //!

@@ -25,7 +25,7 @@ use crate::prepared_bases::PreparedBases;
 use crate::pull;
 use crate::snapshot::{Image, Lineage, ProjectFiles, Snapshot};
 
-/// Time that a build waits at its end for what has to be removed.
+/// Time that a build waits, at its end, for containers and images to be removed.
 const CLOSING: Duration = Duration::from_secs(60);
 
 /// Settings of a [`DockerBackend`].
@@ -35,7 +35,7 @@ pub struct DockerConfig {
     pub engine: EngineEnv,
     /// Directory for the records of what is kept.
     pub cache: PathBuf,
-    /// The run; no two at a time have the same.
+    /// Id of the run; no two runs at the same time have the same.
     pub run_id: Uuid,
     /// True if any step may have the network.
     pub network: bool,
@@ -43,7 +43,7 @@ pub struct DockerConfig {
     pub limits: Limits,
 }
 
-/// The containers and images of one run. Nothing is asked of an engine before something is needed.
+/// The containers and images of one run. No engine is asked for anything before it is needed.
 pub struct DockerBackend {
     pub(crate) config: DockerConfig,
     pub(crate) workspace: Arc<Workspace>,
@@ -54,7 +54,7 @@ pub struct DockerBackend {
     pub(crate) manifest: OnceCell<Arc<Manifest>>,
     pub(crate) bases: PreparedBases,
     pub(crate) state: Mutex<RunState>,
-    /// Containers on their way out.
+    /// Work that only `close` waits for, such as removing containers.
     pub(crate) endings: Mutex<JoinSet<()>>,
     /// First reason why something could not be kept.
     pub(crate) trouble: OnceLock<String>,
@@ -65,12 +65,12 @@ pub struct DockerBackend {
 pub(crate) struct RunState {
     /// Snapshots that steps have saved, by their tags.
     pub(crate) snapshots: HashMap<String, Snapshot>,
-    /// The next container's or image's.
+    /// Number of the next container or image.
     pub(crate) number: u32,
 }
 
 impl DockerBackend {
-    /// Prepares a run. No engine is asked for anything, and no file of the project read.
+    /// Prepares a run. It asks no engine for anything, and reads no file of the project.
     #[must_use]
     pub fn new(config: DockerConfig, workspace: Arc<Workspace>) -> Self {
         Self {
@@ -90,12 +90,13 @@ impl DockerBackend {
     /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that are no more.
     ///
     /// # Errors
-    /// There is none that answers.
+    /// No engine answers.
     pub async fn connect(&self) -> Result<(), DockerError> {
         self.engine().await.map(|_| ())
     }
 
-    /// True if there is an image or a snapshot: of a kept one, if a step can start from it on the project as it is now.
+    /// True if there is such an image or snapshot. A kept snapshot counts if a step can start from it on the project as
+    /// it is now.
     ///
     /// # Errors
     /// The engine cannot be asked, or the project cannot be read.
@@ -106,7 +107,7 @@ impl DockerBackend {
         }
     }
 
-    /// Reason why no step can start from a snapshot; none if one can.
+    /// Reason why no step can start from a snapshot; `None` if one can.
     pub(crate) async fn lacks(&self, tag: &str) -> Result<Option<SnapshotProblem>, DockerError> {
         let is_known = self.state().snapshots.contains_key(tag);
         match tag.starts_with(CACHE_TAG_PREFIX) {
@@ -116,19 +117,19 @@ impl DockerBackend {
         }
     }
 
-    /// Pulls an image; what is to be said meanwhile goes to `lines`.
+    /// Pulls an image. Its progress goes to `lines`.
     ///
     /// # Errors
-    /// The engine does not get it.
+    /// The engine cannot pull it.
     pub async fn pull(&self, image: &str, lines: mpsc::Sender<String>) -> Result<(), DockerError> {
         let engine = self.engine().await?;
         Ok(pull::pull(&engine.docker, &self.config.engine, image, lines).await?)
     }
 
-    /// Forgets what a step has saved.
+    /// Removes a snapshot that a step has saved.
     ///
     /// # Errors
-    /// The engine does not remove it.
+    /// The engine cannot remove it.
     pub async fn forget(&self, tag: &str) -> Result<(), DockerError> {
         let known = self.state().snapshots.remove(tag);
         match known {
@@ -143,7 +144,7 @@ impl DockerBackend {
         self.trouble.get().map(String::as_str)
     }
 
-    /// Removes every container and every image of the run, but for those that are kept.
+    /// Removes every container and every image of the run, except those that are kept.
     ///
     /// # Errors
     /// Something cannot be removed. The next run will try again.
@@ -208,10 +209,10 @@ impl DockerBackend {
         state.number
     }
 
-    /// Does something that nobody waits for but [`Self::close`].
+    /// Does something that only [`Self::close`] waits for.
     pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut endings = self.endings.lock();
-        // Those that have ended need not be remembered.
+        // Work that has ended need not be remembered.
         while endings.try_join_next().is_some() {}
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             endings.spawn_on(work, &runtime);

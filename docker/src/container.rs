@@ -220,7 +220,7 @@ impl Container {
     /// Removes it, with all that runs in it.
     ///
     /// # Errors
-    /// The engine does not remove it.
+    /// The engine cannot remove it.
     pub async fn end(mut self) -> Result<(), DockerError> {
         // So that dropping it does nothing more.
         match std::mem::replace(&mut self.state, State::Planned) {

@@ -7,8 +7,8 @@
 //! - [`Container::exec`] runs commands in it.
 //! - [`Container::commit`] makes a snapshot of it that other containers can start from.
 //!
-//! A container goes when nobody holds it any more, and everything else with the run. If the program was killed, the
-//! next run removes what is left.
+//! A container is removed when nobody holds it any more, and everything else at the end of the run. If the program was
+//! killed, the next run removes what is left.
 //!
 //! A snapshot can be kept for later runs ([`KeptImages`]). Those start from it on the project as it is *then*. The
 //! engine tells what the steps have changed, so what has become different in the project can be put below that. If both

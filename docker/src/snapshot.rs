@@ -8,9 +8,9 @@ use crate::manifest::Manifest;
 /// Origin of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
-    /// Snapshot that a step has saved, by its tag; no image of the engine, whatever that is called.
+    /// Snapshot that a step has saved, by its tag. Never an image of the engine, even if that is called the same.
     Snapshot(String),
-    /// An image of the engine, and no snapshot.
+    /// An image of the engine, by its name. Never a snapshot.
     Named(String),
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Lineage {
     pub(crate) base: (String, String),
     pub(crate) workdir: String,
     pub(crate) files: ProjectFiles,
-    /// Changes that steps have made since; none if they are not known.
+    /// Changes that steps have made since; `None` if they are not known.
     pub(crate) changes: Option<Changes>,
 }
 

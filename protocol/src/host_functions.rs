@@ -36,7 +36,8 @@ macro_rules! host_functions {
             fn hm_emit_step_log as emit_step_log(stream: json StdStream, output: bytes);
             /// Sends a build event: a `step_log` of the step that this call runs, and no other.
             fn hm_emit_event as emit_event(event: json BuildEvent);
-            /// True once the step, build or command that this call belongs to was cancelled and should come to an end.
+            /// True once the step, build or command that this call belongs to was cancelled. The plugin should then
+            /// return.
             #[must_use]
             fn hm_should_cancel as should_cancel() -> truth;
 
@@ -45,22 +46,21 @@ macro_rules! host_functions {
             /// Writes to the standard error of `hm`. For formatters and subcommands.
             fn hm_write_stderr as write_stderr(text: bytes);
 
-            /// Makes a sandbox on the source tree or on a parent's state; its id.
+            /// Makes a sandbox on the project's files or on a parent's snapshot, and returns its id.
             #[must_use]
             fn hm_sandbox_start as sandbox_start(args: json SandboxStartArgs) -> utf8;
-            /// Runs a command in a sandbox, its output becoming the step's; its exit code.
+            /// Runs a command in a sandbox, and returns its exit code. The command's output becomes the step's.
             #[must_use]
             fn hm_sandbox_exec as sandbox_exec(args: json SandboxExecArgs) -> i32;
-            /// Brings files out of a sandbox, those that the patterns name, to where the user wants what steps produce, in
-            /// place of what was brought out before. None if that does not work: then the step has failed, and its output
-            /// says why.
+            /// Copies the files that the patterns name out of a sandbox to the step's artifact directory, in place of
+            /// what was copied before. `None` if that does not work: then the step has failed, and its output says why.
             #[must_use]
             fn hm_sandbox_artifacts as sandbox_artifacts(args: json SandboxArtifactsArgs) -> json Option<Vec<ArtifactRef>>;
-            /// Ends a sandbox and saves the state of its workspace: beyond this run if the arguments give it a name and that
-            /// works, in which case the answer is that name.
+            /// Ends a sandbox and saves its workspace as a snapshot. If the arguments give it a tag and that works, the
+            /// snapshot outlives this run, and the answer is that tag.
             #[must_use]
             fn hm_sandbox_commit as sandbox_commit(args: json SandboxCommitArgs) -> json SnapshotRef;
-            /// Ends a sandbox and forgets the state of its workspace.
+            /// Ends a sandbox and discards its workspace.
             fn hm_sandbox_discard as sandbox_discard(sandbox: utf8);
             fn hm_sandbox_exists(snapshot: json SnapshotRef) -> truth;
 
@@ -72,21 +72,21 @@ macro_rules! host_functions {
             fn hm_docker_image_exists as docker_image_exists(image: utf8) -> truth;
             /// Pulls an image.
             fn hm_docker_pull as docker_pull(image: utf8);
-            /// A container of an image, which may be made no sooner than something is done in it; its id.
+            /// Starts a container of an image, and returns its id. The host may put that off until something is done in
+            /// it.
             #[must_use]
             fn hm_docker_start_container as docker_start_container(args: json DockerStartArgs) -> utf8;
-            /// Puts the project's files into a container: those of the source archive, with what the steps before have
-            /// changed.
+            /// Puts the project's files into a container: those of the source archive, with the changes of the steps
+            /// before.
             fn hm_docker_extract_workspace as docker_extract_workspace(args: json DockerExtractArgs);
-            /// Runs a command in a container, its output becoming the step's; its exit code.
+            /// Runs a command in a container, and returns its exit code. The command's output becomes the step's.
             #[must_use]
             fn hm_docker_exec as docker_exec(args: json DockerExecArgs) -> i32;
-            /// Brings files out of a container, those that the patterns name, to where the user wants what steps produce, in
-            /// place of what was brought out before. None if that does not work: then the step has failed, and its output
-            /// says why.
+            /// Copies the files that the patterns name out of a container to the step's artifact directory, in place of
+            /// what was copied before. `None` if that does not work: then the step has failed, and its output says why.
             #[must_use]
             fn hm_docker_artifacts as docker_artifacts(args: json DockerArtifactsArgs) -> json Option<Vec<ArtifactRef>>;
-            /// Makes an image of a container; its tag.
+            /// Makes an image of a container, and returns its tag.
             fn hm_docker_commit as docker_commit(args: json DockerCommitArgs) -> utf8;
             /// Removes an image that this run made.
             fn hm_docker_remove_image as docker_remove_image(image: utf8);
@@ -119,7 +119,7 @@ macro_rules! host_functions {
 
             fn hm_tty_prompt(args: json TtyPromptArgs) -> utf8;
             fn hm_tty_confirm(args: json TtyConfirmArgs) -> truth;
-            /// Opens an `https` or loopback URL in the person's browser; true if that worked.
+            /// Opens an `https` or loopback URL in the user's browser; true if that worked.
             fn hm_browser_open as browser_open(url: utf8) -> truth;
             fn hm_spawn_loopback(port: json Option<u16>) -> json LoopbackHandle;
             fn hm_loopback_recv(args: json LoopbackRecvArgs) -> json Option<CallbackData>;

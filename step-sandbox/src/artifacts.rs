@@ -41,7 +41,7 @@ impl SandboxRun {
         out: &Path,
     ) -> Result<Collected, SandboxError> {
         let busy = self.sandbox(id)?.busy.try_lock_owned().map_err(|_| SandboxError::Busy(id.to_owned()))?;
-        // Again: it may have been committed before we had the lock.
+        // Looked up again: it may have been committed before we had the lock.
         let sandbox = self.sandbox(id)?;
         let mut trees = vec![self.run.path().join(&sandbox.layer).join(TREE)];
         if self.template.kind == Kind::Namespaces {

@@ -12,11 +12,11 @@ pub const HOME: &str = "/step";
 pub struct SandboxConfig {
     /// This program, or another whose `main` begins with [`helper_main`](crate::helper_main).
     pub helper: PathBuf,
-    /// The run; no two at a time have the same.
+    /// Id of the run; no two runs at the same time have the same.
     pub run_id: Uuid,
-    /// The developer's environment, from which that of the steps is made.
+    /// The user's environment, from which that of the steps is made.
     pub host_env: BTreeMap<String, String>,
-    /// The developer's home directory.
+    /// The user's home directory.
     pub home: Option<PathBuf>,
     /// True if any step may have the network.
     pub network: bool,

@@ -93,7 +93,7 @@ impl From<WorkspaceError> for SandboxError {
     }
 }
 
-/// Does work that waits for the disk on a thread that may.
+/// Does work that waits for the disk, on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static, E: Into<SandboxError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SandboxError> {

@@ -117,11 +117,11 @@ pub struct KeptLayer {
     pub tag: SnapshotRef,
     /// Bytes that it takes on the disk.
     pub bytes: u64,
-    /// Layer that it stands on; none: the project.
+    /// Layer that it stands on; `None` if that is the project.
     pub below: Option<SnapshotRef>,
 }
 
-/// Things given up in the cache.
+/// Things removed from the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Number of layers, or of directories of a project.

@@ -32,9 +32,9 @@ pub(crate) struct Stack {
 pub(crate) struct LayerRefs {
     pub(crate) kept: KeptLayers,
     run: PathBuf,
-    /// With all that they stand on.
+    /// Links by tag. If a layer is here, so is everything that it stands on.
     known: Mutex<BTreeMap<Tag, Link>>,
-    /// Of the project's snapshot.
+    /// Contents of the project snapshot.
     contents: Contents,
 }
 
@@ -45,7 +45,7 @@ struct Link {
 }
 
 impl Link {
-    /// Short, for the sake of mount options, and none of a layer's own.
+    /// Its name is short, because mount options have little room, and is never that of one of the run's own layers.
     fn new(known: &BTreeMap<Tag, Self>, below: Option<Tag>) -> Self {
         Self { name: format!("k{:x}", known.len()), below }
     }
@@ -60,8 +60,8 @@ impl LayerRefs {
         self.known.lock()
     }
 
-    /// Problem of a layer: it is not there, with all that it stands on, or they cover something that the project's
-    /// snapshot has otherwise than when they were made. If it can, they all stay as long as the run.
+    /// Problem with a layer: it or a layer below it is missing, or one of them shadows something that the project has
+    /// changed since. If there is no problem, all of them stay until the run ends.
     pub(crate) fn borrow(&self, tag: Tag, base: &Path) -> Result<Option<SnapshotProblem>, SandboxError> {
         if self.known().contains_key(&tag) {
             return Ok(None);
@@ -84,14 +84,14 @@ impl LayerRefs {
             next = about.below;
             found.push((tag, next));
         }
-        // From the bottom: a layer of which there is a link has all that it stands on, whatever stops us in between.
+        // From the bottom, so that a layer with a link has all that it stands on, wherever we are stopped.
         let mut known = self.known();
         for (tag, below) in found.into_iter().rev() {
-            // Meanwhile another thread may have come to it.
+            // Another thread may have linked it meanwhile.
             if !known.contains_key(&tag) {
                 let link = Link::new(&known, below);
                 let path = self.run.join(&link.name);
-                // An earlier attempt may have come to nothing halfway.
+                // An earlier attempt may have failed halfway.
                 remove_tree(&path)?;
                 self.kept.link(tag, &path)?;
                 known.insert(tag, link);
@@ -100,7 +100,7 @@ impl LayerRefs {
         Ok(None)
     }
 
-    /// Keeps a layer of the run, whose project's snapshot is `base`; answers with the name that it has in the run now.
+    /// Keeps a layer of the run, and returns its new name in the run. `base` is the run's project snapshot.
     pub(crate) fn keep(
         &self,
         layer: &str,
@@ -110,7 +110,7 @@ impl LayerRefs {
     ) -> Result<String, SandboxError> {
         let layer = self.run.join(layer);
         kept::describe(&layer, below, &self.contents.list(&layer.join(sandbox_template::TREE), base)?)?;
-        // Locked until the link is there: its name is made of the number of those that are known.
+        // Locked until the link is there: its name is made from the number of known layers.
         let mut known = self.known();
         let link = Link::new(&known, below);
         let path = self.run.join(&link.name);
@@ -121,7 +121,7 @@ impl LayerRefs {
         Ok(name)
     }
 
-    /// The layers from this one on, down to the first of which `settled` knows more.
+    /// The stack from this layer down. Where `settled` has the stack of a layer, that is the rest.
     pub(crate) fn stack(&self, tag: Tag, settled: &BTreeMap<String, Stack>) -> Stack {
         let known = self.known();
         let mut stack = Stack { layers: Vec::new(), on_base: true };

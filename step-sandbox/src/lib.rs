@@ -99,7 +99,7 @@ pub use self::{
     run::SandboxRun,
 };
 
-/// Acts as one of the helper processes, if the arguments, the program's name first, say so. To be called before
+/// Acts as one of the helper processes, if the arguments say so (the first is the program's name). Call it before
 /// anything else in `main`: a helper must not have threads.
 pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     match arguments.into_iter().nth(1)?.to_str()? {

@@ -23,7 +23,7 @@ use crate::{
     wire::Spec,
 };
 
-/// Commands at a time, at the most. It is there to be waited for, not to be reached.
+/// The most commands at a time. No run reaches it; `close` waits until all of these permits are free.
 const COMMANDS_MAX: u32 = 1 << 16;
 
 /// The sandboxes and snapshots of one run.
@@ -90,7 +90,7 @@ impl SandboxRun {
         self.notice.as_deref()
     }
 
-    /// True if layers can outlive the run: not where each is a copy of the whole workspace.
+    /// True if layers can outlive the run. False in the fallback, where each is a copy of the whole workspace.
     #[must_use]
     pub fn keeps(&self) -> bool {
         self.template.kind == Kind::Namespaces
@@ -108,7 +108,7 @@ impl SandboxRun {
         self.snapshot_problem(snapshot).await.is_none()
     }
 
-    /// Reason why no sandbox can start from a snapshot; none if one can.
+    /// Reason why no sandbox can start from a snapshot; `None` if one can.
     pub async fn snapshot_problem(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
         self.snapshots.problem(snapshot).await
     }
@@ -119,9 +119,9 @@ impl SandboxRun {
         &self.workspace
     }
 
-    /// Makes a sandbox on a snapshot, of this run or kept by a former one, or, without one, on the project as it was
-    /// when this run looked first. A kept one stands on the project as it is in this run. Answers with the sandbox's
-    /// id.
+    /// Makes a sandbox, and returns its id. It starts from the snapshot `parent`, of this run or kept by a former one.
+    /// Without a parent, it starts from the project as this run first saw it. A kept snapshot lies on the project as it
+    /// is in this run.
     ///
     /// # Errors
     /// There is no such snapshot, or the project cannot be read.
@@ -146,12 +146,12 @@ impl SandboxRun {
         Ok(id)
     }
 
-    /// Runs a command, one at a time in each sandbox, and answers with its exit code: 128 + n for signal n. Output is
-    /// passed on as it comes, and no faster than it is taken. Everything that the command started is dead
-    /// when this returns; dropping the future kills it.
+    /// Runs a command, one at a time in each sandbox, and returns its exit code: 128 + n for signal n. Output is passed
+    /// on as it comes, and no faster than it is taken. Everything that the command started is dead when this returns;
+    /// dropping the future kills it.
     ///
     /// # Errors
-    /// The command could not be run. That it failed is no error.
+    /// The command could not be run. A command that fails is no error.
     pub async fn exec(
         &self,
         id: &str,
@@ -159,7 +159,7 @@ impl SandboxRun {
         output: mpsc::Sender<(StdStream, Vec<u8>)>,
     ) -> Result<i32, SandboxError> {
         let busy = self.sandbox(id)?.busy.try_lock_owned().map_err(|_| SandboxError::Busy(id.to_owned()))?;
-        // Again: it may have been committed before we had the lock.
+        // Looked up again: it may have been committed before we had the lock.
         let sandbox = self.sandbox(id)?;
         let directory = self.run.path().join(&sandbox.layer);
         let scratch = blocking(move || sandbox_template::make_scratch(&directory)).await?;
@@ -176,13 +176,13 @@ impl SandboxRun {
         self.run_helper(Spec { isolation: spec, program: Some(program) }, output, busy).await
     }
 
-    /// Makes the sandbox a snapshot. There is no such sandbox afterwards. With `keep_as`, `hm-cache:` and 32
-    /// hexadecimal digits, the snapshot outlives the run and has that name; where that does not work, it is one of this
-    /// run and has another.
+    /// Makes the sandbox a snapshot; the sandbox is gone afterwards. With `keep_as` (`hm-cache:` and 32 hexadecimal
+    /// digits), the snapshot outlives the run and has that name. Where that does not work, it belongs to this run and
+    /// has another name.
     ///
     /// # Errors
-    /// There is no such sandbox, or its files cannot be put in order; of one to be kept also that the name has another
-    /// form, or that it stands on a snapshot that is not kept itself. The latter two leave the sandbox as it is.
+    /// There is no such sandbox, or its files cannot be put in order. With `keep_as` also: the name has another form,
+    /// or the sandbox stands on a snapshot that is not kept itself. These two leave the sandbox as it is.
     pub async fn commit(&self, id: &str, keep_as: Option<&SnapshotRef>) -> Result<SnapshotRef, SandboxError> {
         let keep = match keep_as {
             Some(tag) => self.snapshots.place_for(self.sandbox(id)?.parent.as_ref(), tag)?,
@@ -218,7 +218,7 @@ impl SandboxRun {
     /// # Errors
     /// Something cannot be removed. The next run will try again.
     pub async fn close(self) -> Result<(), SandboxError> {
-        // It is never closed, so this cannot fail.
+        // The semaphore is never closed, so this cannot fail.
         let _all = self.commands.acquire_many(COMMANDS_MAX).await;
         let run = self.run;
         blocking(move || run.remove()).await
@@ -242,7 +242,7 @@ impl SandboxRun {
         exec::run(&self.config.helper, &spec, output, (guard, permit)).await
     }
 
-    /// Sets up a sandbox of a kind, with nothing to run in it.
+    /// Tries out a kind of isolation: sets up a sandbox, and runs nothing in it.
     async fn probe(&mut self, kind: Kind) -> Result<(), SandboxError> {
         self.template.kind = kind;
         let layer = self.snapshots.new_layer();
@@ -256,7 +256,8 @@ impl SandboxRun {
             .await?
         };
         let lower = vec![self.template.empty.clone()];
-        // What takes least in the fallback, and most otherwise: a namespace for the network is one more.
+        // The least demanding in the fallback, the most demanding otherwise: without network, there is one more
+        // namespace.
         let network = kind == Kind::Landlock;
         let isolation = self.template.spec(self.run.path(), &layer, &scratch, lower, network);
         let (output, _unread) = mpsc::channel(1);
@@ -287,7 +288,7 @@ fn prepare(
     workspace: &Workspace,
 ) -> Result<(RunDirectory, SandboxTemplate), SandboxError> {
     let (project, cache) = (workspace.project(), workspace.cache());
-    // First of all: what it leads to stays from then on.
+    // First of all: what the run directory links to stays from then on.
     let run = RunDirectory::create(&cache.join("layers"), config.run_id, &projects::link(project))?;
     remove_later(projects::trash(cache));
     project.note(cache)?;

@@ -23,7 +23,7 @@ use crate::{
     merge, sandbox_template,
 };
 
-/// Layers that are stacked before they are flattened: a mount's options have to fit one page, and each layer costs
+/// The most layers in a stack, before it is flattened: a mount's options have to fit one page, and each layer costs
 /// something at every look-up.
 const STACK_MAX: usize = 48;
 
@@ -36,7 +36,7 @@ pub(crate) struct Snapshots {
     /// True if layers can outlive the run. It is known once the kind of isolation is.
     pub(crate) keeps: bool,
     stacks: Mutex<BTreeMap<String, Stack>>,
-    /// Held while a stack is made lower.
+    /// Held while a stack is flattened.
     flattening: tokio::sync::Mutex<()>,
     /// First reason why a layer could not be kept.
     trouble: OnceLock<String>,
@@ -74,7 +74,7 @@ impl Snapshots {
         self.trouble.get().map(String::as_str)
     }
 
-    /// Reason why no sandbox can start from a snapshot; none if one can.
+    /// Reason why no sandbox can start from a snapshot; `None` if one can.
     pub(crate) async fn problem(&self, snapshot: &SnapshotRef) -> Option<SnapshotProblem> {
         if self.stacks.lock().contains_key(&snapshot.0) {
             return None;
@@ -99,7 +99,7 @@ impl Snapshots {
         if stack.layers.len() <= STACK_MAX {
             return Ok(stack);
         }
-        // Forks of one parent need it flattened once.
+        // Several children of one parent need it flattened only once.
         let _one = self.flattening.lock().await;
         let mut stack = self.layers_of(snapshot).await?;
         if stack.layers.len() > STACK_MAX {
@@ -160,7 +160,7 @@ impl Snapshots {
 
     async fn keep(&self, layer: String, tag: Tag, below: Option<Tag>) -> Result<String, SandboxError> {
         let base = self.workspace.tree().await?.to_owned();
-        // The next builds would take what has changed since for older than what this step has made.
+        // Otherwise the next builds would take what has changed since to be older than what this step has made.
         if !self.workspace.is_last() {
             return Err(SandboxError::Outdated);
         }
@@ -168,7 +168,7 @@ impl Snapshots {
         blocking(move || borrowed.keep(&layer, tag, below, &base)).await
     }
 
-    /// The trees of a stack, as a mount wants them: relative to the run's directory where they are in it.
+    /// The trees of a stack, as a mount wants them: relative to the run's directory, if they are in it.
     pub(crate) fn lower_names(&self, stack: &Stack) -> Vec<PathBuf> {
         let layers = stack.layers.iter().map(|layer| Path::new(layer).join(sandbox_template::TREE));
         let base = self.workspace.known_tree().filter(|_| stack.on_base).map(Path::to_owned);

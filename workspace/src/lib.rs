@@ -3,9 +3,9 @@
 //! A [`Workspace`] is one project in one run. It takes a [`snapshot`] of the project when somebody first asks for
 //! files. Everybody in the run gets that snapshot, whatever happens to the project meanwhile.
 //!
-//! Snapshots hold what git would not ignore, less what a `.hmignore` names. A file that has not changed since the last
-//! snapshot is a hard link to that one's, so the next snapshot costs little. From the same tree comes the [`archive`],
-//! a gzipped tar that is the same, byte for byte, for the same files.
+//! Snapshots hold what git would not ignore, without what a `.hmignore` names. A file that has not changed since the
+//! last snapshot is a hard link to that one's, so the next snapshot costs little. From the same tree comes the
+//! [`archive`], a gzipped tar that is the same, byte for byte, for the same files.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -30,9 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The other modules are the tools for it, of use where files are somebody else's. [`tree`] copies trees with what
-//! matters to a build, and [`untar`] reads a stranger's tars. [`globs`] and [`artifacts`] bring the files that patterns
-//! name into a directory that nothing leads out of.
+//! The other modules are the tools for this, useful wherever files come from somebody else. [`tree`] copies trees with
+//! what matters to a build, and [`untar`] reads a stranger's tars. [`globs`] and [`artifacts`] bring the files that
+//! patterns name into a directory that nothing leads out of.
 #![forbid(unsafe_code)]
 
 pub mod archive;
@@ -57,7 +57,7 @@ pub use self::workspace::Workspace;
 /// The directory at which steps see the project.
 pub const WORKSPACE: &str = "/workspace";
 
-/// The first characters of a tag that outlives its run; 32 hexadecimal digits follow.
+/// The prefix of the tag of a snapshot that outlives its run; 32 hexadecimal digits follow.
 pub const CACHE_TAG_PREFIX: &str = "hm-cache:";
 
 /// The reason why no step can start from what is kept under a tag.
@@ -67,10 +67,10 @@ pub enum SnapshotProblem {
     Gone,
     /// Its files, or those that describe it, cannot be read in full.
     Damaged,
-    /// This name means another image now than the one that it was made from, or that it is.
+    /// This image name now means a different image than the one that the snapshot was made from, or that holds it.
     OtherImage(String),
-    /// Steps have changed something at this path of the project, where there is something else now.
+    /// Steps have changed something at this path of the project, and the project has something else there now.
     Covered(String),
-    /// It cannot be asked for, or not be used, for this reason.
+    /// For this reason, it cannot be looked for, or cannot be used.
     Other(String),
 }

@@ -1,8 +1,7 @@
 //! Snapshots of a directory: of the project, the base layer of a run, and of `/etc`. The last one is kept, so that the
-//! next one costs little.
-//! A file that has not changed is a hard link to the previous snapshot's; snapshots are never written. What has become
-//! different since then is as new as the snapshot: whatever steps made before was not made from it, and `make` and the
-//! like tell that by times.
+//! next one costs little. A file that has not changed is a hard link to the previous snapshot's; snapshots are never
+//! written. What has changed since then gets the time of the new snapshot: whatever steps made before was not made from
+//! it, and tools such as `make` tell that by times.
 
 use std::{
     ffi::OsStr,
@@ -30,11 +29,11 @@ use crate::{
     tree, walk,
 };
 
-/// A file changed less than this before we looked may change again without its times telling: the clock of file
+/// A file that changed less than this before we looked may change again without its times showing it: the clock of file
 /// systems ticks up to every hundredth of a second.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// Threads that copy, at the most: a disk does not get faster with more.
+/// The most threads that copy at once: a disk does not get faster with more.
 const COPIERS: usize = 8;
 
 /// In a store: which snapshot is the last, and in which start of the machine it was taken.
@@ -43,7 +42,7 @@ const CURRENT: &str = "current";
 /// The first characters of a snapshot's directory.
 const SNAPSHOT: &str = "snapshot-";
 
-/// In a store: held by whoever takes a snapshot, or gives them all up.
+/// In a store: held by whoever takes a snapshot, or removes them all.
 const LOCK: &str = "lock";
 
 /// In a snapshot's directory: held shared by whoever uses it.
@@ -79,12 +78,12 @@ struct Source {
     path: PathBuf,
     /// Handle of that directory.
     directory: File,
-    /// Of which files we take the contents, once they are open.
+    /// True for a file whose contents we take; asked once it is open.
     admit: fn(&Metadata) -> bool,
 }
 
-/// Takes a snapshot of `project` in `store`, a directory for this project alone that several hm may share. What is
-/// at `except` is none of the project's, should it lie in there.
+/// Takes a snapshot of `project` in `store`, a directory for this project alone that several `hm` may share. If
+/// `except` lies in the project, what is there is left out.
 ///
 /// # Errors
 /// Something in the project cannot be read, or something in the store cannot be written.
@@ -92,8 +91,8 @@ pub fn take(project: &Path, store: &Path, except: &Path) -> Result<Snapshot, Wor
     take_listed(project, store, || walk::walk(project, except), |_| true)
 }
 
-/// Takes a snapshot of what everybody may read in `directory`, likewise. Our user may be root, or in the wrong group;
-/// the snapshot is for others.
+/// Takes a snapshot of what everybody may read in `directory`, in the same way. What our own user may read does not
+/// count: it may be root, or in some group, and the snapshot is for others.
 ///
 /// # Errors
 /// Something in the store cannot be written.
@@ -112,7 +111,7 @@ fn take_listed(
     let current = store.join(CURRENT);
     let boot = Boot::current();
     let previous = fs::read_to_string(&current).ok().and_then(|text| Previous::open(store, &text, &boot));
-    // Before the first look at any file: what changes from here on may not tell by its times.
+    // Taken before the first look at any file: the times of what changes from here on may not show it.
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).unwrap_or(SystemTime::UNIX_EPOCH);
     let found = list()?;
 
@@ -130,7 +129,7 @@ fn take_listed(
         let _ = remove_tree(&directory);
         return Err(error);
     }
-    // Before the lock goes: the next run that takes a snapshot gives up all others that nobody uses.
+    // Before the lock is released: the next run that takes a snapshot removes all others that nobody uses.
     let snapshot = use_snapshot(&directory)?;
     let next = store.join("current.new");
     fs::write(&next, format!("{name} {}", boot.as_str()))
@@ -144,13 +143,13 @@ fn take_listed(
 struct Previous {
     directory: PathBuf,
     tree: Source,
-    /// Entries that may be taken from it unseen. None if nothing may.
+    /// Entries that may be taken from it unchecked; `None` if nothing may.
     manifest: Option<StatManifest>,
 }
 
 impl Previous {
-    /// Opens it. Files written before the machine last started may have been lost with the power, in part: waiting for
-    /// the disk each time would cost more than one full copy after each start.
+    /// Opens it. If it is from before the machine last started, a power failure may have cost it some of its files, so
+    /// none is taken unchecked. Waiting for the disk each time would cost more than one full copy after each start.
     fn open(store: &Path, current: &str, boot: &Boot) -> Option<Self> {
         let (name, when) = current.split_once(' ')?;
         let id = name.strip_prefix(SNAPSHOT).and_then(|id| Uuid::try_parse(id).ok())?;
@@ -165,14 +164,14 @@ impl Previous {
         self.manifest.as_ref().is_some_and(|manifest| manifest.entries == found)
     }
 
-    /// Its own of a file that is still the same.
+    /// Path of its copy of a file, if the file is still the same.
     fn unchanged(&self, entry: &Entry) -> Option<PathBuf> {
         let entries = &self.manifest.as_ref()?.entries;
         entries.binary_search(entry).is_ok().then(|| self.tree.path.join(&entry.path))
     }
 
-    /// Makes a copy no older than it has to be: one of what was there before, no older than that; any other, as new as
-    /// can be.
+    /// Makes a copy as new as it has to be: if the contents are what they were before, at least as new as the file in
+    /// the previous snapshot; otherwise as new as now.
     fn date(&self, entry: &Entry, copy: &Path) -> io::Result<()> {
         let since = match (self.tree.open(entry), File::open(copy)) {
             (Ok(Some((before, about))), Ok(copy)) if is_same(&before, &copy)? => about.modified()?,
@@ -190,9 +189,8 @@ impl Previous {
 fn lock_store(store: &Path) -> Result<FileLock, PathError> {
     loop {
         make_directory(store)?;
-        // Whoever held the lock may have given up the whole store. Then this would be the lock of something in the
-        // trash, and a snapshot that was taken there would go with it: hm-disk notices, and finds no store to make the
-        // lock in.
+        // Whoever held the lock may have removed the whole store. Then this would lock something in the trash, and a
+        // snapshot taken there would be lost with it. hm-disk notices, and finds no store to make the lock in.
         match LockFile::new(store.join(LOCK)).exclusive() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             lock => return lock,
@@ -203,7 +201,8 @@ fn lock_store(store: &Path) -> Result<FileLock, PathError> {
 /// The lock of a store that nobody uses: as long as it is held, nobody takes a snapshot there, and none is in use.
 pub(crate) fn lock_unused(store: &Path) -> Result<Option<FileLock>, PathError> {
     let Some(lock) = LockFile::new(store.join(LOCK)).try_exclusive()?.held() else { return Ok(None) };
-    // Runs begin to use a snapshot only while they hold the lock above, so none of these can become used from now on.
+    // Runs begin to use a snapshot only while they hold the lock above, so from now on, none of these can come into
+    // use.
     for entry in list(store)? {
         let is_snapshot = entry.file_name().as_encoded_bytes().starts_with(SNAPSHOT.as_bytes());
         if is_snapshot && LockFile::existing(entry.path().join(IN_USE)).if_unheld(|| Ok(()))?.is_none() {
@@ -213,7 +212,7 @@ pub(crate) fn lock_unused(store: &Path) -> Result<Option<FileLock>, PathError> {
     Ok(Some(lock))
 }
 
-/// True if two files hold the same.
+/// True if two files have the same contents.
 fn is_same(one: &File, other: &File) -> io::Result<bool> {
     if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
@@ -233,7 +232,8 @@ fn is_same(one: &File, other: &File) -> io::Result<bool> {
     }
 }
 
-/// For who may not open the file for writing, or at all, although it is his. Before 1970, nothing happens.
+/// Sets a time by path: a file's owner may not be allowed to open it for writing, or at all. A time before 1970 is left
+/// out.
 fn set_modified(path: &Path, time: SystemTime) -> io::Result<()> {
     let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else { return Ok(()) };
     let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
@@ -243,13 +243,14 @@ fn set_modified(path: &Path, time: SystemTime) -> io::Result<()> {
     Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Those who hold the store's lock never wait here: only they look for snapshots out of use.
+/// Marks a snapshot as in use. Whoever holds the store's lock never waits here, since only such holders look for unused
+/// snapshots.
 fn use_snapshot(directory: &Path) -> Result<Snapshot, WorkspaceError> {
     let in_use = LockFile::new(directory.join(IN_USE)).shared()?;
     Ok(Snapshot { tree: directory.join("tree"), _in_use: in_use })
 }
 
-/// Makes the new tree; answers with what may be trusted next time.
+/// Makes the new tree; returns what may be trusted next time.
 fn fill(
     source: &Source,
     found: Vec<Entry>,
@@ -284,7 +285,7 @@ fn fill(
     for entry in directories.iter().rev() {
         match fs::symlink_metadata(source.path.join(&entry.path)) {
             Ok(about) if about.is_dir() => tree::finish_directory(&target.join(&entry.path), &about)?,
-            // It is gone by now, or was replaced: what we have of it stays as it was.
+            // It is gone by now, or was replaced: our copy of it stays as it is.
             _ => {}
         }
     }
@@ -305,7 +306,7 @@ fn bring(
     previous: Option<&Previous>,
 ) -> Result<(), WorkspaceError> {
     let (path, target) = (source.path.join(&entry.path), target.join(&entry.path));
-    // Too many links, say: then it is copied.
+    // If linking fails, for instance because there are too many links, the file is copied.
     if let Some(unchanged) = previous.and_then(|previous| previous.unchanged(entry))
         && fs::hard_link(unchanged, &target).is_ok()
     {
@@ -325,8 +326,8 @@ fn bring(
         let dated = previous.map_or(Ok(()), |previous| previous.date(entry, &target));
         dated.map_err(WorkspaceError::io("set the time of", &target))?;
     }
-    // Looked at again: of what was changed meanwhile, the copy may be half old and half new. The next snapshot copies
-    // it anew.
+    // Looked at again: if the file was changed meanwhile, the copy may be half old and half new. Then the next snapshot
+    // copies it anew.
     let unchanged = fs::symlink_metadata(&path)
         .is_ok_and(|about| Entry::new(&entry.path, &about).as_ref() == Some(&*entry));
     if !unchanged || entry.changed_after(settled) {
@@ -340,8 +341,8 @@ impl Source {
         Ok(Self { path: path.to_owned(), directory: File::open(path)?, admit })
     }
 
-    /// Opens a file for reading, or a link itself. None if it is gone, or what is there by now is of another kind, or
-    /// not to be taken: whoever changes the directory meanwhile may not lead us out of it, nor make us wait.
+    /// Opens a file for reading, or a link itself. `None` if it is gone, is of another kind by now, or is not to be
+    /// taken. Whoever changes the directory meanwhile must not lead us out of it, or make us wait.
     fn open(&self, entry: &Entry) -> io::Result<Option<(File, Metadata)>> {
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let flags =
@@ -349,7 +350,7 @@ impl Source {
         let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let opened = rustix::fs::openat2(&self.directory, &entry.path, flags, Mode::empty(), within);
         let (opened, only_this) = match opened {
-            // A filter that does not know the call. Then it has to be the very file that we found.
+            // A system call filter does not know the call. Then it has to be the very file that we found.
             Err(Errno::NOSYS | Errno::PERM) => {
                 (rustix::fs::openat(&self.directory, &entry.path, flags, Mode::empty()), true)
             }
@@ -368,8 +369,8 @@ impl Source {
     }
 }
 
-/// Removes what no run uses any more, on a thread of its own: it may take longer than anyone wants to wait. What is
-/// not done when the program ends, the next run does.
+/// Removes what no run uses any more, on a thread of its own: it may take longer than anyone wants to wait. If the
+/// program ends before that is done, the next run does it.
 fn discard_others(store: &Path, keep: &str) {
     let mut doomed = Vec::new();
     for entry in fs::read_dir(store).into_iter().flatten().flatten() {
@@ -382,7 +383,7 @@ fn discard_others(store: &Path, keep: &str) {
             doomed.extend(in_use.if_unheld(|| discard(&entry.path())).ok().flatten().flatten());
         }
     }
-    // Failing to remove a cache fails nothing.
+    // Failing to remove a cache is no failure of the snapshot.
     remove_later(doomed);
 }
 

@@ -96,7 +96,7 @@ impl Workspace {
     }
 }
 
-/// Does work that waits for the disk on a thread that may.
+/// Does work that waits for the disk, on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
 ) -> Result<T, WorkspaceError> {

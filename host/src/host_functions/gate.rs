@@ -1,5 +1,5 @@
-//! The gate between a guest and every host function: who may call it, whether it was asked for and granted, how long it may
-//! take, and the audit of all that. The function itself is its own file's affair.
+//! The gate between a guest and every host function: who may call it, whether it was asked for and granted, how long it
+//! may take, and the audit of all that. The functions' bodies are in other files.
 
 use hm_abi::{Answer, Arguments, Encoded, HostError, HostFuture, Undecoded};
 use tracing::Instrument as _;
@@ -13,7 +13,7 @@ use super::role::RoleKind;
 /// Body of a host function, on its arguments as they were read.
 type Body<A, R> = for<'a> fn(&'a mut PluginState, A) -> HostFuture<'a, R>;
 
-/// One call. Its arguments are read only once it is allowed: a guest learns nothing from how those of a denied call are read.
+/// One call. Its arguments are read only once it is allowed, so a denied call tells the guest nothing about them.
 pub(super) async fn call<A: Arguments, R: Answer>(
     function: &'static HostFn,
     state: &mut PluginState,
@@ -63,7 +63,7 @@ async fn run<A: Arguments, R: Answer>(
 /// Reason that this instance may not call the function, if there is one.
 fn denied(function: &HostFn, state: &PluginState) -> Option<String> {
     let role = state.role.kind();
-    // First: where no grant can help, none is to be asked for.
+    // The role comes first: where no grant can help, the user should not be told to grant anything.
     if !function.rules.roles.contains(&role) {
         return Some(format!("not for {}", role.plural()));
     }
@@ -78,7 +78,7 @@ fn denied(function: &HostFn, state: &PluginState) -> Option<String> {
     }
 }
 
-/// The function's own deadline; that of the guest's call is there in any case.
+/// Runs a body within the function's own deadline, if it has one. The deadline of the guest's call applies in any case.
 async fn within<R>(
     function: &HostFn,
     body: impl Future<Output = Result<R, HostError>>,

@@ -35,7 +35,7 @@ pub struct Param {
 pub struct Form {
     /// Name of the form, such as `json`.
     pub name: &'static str,
-    /// Type that the JSON is of; empty for other forms.
+    /// Type of the JSON value; empty for other forms.
     pub ty: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! Rights of one plugin: what its manifest asks for, cut with what the user granted. Where grants are written down is
-//! `plugin`'s affair; that they are kept to is the business of whoever holds a [`Policy`].
+//! Policy of one plugin: what its manifest asks for, as far as the user granted it. `plugin` reads and writes the
+//! grants; whoever holds a [`Policy`] enforces it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ pub struct Grants {
     pub functions: BTreeSet<String>,
     /// Entries of `allowed_hosts`, as the manifest writes them; each counts only if the manifest has it too.
     pub reach: BTreeSet<String>,
-    /// Names that were granted although no manifest asks for it: host functions, and `keyring:SERVICE` for the entries that
-    /// other programs keep under a service.
+    /// Names that were granted although no manifest asks for them: host functions, and `keyring:SERVICE` for the
+    /// entries that other programs keep under a service.
     pub by_name: BTreeSet<String>,
 }
 
@@ -32,7 +32,7 @@ impl Grants {
         }
     }
 
-    /// These grants without what is listed.
+    /// These grants, without those in `denied`.
     #[must_use]
     pub(crate) fn without(mut self, denied: &BTreeSet<String>) -> Self {
         for set in [&mut self.functions, &mut self.reach, &mut self.by_name] {
@@ -42,7 +42,7 @@ impl Grants {
     }
 }
 
-/// Directories in which no plugin can be let write: hooks and settings in them make other programs run commands.
+/// Directories in which no plugin may ever write: hooks and settings in them make other programs run commands.
 const TOOLS: [&str; 3] = [".git", ".hm", ".harmont"];
 
 /// One entry of `allowed_hosts`, and what it opens.
@@ -75,7 +75,7 @@ impl AccessEntry {
             if let Some(path) = entry.strip_prefix(prefix) {
                 let path = Path::new(path);
                 let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-                // Who writes there has git, or hm, run what they like.
+                // Whoever writes there can make git, or hm, run anything.
                 let tool = path.iter().any(|part| TOOLS.iter().any(|tool| part == *tool));
                 return if inside && !(writable && tool) && path.components().next().is_some() {
                     Self::Directory { path: path.into(), writable }
@@ -102,7 +102,7 @@ pub enum Permission {
     Denied,
 }
 
-/// Rights of one plugin.
+/// Policy of one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     asked: BTreeSet<String>,
@@ -112,7 +112,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Rights that `manifest` asks for and `grants` give, without what `denied` lists.
+    /// What `manifest` asks for and `grants` give, without what `denied` lists.
     #[must_use]
     pub fn new(manifest: &PluginManifest, grants: Grants, denied: &BTreeSet<String>) -> Self {
         let grants = grants.without(denied);
@@ -125,13 +125,13 @@ impl Policy {
         }
     }
 
-    /// Rights of a module that has no manifest: only what it was granted by name.
+    /// Policy of a module that has no manifest: only what it was granted by name.
     #[must_use]
     pub fn by_name(by_name: BTreeSet<String>) -> Self {
         Self { grants: Grants { by_name, ..Grants::default() }, ..Self::default() }
     }
 
-    /// The same, and what these entries of `allowed_hosts` open.
+    /// The same policy, with these entries of `allowed_hosts` in force.
     #[must_use]
     pub(crate) fn with_access(self, reach: BTreeSet<String>) -> Self {
         Self { reach, ..self }
@@ -161,7 +161,7 @@ impl Policy {
         self.reach.iter().map(|entry| (entry.as_str(), AccessEntry::parse(entry)))
     }
 
-    /// True if the plugin may use the keyring entries that belong to everybody under this service, and not only its own.
+    /// True if the plugin may use the keyring entries that all programs share under this service, and not only its own.
     #[must_use]
     pub(crate) fn shares_keyring(&self, service: &str) -> bool {
         self.grants.by_name.contains(&format!("keyring:{service}"))

@@ -1,12 +1,12 @@
-//! The rules for calling each host function, in one list for who reviews them. The gate enforces them; what a function does is
-//! its body's affair.
+//! The rules for calling each host function, in one list for whoever reviews them. The gate enforces them; what a
+//! function does is in its body.
 
 use std::time::Duration;
 
 use super::RoleKind;
 use super::call_rules::{BackendKind, CallRules, RequiredGrant};
 
-/// Fuel for a call that only hands data on.
+/// Fuel for a call that only passes data on.
 const FUEL_CHEAP: u64 = 1_000;
 
 /// Fuel for a call that starts or removes something outside the guest.
@@ -15,10 +15,10 @@ const FUEL_EXPENSIVE: u64 = 100_000;
 /// Fuel for a call that reads a file of some megabytes, or writes it and waits for the disk.
 const FUEL_DISK: u64 = 1_000_000;
 
-/// Deadline of what is done at once unless the machine is in trouble.
+/// Deadline of a call that is done at once, unless the machine is in trouble.
 const DEADLINE_SHORT: Option<Duration> = Some(Duration::from_secs(30));
 
-/// Deadline of what waits for a person.
+/// Deadline of a call that waits for the user.
 const DEADLINE_INTERACTIVE: Option<Duration> = Some(Duration::from_secs(10 * 60));
 
 /// Every instance but the one that reads the manifest.
@@ -34,7 +34,7 @@ const STOPPABLE: &[RoleKind] = &[RoleKind::Executor, RoleKind::Hook, RoleKind::S
 /// Instances that have streams of their own.
 const WRITERS: &[RoleKind] = &[RoleKind::Formatter, RoleKind::Subcommand, RoleKind::Call];
 
-/// Instances behind which a person may be.
+/// Instances that may have a user to ask.
 const ATTENDED: &[RoleKind] = &[RoleKind::Executor, RoleKind::Hook, RoleKind::Subcommand, RoleKind::Call];
 
 macro_rules! rules_by_function {

@@ -1,6 +1,6 @@
-//! The one table of host functions: their declarations in the protocol, joined with the rules for calling them and with their
-//! bodies, both by name. Linking, checks of manifests, refusals and the reference come from it, so that a function cannot exist
-//! for a plugin in any other way.
+//! The one table of host functions: their declarations in the protocol, joined with the rules for calling them and with
+//! their bodies, both by name. Linking, checks of manifests, refusals and the reference come from it, so no function
+//! reaches a plugin in any other way.
 
 use hm_abi::HostFunctions;
 use hm_plugin_protocol::*;
@@ -41,7 +41,7 @@ macro_rules! table {
     };
 }
 
-/// The [`Form`] of what a declaration says.
+/// The [`Form`] that a declaration names.
 macro_rules! form {
     (@optional) => {
         None
@@ -74,7 +74,7 @@ pub fn host_functions() -> HostFunctions<PluginState> {
     functions
 }
 
-/// The first function that a manifest asks for and that does not exist here.
+/// The first function that a manifest asks for although this host does not have it.
 pub(crate) fn required_but_unknown(required: &[String]) -> Option<&str> {
     required.iter().map(String::as_str).find(|name| HostFn::named(name).is_none())
 }

@@ -1,6 +1,7 @@
-//! The one decision about a step, for `hm plan` as for `hm build`: is there a result that can be used, may one be kept? Asking runs
-//! nothing, locks no key, calls no plugin and changes nothing in the cache or the project; a snapshot that it finds in order stays there as
-//! long as this run, or the answer would not stay true. Acting on the answer is the step's affair.
+//! The one decision about a step, for `hm plan` and `hm build` alike: is there a result that can be used, and may a new
+//! one be kept? Deciding runs nothing, locks no key, calls no plugin, and changes nothing in the cache or the project.
+//! But a snapshot that it finds usable stays there until this run ends, or the answer would not stay true. `step` acts
+//! on the answer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ impl<'a> StepQuery<'a> {
     }
 }
 
-/// Step that a step builds in.
+/// Parent of a step.
 pub(super) struct ParentStep {
     pub(super) key: String,
     /// Tag of its result in the cache, if it is there.
@@ -58,7 +59,7 @@ enum SnapshotKeeper {
     Local,
     /// The container engine that the build uses.
     Engine,
-    /// One of the two, for a runner that can do both.
+    /// One of the two, for a runner that can use both.
     LocalOrEngine,
     /// The runner itself: it makes its snapshots in a way that the host does not know.
     Runner,
@@ -114,7 +115,7 @@ impl SnapshotKeeper {
         }
     }
 
-    /// Problem of a snapshot, as far as the host knows it. What it finds in order stays there as long as this run.
+    /// Problem with a snapshot, as far as the host knows. A snapshot without one stays there until this run ends.
     async fn problem(self, backends: &Backends, tag: &SnapshotRef) -> Option<SnapshotProblem> {
         match self {
             Self::Local => local_problem(backends, tag).await,
@@ -134,7 +135,7 @@ impl StepCache {
         matches!(planned.caching, Caching::Never).then(|| no_policy(planned))
     }
 
-    /// A step with its key. Computes digests; nothing is looked for yet.
+    /// A step with its key. Computes digests; nothing is looked up yet.
     pub(super) async fn identify(&self, query: StepQuery<'_>, parent: Option<ParentStep>) -> KeyedStep {
         KeyedStep {
             step: query.planned.step.key.clone(),
@@ -231,7 +232,7 @@ impl From<SnapshotProblem> for MissReason {
     }
 }
 
-/// Problem of a snapshot of the local sandbox; one that cannot be opened has no snapshots.
+/// Problem with a snapshot of the local sandbox. If the sandbox cannot be opened, that is the problem.
 async fn local_problem(backends: &Backends, tag: &SnapshotRef) -> Option<SnapshotProblem> {
     match backends.local.open().await {
         Ok(local) => local.snapshot_problem(tag).await,

@@ -25,7 +25,7 @@ use super::stop::{Stop, StopReason};
 use crate::plugin::PluginInstance;
 use crate::record::EventWriter;
 
-/// Events that may wait for the formatter before the steps have to.
+/// Number of events that may wait for the formatter before the steps have to wait.
 const EVENTS: usize = 1024;
 
 /// End of a build.
@@ -66,8 +66,8 @@ pub(crate) async fn run(
         gate: progress.clone().map(|progress| Gate { progress, sent: 0 }),
         build: build.clone(),
     };
-    // The last sender of events goes with it, so that the formatter and the hooks behind it come to their end: in this order, for each waits
-    // for the one before.
+    // This drops the last sender of events, so that the formatter and then the hooks behind it come to their end. They
+    // do so in this order, since each waits for the one before.
     let exit_code = running.finish(options).await;
     let shown = match formatter.await {
         Ok(shown) => shown,
@@ -99,13 +99,13 @@ struct RunningBuild {
 /// Hooks that must have heard of an event before it takes effect.
 struct Gate {
     progress: watch::Receiver<HookProgress>,
-    /// Number of events that were sent, log lines apart.
+    /// Number of events sent so far, without log lines.
     sent: u64,
 }
 
 struct StepProgress {
     id: Uuid,
-    /// Set once the step's start, or what the cache has of it, was announced.
+    /// Time at which the step's start or its cache hit was announced; `None` before that.
     started: Option<Instant>,
     /// Tag of its result in the cache, if it is there.
     result: Option<SnapshotRef>,
@@ -120,7 +120,7 @@ impl StepProgress {
 
 /// Outcome of one of a step's two tasks.
 enum Progress {
-    /// It is decided what to do about the step.
+    /// What to do about the step has been decided.
     Resolved(Box<ResolvedStep>),
     /// The step is over.
     Finished(FinishedStep),
@@ -137,7 +137,7 @@ impl RunningBuild {
         let mut actions = VecDeque::from(actions);
         let mut told = false;
         loop {
-            // What was performed last may be what the build is stopped for: the dispatcher has to know before it goes on.
+            // The last action may have led to a stop of the build: the dispatcher has to know before it goes on.
             actions.extend(self.tell_stop(&mut dispatcher, &mut told));
             match actions.pop_front() {
                 Some(Action::Finish { exit_code }) => return self.end(exit_code).await,
@@ -155,7 +155,8 @@ impl RunningBuild {
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id() => {
                     let input = self.progress(ended).await;
-                    // Before the end of a step that was stopped: it must not look as if it had ended by itself.
+                    // The stop comes before the end of a step that it stopped, or the step would seem to have ended by
+                    // itself.
                     actions.extend(self.tell_stop(&mut dispatcher, &mut told));
                     actions.extend(input.map(|input| dispatcher.handle(input)).unwrap_or_default());
                 }
@@ -201,15 +202,15 @@ impl RunningBuild {
                     failed_step_id: self.steps[step].id,
                     failed_step_key: planned.step.key.clone(),
                     exit_code,
-                    // What a plugin fails with is words of its own.
+                    // The message may be the plugin's own words, and have secrets in it.
                     message: self.build.host_context.secrets.mask(&message),
                     ts: Utc::now(),
                 };
                 self.emit(event).await;
             }
-            // All steps wait for the token themselves, so that they stop also while an event waits for a slow reader.
+            // Each step waits for the token itself, so that it stops even while an event waits for a slow reader.
             Action::StopRunning => self.stop.token().cancel(),
-            // Ends the loop that calls this.
+            // Not reached: the loop that calls this ends there by itself.
             Action::Finish { .. } => {}
         }
     }
@@ -220,7 +221,7 @@ impl RunningBuild {
         if let Some(Gate { progress, sent }) = &mut self.gate {
             *sent += 1;
             let sent = *sent;
-            // It is closed once there is nobody to wait for.
+            // An error means that it is closed: there is no hook left to wait for.
             let _ = progress.wait_for(|progress| progress.passed >= sent).await;
         }
     }
@@ -269,7 +270,7 @@ impl RunningBuild {
             }
         };
         self.emit(event).await;
-        // If a hook has stopped the build at this event, nothing of it runs.
+        // If a hook has stopped the build at this event, nothing of the task runs.
         self.spawn(step, async { Progress::Finished(resolved.execute().await) });
     }
 
@@ -283,7 +284,7 @@ impl RunningBuild {
         self.running.insert(task.id(), step);
     }
 
-    /// The dispatcher's next input, after a task has ended. A step that was to start and has not, because of a stop, has no end either.
+    /// The dispatcher's next input after a task has ended. A step that a stop kept from starting has no end either.
     async fn progress(&mut self, ended: Result<(Id, Progress), JoinError>) -> Option<Input> {
         let (id, progress) = ended.unwrap_or_else(|e| {
             let message = format!("hm itself failed: {e}");

@@ -1,5 +1,5 @@
-//! One step: resolving it (the decision, and acting on a hit), running it by its plugin, or giving again what a former build got.
-//! Announcing it, and letting it begin, is `run`'s affair.
+//! One step: resolving it (the decision, and acting on a hit), running it by its plugin, or replaying the result of a
+//! former build. `run` announces it and lets it begin.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,10 +30,10 @@ use crate::pipeline::PlannedStep;
 use crate::plugin::{InstanceSpec, Plugin, PluginFailure, PluginInstance, executor_call};
 use crate::record::{EventWriter, StepWriter, read_log};
 
-/// Exit code of a step whose time is over, as with `timeout(1)`.
+/// Exit code of a step that timed out, as with `timeout(1)`.
 const TIMED_OUT: i32 = 124;
 
-/// Exit code of a step that could not begin, since what its last run produced cannot be removed (`EX_CANTCREAT`).
+/// Exit code of a step that could not begin, because the artifacts of its last run cannot be removed (`EX_CANTCREAT`).
 const NOT_CLEARED: i32 = 73;
 
 /// A step in a build.
@@ -48,7 +48,7 @@ pub(super) struct StepTask {
     pub(super) parent: Option<SnapshotRef>,
 }
 
-/// A step of which it is decided what to do.
+/// A step, with the decision what to do about it.
 pub(super) struct ResolvedStep {
     /// Decision for the record, if the cache was asked.
     pub(super) decision: Option<StepDecision>,
@@ -62,7 +62,7 @@ enum Execution {
     Run,
     /// Run it, and keep its result.
     RunAndKeep { cache: Arc<StepCache>, inputs: Box<KeyInputs>, tag: SnapshotRef, lock: KeyLock },
-    /// Give what a former build got.
+    /// Replay the result of a former build.
     Replay { meta: Box<ResultMeta>, log: FormerLog, locks: Locks },
 }
 
@@ -87,7 +87,7 @@ impl From<StepOutcome> for FinishedStep {
 }
 
 impl ResolvedStep {
-    /// A step that is to run without the cache, for this reason if there is a cache.
+    /// A step that is to run without the cache. If there is a cache, `reason` says why.
     pub(super) fn without_cache(task: StepTask, reason: Option<Uncacheable>) -> Self {
         let step = task.planned().step.key.clone();
         let decision = reason.map(|reason| StepDecision {
@@ -107,7 +107,7 @@ impl ResolvedStep {
         }
     }
 
-    /// Runs the step, or gives again what a former build got.
+    /// Runs the step, or replays the result of a former build.
     pub(super) async fn execute(self) -> FinishedStep {
         let Self { task, execution, .. } = self;
         match execution {
@@ -123,7 +123,7 @@ impl ResolvedStep {
 /// A run of a step.
 struct RunResult {
     finished: FinishedStep,
-    /// Files that it brought out.
+    /// Artifacts that it brought out.
     produced: Vec<Artifact>,
     /// Path of its log, if that is whole.
     log: Option<PathBuf>,
@@ -143,14 +143,14 @@ impl StepTask {
         self.build.plan.env(self.planned())
     }
 
-    /// Directory for what it produces.
+    /// Directory for its artifacts.
     fn artifacts(&self) -> Option<PathBuf> {
         let root = self.build.artifacts.as_ref()?;
         Some(artifacts::directory(root, &self.planned().step.key))
     }
 
-    /// Resolves the step: asks for the decision and, on a hit, gets back what the step had produced; a hit of which not all can be had is
-    /// a miss. Waits while another build makes the same result.
+    /// Resolves the step: asks for the decision and, on a hit, brings back the log and the artifacts. A hit that cannot
+    /// be brought back completely becomes a miss. Waits while another build makes the same result.
     pub(super) async fn resolve(self, cache: Arc<StepCache>, parent: Option<ParentStep>) -> ResolvedStep {
         let keyed = cache.identify(StepQuery::of(&self.build, self.planned()), parent).await;
         let (key, inputs) = match keyed.identity() {
@@ -159,10 +159,10 @@ impl StepTask {
         };
         let mut write_lock = None;
         loop {
-            // Before the question: whoever prunes the cache meanwhile must not take away what is found.
+            // Locked before asking: whoever prunes the cache meanwhile must not remove what is found.
             let read_lock = if write_lock.is_none() { cache.read_lock(&key) } else { ReadLock::Unlockable };
             let resolution = match read_lock {
-                // As if nothing were there: whoever has the lock is about to change that.
+                // Treated as if nothing were there: whoever has the lock is about to change the result.
                 ReadLock::Contended => Resolution::Miss(MissReason::NoEntry),
                 _ => cache.decide(&keyed).await,
             };
@@ -180,7 +180,7 @@ impl StepTask {
                 Resolution::Miss(reason) => reason,
                 Resolution::Uncacheable(reason) => return ResolvedStep::without_cache(self, Some(reason)),
             };
-            // Who reads a key keeps everybody from making its result, us included.
+            // A read lock keeps everybody from making the result, us included.
             drop(read_lock);
             if let Some(lock) = write_lock {
                 let decision = Some(keyed.decision(&Resolution::Miss(reason)));
@@ -189,7 +189,7 @@ impl StepTask {
                 return ResolvedStep { decision, task: self, execution };
             }
             write_lock = match cache.write_lock(&self.planned().step.key, &key).await {
-                // What somebody else was making may be there now.
+                // Ask again: what somebody else was making may be there now.
                 Ok(lock) => Some(lock),
                 Err(reason) => {
                     let decision = Some(keyed.decision(&Resolution::Uncacheable(reason)));
@@ -199,11 +199,11 @@ impl StepTask {
         }
     }
 
-    /// Acts on a hit: what the step had produced is back in its place then, and its log can be read.
+    /// Acts on a hit: brings the artifacts back to their place, and opens the log.
     async fn fetch_cached(&self, cache: &StepCache, result: &CachedResult) -> Result<FormerLog, MissReason> {
         let log = read_log(&result.log).map_err(|_| MissReason::Damaged)?;
         let meta = &result.meta;
-        // The host knows about the snapshots that are made with its functions. Of others only the runner does.
+        // The host knows about snapshots that are made with its own functions. Only the runner knows about others.
         if result.needs_runner && !self.runner_has(&meta.tag).await {
             return Err(MissReason::RunnerLostIt);
         }
@@ -216,7 +216,7 @@ impl StepTask {
         Ok(Box::new(log))
     }
 
-    /// True if the runner says that it still has a snapshot. What it prints meanwhile is not for anybody.
+    /// True if the runner says that it still has a snapshot. What it prints meanwhile is dropped.
     async fn runner_has(&self, tag: &SnapshotRef) -> bool {
         let cache = CacheDecision::Hit { tag: tag.clone() };
         let Some(plugin) = self.plugin() else { return false };
@@ -297,7 +297,7 @@ impl StepTask {
         finished
     }
 
-    /// Gives again what a former build got. The locks are given back at the end.
+    /// Replays the result of a former build. The locks are released at the end.
     async fn replay(&self, meta: ResultMeta, log: FormerLog, _locks: Locks) -> FinishedStep {
         let cache = CacheDecision::Hit { tag: meta.tag.clone() };
         let mut step = self.context(&cache, self.writer());
@@ -338,7 +338,7 @@ impl StepTask {
     fn input(&self, cache_lookup: CacheDecision) -> ExecutorInput {
         let planned = self.planned();
         let mut step = planned.step.clone();
-        // That of the pipeline, if the step has none of its own.
+        // The planned image: the pipeline's, if the step has none of its own.
         step.image = planned.image.clone().or(step.image);
         ExecutorInput {
             step,
@@ -353,7 +353,7 @@ impl StepTask {
     }
 }
 
-/// Message of a failure that comes from something that is not to be had, and not from the plugin.
+/// Message of a failure that is not the plugin's: something that the step needs is unavailable.
 fn unavailable(failure: &PluginFailure) -> Option<String> {
     causes(failure).find_map(|error| {
         let docker = error.downcast_ref::<DockerError>().is_some_and(|error| !error.is_misuse());
@@ -362,7 +362,7 @@ fn unavailable(failure: &PluginFailure) -> Option<String> {
     })
 }
 
-/// References to files, as listeners get them.
+/// References to artifacts, as events have them.
 fn references(produced: &[Artifact]) -> Vec<ArtifactRef> {
     produced.iter().map(artifact_ref).collect()
 }
@@ -371,7 +371,7 @@ fn lost(error: &dyn std::error::Error) -> String {
     format!("hm: not all of what this step wrote is in the cache: {error}")
 }
 
-/// End of a command in words. Shells and our own process 1 say 128 + n of a command that died of signal n.
+/// End of a command in words. Shells and our own process 1 report 128 + n for a command that signal n killed.
 fn how_it_exited(exit_code: i32) -> String {
     match exit_code {
         129..=192 => format!("exited with code {exit_code} (signal {})", exit_code - 128),

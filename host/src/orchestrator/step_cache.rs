@@ -1,5 +1,5 @@
-//! The cache, as one build uses it: its locks, the files that policies name, keeping new results, and what is told of all that at the end.
-//! The decision about a step is in `decide`; the store and the keys are the cache's affair.
+//! The cache, as one build uses it: its locks, the files that policies name, keeping new results, and the report at the
+//! end. The decision about a step is in `decide`, the store and the keys in `cache`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -30,13 +30,13 @@ pub(crate) struct StepCache {
     files: tokio::sync::Mutex<BTreeMap<BTreeSet<String>, Arc<InputFiles>>>,
 }
 
-/// Needs of a build's cache.
+/// Settings of a build's cache.
 pub(crate) struct StepCacheConfig {
     /// Results of former builds.
     pub(crate) store: Store,
-    /// Places that have the project's files, and the snapshots.
+    /// Back ends, which have the project's files and the snapshots.
     pub(crate) backends: Backends,
-    /// Folder of the project.
+    /// Directory of the project.
     pub(crate) project: PathBuf,
     /// Name of the pipeline.
     pub(crate) pipeline: String,
@@ -62,9 +62,9 @@ struct Notes {
 pub(super) enum ReadLock {
     /// The result stays as long as this is held.
     Held { _lock: SharedLock },
-    /// Somebody makes the result anew, or removes it.
+    /// Somebody else is making the result anew, or removing it.
     Contended,
-    /// The cache cannot be written to, so that nobody can lock or remove anything.
+    /// The cache cannot be written to, so nobody can lock or remove anything.
     Unlockable,
 }
 
@@ -81,9 +81,9 @@ pub(super) struct NewResult {
 /// Report on the cache at the end of a build.
 #[derive(Debug, Default)]
 pub(crate) struct CacheReport {
-    /// Reason why not everything was kept that should have been.
+    /// First reason why something that should have been kept was not.
     pub(crate) trouble: Option<String>,
-    /// Places where cache policies may not say what was meant.
+    /// Warnings about policies that may not say what was meant.
     pub(crate) warnings: BTreeSet<PathWarning>,
     /// Number of results that were kept.
     pub(crate) results: usize,
@@ -104,7 +104,7 @@ impl StepCache {
         &self.config.store
     }
 
-    /// Files that a policy names. Steps that ask for the same at the same time share the work.
+    /// Files that a policy names. Steps that ask for the same files at the same time share the work.
     pub(super) async fn files(&self, paths: &BTreeSet<String>) -> Result<Arc<InputFiles>, String> {
         if paths.is_empty() {
             return Ok(Arc::default());
@@ -127,14 +127,14 @@ impl StepCache {
         found.map_err(|error| error.to_string())?.map_err(|error| one_line(&error))
     }
 
-    /// Notes that a result was used; it is the least that can go wrong.
+    /// Notes that a result was used. If that fails, the build goes on and reports it.
     pub(super) fn used(&self, key: &Key) {
         if let Err(error) = self.store().touch(key) {
             self.trouble(one_line(&error));
         }
     }
 
-    /// Keeps others from removing what is kept under a key. Waits for nobody.
+    /// Keeps others from removing the result of a key. Does not wait.
     pub(super) fn read_lock(&self, key: &Key) -> ReadLock {
         match self.store().hold(key) {
             Ok(Some(lock)) => ReadLock::Held { _lock: lock },
@@ -143,7 +143,7 @@ impl StepCache {
         }
     }
 
-    /// Keeps others from making what is to be made. Waits for as long as somebody else does it.
+    /// Keeps others from making the result of a key. Waits as long as somebody else is making it.
     pub(super) async fn write_lock(&self, step: &str, key: &Key) -> Result<KeyLock, Uncacheable> {
         let lock = self.store().lock(key);
         tokio::pin!(lock);
@@ -170,7 +170,7 @@ impl StepCache {
         log: Option<PathBuf>,
         artifacts: Option<PathBuf>,
     ) -> bool {
-        // Why there is none is told with the record.
+        // The report on the record says why there is none.
         let Some(log) = log else { return false };
         let NewResult { inputs, tag, step, max_age, duration_ms, artifacts: produced } = result;
         let key = inputs.key();
@@ -202,13 +202,13 @@ impl StepCache {
         true
     }
 
-    /// Places where cache policies may not say what was meant, as far as steps were asked about.
+    /// Warnings about policies that may not say what was meant, for the steps that were asked about so far.
     #[must_use]
     pub(crate) fn warnings(&self) -> BTreeSet<PathWarning> {
         self.notes().warnings.clone()
     }
 
-    /// Makes what was kept outlive a crash of the machine, and reports.
+    /// Makes the new results durable, and reports.
     pub(super) async fn close(self: Arc<Self>) -> CacheReport {
         let closed = spawn_blocking(move || {
             let Notes { mut trouble, made, warnings } = std::mem::take(&mut *self.notes());
