@@ -203,6 +203,7 @@ mod log;
 mod module;
 mod precompiled;
 mod report;
+mod results;
 mod state;
 mod vars;
 

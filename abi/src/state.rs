@@ -43,8 +43,6 @@ pub(crate) struct InstanceState<T> {
     pub(crate) blocks: Blocks,
     /// Offset of the input block; 0 for an empty input.
     pub(crate) input: u64,
-    pub(crate) output: Vec<u8>,
-    pub(crate) error: Option<String>,
     /// Number of calls of each function of the host.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
     /// Time at which the call has to be over.
@@ -70,8 +68,6 @@ impl<T> InstanceState<T> {
             written: 0,
             blocks: Blocks::new(limits.blocks, limits.memory_bytes),
             input: 0,
-            output: Vec::new(),
-            error: None,
             host_calls: BTreeMap::new(),
             deadline: None,
             paused: Instant::now(),
@@ -138,8 +134,6 @@ impl<T> InstanceState<T> {
     /// [`Fault::Limit`] if the input is larger than Extism memory may be.
     pub(crate) fn begin_call(&mut self, input: &[u8]) -> Result<(), Fault> {
         self.blocks.clear();
-        self.output = Vec::new();
-        self.error = None;
         self.input = self.blocks.insert(input)?;
         Ok(())
     }
@@ -148,14 +142,16 @@ impl<T> InstanceState<T> {
     pub(crate) fn end_call(&mut self) -> EndedCall {
         self.log.end();
         self.http.end_call();
+        // The error first: the output may take the block that both are in.
+        let message = self.blocks.take_error().map(|text| String::from_utf8_lossy(&text).into_owned());
         let ended = EndedCall {
-            output: std::mem::take(&mut self.output),
-            message: self.error.take(),
+            output: self.blocks.take_output(),
+            message,
             host_calls: std::mem::take(&mut self.host_calls),
             memory_bytes: self.growth.memory_bytes(),
             block_bytes: self.blocks.take_most_bytes(),
         };
-        // Not before its most bytes were taken. An idle instance keeps no memory of its last call.
+        // Not before its results and its most bytes were taken. An idle instance keeps no memory of its last call.
         self.blocks.clear();
         self.input = 0;
         ended
