@@ -194,7 +194,7 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
 
     // The last moment in which the call can still be ended without anything done for it.
     caller.data_mut().yield_if_due().await;
-    let InstanceState { data, blocks, .. } = caller.data_mut();
+    let (data, blocks) = caller.data_mut().data_and_blocks();
     let blocks = offsets.as_ref().iter().map(|offset| blocks.get(*offset).unwrap_or_default().to_vec());
     let arguments = A::read(values, blocks)
         .map_err(|(number, error)| Fault::Misuse(format!("`{name}`: argument {number}: {error}")))?;

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::Store;
 
 use crate::call_error::{Budget, CallError};
 use crate::instance_options::InstanceOptions;
 use crate::module::{CallResult, Function, Module};
 use crate::report::Report;
 use crate::state::InstanceState;
+use crate::store::store_for;
 
 /// The export of a command module that runs its `main`.
 const COMMAND: &str = "_start";
@@ -82,7 +83,7 @@ impl<T: Send + 'static> Module<T> {
     /// A plug-in made of this module, with `data` for its host functions. No code of the guest runs before the
     /// first call.
     pub fn instance(&self, data: T, options: InstanceOptions) -> Instance<T> {
-        let store = Some(store_for(self, InstanceState::new(data, options)));
+        let store = Some(store_for(self.engine(), InstanceState::new(Some(data), options)));
         let (module, cancel) = (self.clone(), Arc::default());
         Instance { module, store, guest: Guest::Absent, cancel, report: Report::default() }
     }
@@ -118,6 +119,7 @@ impl<T: Send + 'static> Instance<T> {
         store.set_fuel(granted).map_err(|error| engine_error(&error))?;
         // From the present epoch on: without this, the ticks since the last call would count at once.
         store.set_epoch_deadline(1);
+        store.data_mut().growth.begin_call();
         store.data_mut().deadline = began.checked_add(limits.deadline);
 
         // Registered before the guest starts, so that no cancellation falls in between; looked at first at every turn,
@@ -188,19 +190,19 @@ impl<T: Send + 'static> Instance<T> {
 
     /// The data that the host functions of this instance work on.
     pub fn data(&self) -> &T {
-        &self.store_ref().data().data
+        self.store_ref().data().data()
     }
 
     /// The data that the host functions of this instance work on.
     pub fn data_mut(&mut self) -> &mut T {
-        &mut self.store_mut().data_mut().data
+        self.store_mut().data_mut().data_mut()
     }
 
     /// Puts the host's data into a new store, where the next call makes a fresh wasm instance.
     fn renew(&mut self) {
         // Taken out first: the old store has to be gone, with its memories, before the data can move into another.
         if let Some(old) = self.store.take() {
-            self.store = Some(store_for(&self.module, old.into_data().for_fresh_guest()));
+            self.store = Some(store_for(self.module.engine(), old.into_data().for_fresh_guest()));
             self.guest = Guest::Absent;
         }
     }
@@ -214,15 +216,6 @@ impl<T: Send + 'static> Instance<T> {
     fn store_mut(&mut self) -> &mut Store<InstanceState<T>> {
         self.store.as_mut().expect("the store of an instance")
     }
-}
-
-/// A store under the limits of its state, interrupted at each tick of the engine.
-fn store_for<T: Send + 'static>(module: &Module<T>, state: InstanceState<T>) -> Store<InstanceState<T>> {
-    let mut store = Store::new(module.engine(), state);
-    store.limiter(|state| &mut state.growth);
-    // tokio's own yield lets its clock run before the guest goes on, so that deadlines are seen.
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
-    store
 }
 
 /// Starts the guest if need be, and runs one of its functions: its code, and the instance.

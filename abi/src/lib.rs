@@ -197,6 +197,7 @@ mod imports;
 mod instance;
 mod instance_options;
 mod limits;
+mod lent;
 mod link;
 mod load_error;
 mod log;
@@ -205,6 +206,7 @@ mod precompiled;
 mod report;
 mod results;
 mod state;
+mod store;
 mod vars;
 
 #[doc = include_str!("spec.md")]

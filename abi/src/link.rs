@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use wasmtime::{
-    AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, UnknownImportError, ValType,
-    WasmBacktrace,
+    AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, StoreContextMut, UnknownImportError, Val,
+    ValType, WasmBacktrace,
 };
 
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::host_function::HostFunctions;
 use crate::imports::{self, env, wasi};
+use crate::lent::Lent;
 use crate::load_error::LoadError;
 use crate::state::InstanceState;
 
@@ -77,7 +78,7 @@ impl<T: Send + 'static> Linked<T> {
     ) -> wasmtime::Result<wasmtime::Instance> {
         match self {
             Self::Alone(ready, initialisers) => {
-                let instance = make(ready, &mut *store).await?;
+                let instance = make(ready, &mut *store, true).await?;
                 initialisers.run(store, instance).await?;
                 Ok(instance)
             }
@@ -86,15 +87,16 @@ impl<T: Send + 'static> Linked<T> {
                 for (name, module) in others {
                     let ready = linker.instantiate_pre(module)?;
                     if is_command(module) {
-                        link_command(&mut linker, name, &ready)?;
+                        let alone = stands_alone(module, others);
+                        link_command(&mut linker, name, &ready, alone)?;
                     } else {
-                        let instance = make(&ready, &mut *store).await?;
+                        let instance = make(&ready, &mut *store, true).await?;
                         // Ready before it can be imported: start functions of those that follow may call it.
                         Initialisers::of(module).run(store, instance).await?;
                         linker.instance(&mut *store, name, instance)?;
                     }
                 }
-                let instance = make(&linker.instantiate_pre(main)?, &mut *store).await?;
+                let instance = make(&linker.instantiate_pre(main)?, &mut *store, true).await?;
                 Initialisers::of(main).run(store, instance).await?;
                 Ok(instance)
             }
@@ -134,14 +136,15 @@ impl Initialisers {
     }
 }
 
-/// Makes one wasm instance.
+/// Makes one wasm instance, which lives on after the call or does not.
 async fn make<T: Send + 'static>(
     ready: &InstancePre<InstanceState<T>>,
     mut context: impl AsContextMut<Data = InstanceState<T>>,
+    lasting: bool,
 ) -> wasmtime::Result<wasmtime::Instance> {
     let mut store = context.as_context_mut();
     let growth = &mut store.data_mut().growth;
-    growth.count_instance()?;
+    growth.count_instance(lasting)?;
     // What was turned down before has nothing to do with this.
     growth.take_refused();
     let result = ready.instantiate_async(context.as_context_mut()).await;
@@ -302,11 +305,23 @@ fn is_command(module: &wasmtime::Module) -> bool {
     function("_start") && !function("_initialize")
 }
 
-/// Links the functions of a command: each call makes an instance of its own.
+/// True if instances of a command can be in a store of their own: nothing of another store's comes in.
+fn stands_alone(module: &wasmtime::Module, others: &[(String, wasmtime::Module)]) -> bool {
+    let number = |ty: &ValType| !matches!(ty, ValType::Ref(_));
+    module.imports().all(|import| others.iter().all(|(name, _)| name != import.module()))
+        && module.exports().all(|export| match export.ty() {
+            ExternType::Func(ty) => ty.params().all(|ty| number(&ty)) && ty.results().all(|ty| number(&ty)),
+            _ => true,
+        })
+}
+
+/// Links the functions of a command: each call makes an instance of its own, in a store of its own if it can stand
+/// alone.
 fn link_command<T: Send + 'static>(
     linker: &mut Linker<InstanceState<T>>,
     name: &str,
     ready: &InstancePre<InstanceState<T>>,
+    alone: bool,
 ) -> wasmtime::Result<()> {
     let functions: Vec<(String, FuncType)> = ready
         .module()
@@ -322,13 +337,30 @@ fn link_command<T: Send + 'static>(
         linker.func_new_async(name, &function, ty, move |mut caller, params, results| {
             let (ready, export) = (ready.clone(), export.clone());
             Box::new(async move {
-                let instance = make(&ready, caller.as_context_mut()).await?;
-                let callee = instance
-                    .get_func(caller.as_context_mut(), &export)
-                    .ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
-                callee.call_async(caller.as_context_mut(), params, results).await
+                if alone {
+                    let mut lent = Lent::new(caller.as_context_mut())?;
+                    let instance = make(&ready, lent.store(), false).await?;
+                    call_in(instance, lent.store(), &export, params, results).await
+                } else {
+                    let instance = make(&ready, caller.as_context_mut(), true).await?;
+                    call_in(instance, caller.as_context_mut(), &export, params, results).await
+                }
             })
         })?;
     }
     Ok(())
+}
+
+/// Calls a function of an instance of a command.
+async fn call_in<T: Send + 'static>(
+    instance: wasmtime::Instance,
+    mut context: StoreContextMut<'_, InstanceState<T>>,
+    export: &str,
+    params: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    let callee = instance
+        .get_func(&mut context, export)
+        .ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
+    callee.call_async(context, params, results).await
 }

@@ -18,8 +18,8 @@ use crate::vars::Vars;
 
 /// The host's side of one instance.
 pub(crate) struct InstanceState<T> {
-    /// The embedder's own, and all that its host functions see.
-    pub(crate) data: T,
+    /// The embedder's own, and all that its host functions see. None while the state is lent.
+    data: Option<T>,
     limits: InstanceLimits,
 
     // For the life of the plug-in.
@@ -52,7 +52,8 @@ pub(crate) struct InstanceState<T> {
 }
 
 impl<T> InstanceState<T> {
-    pub(crate) fn new(data: T, options: InstanceOptions) -> Self {
+    /// A state without data is one that nothing runs with.
+    pub(crate) fn new(data: Option<T>, options: InstanceOptions) -> Self {
         let InstanceOptions { limits, config, log, http, directories } = options;
         Self {
             data,
@@ -73,6 +74,27 @@ impl<T> InstanceState<T> {
             paused: Instant::now(),
             limits,
         }
+    }
+
+    #[expect(clippy::expect_used, reason = "nothing runs in a store whose state is lent")]
+    pub(crate) fn data(&self) -> &T {
+        self.data.as_ref().expect("the data of an instance")
+    }
+
+    #[expect(clippy::expect_used, reason = "nothing runs in a store whose state is lent")]
+    pub(crate) fn data_mut(&mut self) -> &mut T {
+        self.data.as_mut().expect("the data of an instance")
+    }
+
+    /// The data that host functions see, and the blocks of the call.
+    #[expect(clippy::expect_used, reason = "nothing runs in a store whose state is lent")]
+    pub(crate) fn data_and_blocks(&mut self) -> (&mut T, &mut Blocks) {
+        (self.data.as_mut().expect("the data of an instance"), &mut self.blocks)
+    }
+
+    /// Takes the state for another store. It has to be put back before anything else runs here.
+    pub(crate) fn lend(&mut self) -> Self {
+        std::mem::replace(self, Self::new(None, InstanceOptions::standard()))
     }
 
     /// The state for a fresh wasm instance: all that belonged to the old one is gone.
@@ -148,7 +170,7 @@ impl<T> InstanceState<T> {
             output: self.blocks.take_output(),
             message,
             host_calls: std::mem::take(&mut self.host_calls),
-            memory_bytes: self.growth.memory_bytes(),
+            memory_bytes: self.growth.most_bytes(),
             block_bytes: self.blocks.take_most_bytes(),
         };
         // Not before its results and its most bytes were taken. An idle instance keeps no memory of its last call.
