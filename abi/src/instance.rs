@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use wasmtime::Store;
 
@@ -50,9 +51,21 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// Ends the running call with [`CallError::Cancelled`]. Without one, nothing happens: the next call is not touched.
+    /// Ends the running call with [`CallError::Cancelled`]: also one whose future was made and not polled yet. Without
+    /// one, nothing happens: the next call is not touched.
     pub fn cancel(&self) {
         self.cancel.notify_waiters();
+    }
+}
+
+/// An instance in a call. However that ends, also by being dropped, a wasm instance that is spent is given back.
+struct Running<'a, T: Send + 'static>(&'a mut Instance<T>);
+
+impl<T: Send + 'static> Drop for Running<'_, T> {
+    fn drop(&mut self) {
+        if matches!(self.0.guest, Guest::Spent) {
+            self.0.renew();
+        }
     }
 }
 
@@ -63,7 +76,7 @@ enum Guest {
     Absent,
     /// Ready for the next call.
     Ready(wasmtime::Instance),
-    /// In the middle of something that was not, or not yet, ended properly.
+    /// In the middle of a call, or left by one that did not end properly.
     Spent,
 }
 
@@ -93,27 +106,36 @@ impl<T: Send + 'static> Instance<T> {
     /// Calls an export, with `input`, and returns its output.
     ///
     /// Needs a tokio runtime with time. Dropping the future cancels the call, and so does a [`CancelHandle`]: within a
-    /// tick of the engine even if the guest computes without end. The next call then gets a fresh wasm instance.
+    /// tick of the engine even if the guest computes without end. The wasm instance is given back at once then, with
+    /// its memory, and the next call gets a fresh one.
     ///
     /// # Errors
     /// The guest failed, or was stopped; or there is no such function. See [`CallError`].
-    pub async fn call(
+    pub fn call(
         &mut self,
         export: &str,
         input: &[u8],
         limits: &CallLimits,
+    ) -> impl Future<Output = Result<Vec<u8>, CallError>> {
+        // Registered when the future is made, so that no cancellation falls between that and the first poll.
+        let cancelled = Arc::clone(&self.cancel).notified_owned();
+        async move { Running(self).0.run(export, input, limits, cancelled).await }
+    }
+
+    async fn run(
+        &mut self,
+        export: &str,
+        input: &[u8],
+        limits: &CallLimits,
+        cancelled: OwnedNotified,
     ) -> Result<Vec<u8>, CallError> {
         self.report = Report::default();
         let module = self.module.clone();
         let function = module.function(export)?;
-        if matches!(self.guest, Guest::Spent) {
-            self.renew();
-        }
         // Spent until the call has come to a proper end: neither an early return nor the dropping of this future may
         // leave the instance looking ready.
         let guest = std::mem::replace(&mut self.guest, Guest::Spent);
         let began = Instant::now();
-        let cancel = Arc::clone(&self.cancel);
         let store = self.store_mut();
         let granted = limits.fuel.min(store.data().fuel_left);
         store.set_fuel(granted).map_err(|error| engine_error(&error))?;
@@ -122,13 +144,12 @@ impl<T: Send + 'static> Instance<T> {
         store.data_mut().growth.begin_call();
         store.data_mut().deadline = began.checked_add(limits.deadline);
 
-        // Registered before the guest starts, so that no cancellation falls in between; looked at first at every turn,
-        // so that a guest which is ready each time cannot keep it waiting.
-        let cancelled = cancel.notified();
+        // The cancellation is looked at first at every turn, so that a guest which is ready each time cannot keep it
+        // waiting.
         let ended = tokio::select! {
             biased;
             () = cancelled => Err(Interruption::Cancelled),
-            result = tokio::time::timeout(limits.deadline, run(store, &module, guest, function, input)) => {
+            result = tokio::time::timeout(limits.deadline, run_guest(store, &module, guest, function, input)) => {
                 result.map_err(|_| Interruption::TimedOut)
             }
         };
@@ -178,6 +199,11 @@ impl<T: Send + 'static> Instance<T> {
         }
     }
 
+    /// Gives the wasm instance back, with its memory: the next call makes a fresh one. Variables and data stay.
+    pub fn reset(&mut self) {
+        self.renew();
+    }
+
     /// Report of the last call; empty before the first, and where a call was dropped.
     pub fn report(&self) -> &Report {
         &self.report
@@ -219,7 +245,7 @@ impl<T: Send + 'static> Instance<T> {
 }
 
 /// Starts the guest if need be, and runs one of its functions: its code, and the instance.
-async fn run<T: Send + 'static>(
+async fn run_guest<T: Send + 'static>(
     store: &mut Store<InstanceState<T>>,
     module: &Module<T>,
     guest: Guest,
