@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::host_function::HostFunctions;
 use crate::imports::{self, env, wasi};
 use crate::lent::Lent;
-use crate::load_error::LoadError;
+use crate::load_error::{ImportName, LoadError};
 use crate::state::InstanceState;
 
 /// The name of the main module, which no other may have.
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Linked<T> {
         let linker = host_linker(engine, host)?;
         if others.is_empty() {
             let module = main.module();
-            let ready = resolve(&linker, module)?;
+            let ready = resolve(&linker, module, Vec::new())?;
             return Ok(Self::Alone(ready, Initialisers::of(module)));
         }
         let modules = by_name(others, host)?;
@@ -171,10 +171,11 @@ fn host_linker<T: Send + 'static>(
     Ok(linker)
 }
 
-/// Resolves all imports of a module, or says which cannot be.
+/// Resolves all imports of a module, or says which cannot be: those too that are known to be `missing`.
 fn resolve<T: Send + 'static>(
     linker: &Linker<InstanceState<T>>,
     module: &wasmtime::Module,
+    mut missing: Vec<ImportName>,
 ) -> Result<InstancePre<InstanceState<T>>, LoadError> {
     if let Some(import) = module
         .imports()
@@ -182,12 +183,34 @@ fn resolve<T: Send + 'static>(
     {
         return Err(LoadError::ForbiddenImport { name: import.name().to_owned() });
     }
-    linker.instantiate_pre(module).map_err(|error| match error.downcast_ref() {
-        Some::<&UnknownImportError>(import) => {
-            LoadError::UnknownImport { module: import.module().to_owned(), name: import.name().to_owned() }
+    let result = linker.instantiate_pre(module);
+    if result.as_ref().err().is_some_and(|error| error.is::<UnknownImportError>()) {
+        missing.extend(unknown_imports(linker, module));
+    }
+    if let Some(error) = LoadError::unknown(missing) {
+        return Err(error);
+    }
+    result.map_err(|error| LoadError::WrongImportType { message: format!("{error:#}") })
+}
+
+/// The imports that are not in a linker, in their order. The engine tells one at a time, so that something has to
+/// stand in for each to hear of the next; for what is no function, nothing can.
+fn unknown_imports<T: Send + 'static>(
+    linker: &Linker<InstanceState<T>>,
+    module: &wasmtime::Module,
+) -> Vec<ImportName> {
+    let (mut linker, mut found) = (linker.clone(), Vec::new());
+    while found.len() <= LoadError::MOST_UNKNOWN
+        && let Err(error) = linker.instantiate_pre(module)
+        && let Some(import) = error.downcast_ref::<UnknownImportError>()
+    {
+        found.push(ImportName { module: import.module().to_owned(), name: import.name().to_owned() });
+        let ExternType::Func(ty) = import.ty() else { break };
+        if linker.func_new(import.module(), import.name(), ty, |_, _, _| Ok(())).is_err() {
+            break;
         }
-        None => LoadError::WrongImportType { message: format!("{error:#}") },
-    })
+    }
+    found
 }
 
 type Modules<'a> = BTreeMap<&'a str, &'a wasmtime::Module>;
@@ -226,20 +249,25 @@ fn check_imports<T: Send + 'static>(
     modules: &Modules<'_>,
 ) -> Result<(), LoadError> {
     let mut linker = host.clone();
-    let mut only_functions = true;
+    let (mut only_functions, mut missing) = (true, Vec::new());
     for import in module.imports() {
         let Some(other) = modules.get(import.module()) else { continue };
-        let unknown = || LoadError::UnknownImport {
-            module: import.module().to_owned(),
-            name: import.name().to_owned(),
-        };
-        match (import.ty(), other.get_export(import.name()).ok_or_else(unknown)?) {
-            (ExternType::Func(wanted), ExternType::Func(found)) if FuncType::eq(&wanted, &found) => {
+        let found = other.get_export(import.name());
+        let name = ImportName { module: import.module().to_owned(), name: import.name().to_owned() };
+        if found.is_none() && !missing.contains(&name) && missing.len() <= LoadError::MOST_UNKNOWN {
+            missing.push(name);
+        }
+        match (import.ty(), found) {
+            (ExternType::Func(wanted), found)
+                if found.as_ref().is_none_or(
+                    |found| matches!(found, ExternType::Func(found) if FuncType::eq(&wanted, found)),
+                ) =>
+            {
                 linker
                     .func_new(import.module(), import.name(), wanted, |_, _, _| Ok(()))
                     .map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
             }
-            (ExternType::Func(wanted), found) => {
+            (ExternType::Func(wanted), Some(found)) => {
                 let message = format!(
                     "`{}` from `{}` is wanted as {wanted}, and is {}",
                     import.name(),
@@ -255,7 +283,11 @@ fn check_imports<T: Send + 'static>(
             _ => only_functions = false,
         }
     }
-    if only_functions { resolve(&linker, module).map(|_| ()) } else { Ok(()) }
+    if only_functions {
+        resolve(&linker, module, missing).map(|_| ())
+    } else {
+        LoadError::unknown(missing).map_or(Ok(()), Err)
+    }
 }
 
 /// The names in an order in which each comes after those it imports from.
@@ -359,8 +391,7 @@ async fn call_in<T: Send + 'static>(
     params: &[Val],
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
-    let callee = instance
-        .get_func(&mut context, export)
-        .ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
+    let callee =
+        instance.get_func(&mut context, export).ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
     callee.call_async(context, params, results).await
 }
