@@ -1,6 +1,7 @@
 //! A plug-in that can be called: the life cycle of its wasm instance and of each call. What a call may use
 //! is decided by whoever makes it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,17 @@ impl CancelHandle {
     /// one, nothing happens: the next call is not touched.
     pub fn cancel(&self) {
         self.cancel.notify_waiters();
+    }
+}
+
+impl<T: 'static> fmt::Debug for Instance<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let started = matches!(self.guest, Guest::Ready(_));
+        formatter
+            .debug_struct("Instance")
+            .field("module", &self.module)
+            .field("started", &started)
+            .finish_non_exhaustive()
     }
 }
 
