@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::fault::Fault;
+use crate::results::{BlockPart, Pending};
 
 /// Offset of the first block of a call. Low offsets are never blocks, so that small numbers a guest
 /// mistakes for handles are caught.
@@ -41,6 +42,8 @@ pub(crate) struct Blocks {
     freed_bytes: usize,
     /// Entries of `table` whose bytes are gone.
     gone: usize,
+    output: Pending,
+    error: Pending,
     max_blocks: usize,
     max_bytes: usize,
 }
@@ -74,6 +77,8 @@ impl Blocks {
             freed: VecDeque::new(),
             freed_bytes: 0,
             gone: 0,
+            output: Pending::Unset,
+            error: Pending::Unset,
             max_blocks,
             max_bytes,
         }
@@ -158,6 +163,10 @@ impl Blocks {
         let Some(block) = self.starting_at(offset) else { return };
         block.live = false;
         let length = block.bytes.len();
+        if let Some(block) = self.table.get(self.recent) {
+            self.output.keep(offset, &block.bytes);
+            self.error.keep(offset, &block.bytes);
+        }
         self.live -= 1;
         self.live_bytes -= length;
         self.freed.push_back(offset);
@@ -194,12 +203,50 @@ impl Blocks {
         self.starting_at(offset).map(|block| &*block.bytes)
     }
 
-    /// `length` bytes from `offset` on, if they are all inside one live block.
-    pub(crate) fn range(&mut self, offset: u64, length: u64) -> Option<&[u8]> {
+    /// The `length` bytes from `offset` on, if they are all inside one live block.
+    pub(crate) fn part(&mut self, offset: u64, length: u64) -> Option<BlockPart> {
         let length = usize::try_from(length).ok()?;
         let block = self.containing(offset).filter(|block| block.live)?;
         let start = block.index(offset)?;
-        block.bytes.get(start..start.checked_add(length)?)
+        let part = BlockPart { block: block.offset, start, length };
+        (start.checked_add(length)? <= block.bytes.len()).then_some(part)
+    }
+
+    /// The output of the call will be this part of a block, or nothing.
+    pub(crate) fn set_output(&mut self, part: Option<BlockPart>) {
+        self.output = part.map_or(Pending::Unset, Pending::Part);
+    }
+
+    /// The error of the call will be this part of a block, or there is none.
+    pub(crate) fn set_error(&mut self, part: Option<BlockPart>) {
+        self.error = part.map_or(Pending::Unset, Pending::Part);
+    }
+
+    /// The error that was set, if one was.
+    pub(crate) fn take_error(&mut self) -> Option<Vec<u8>> {
+        let error = std::mem::take(&mut self.error);
+        error.is_set().then(|| self.read(error, false))
+    }
+
+    /// The output that was set; empty without one. Its block may be gone then.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        let output = std::mem::take(&mut self.output);
+        self.read(output, true)
+    }
+
+    /// The bytes that are wanted. A block that is all of them can be had without a copy, if nobody needs it any more.
+    fn read(&mut self, wanted: Pending, last: bool) -> Vec<u8> {
+        match wanted {
+            Pending::Unset => Vec::new(),
+            Pending::Kept(bytes) => bytes,
+            Pending::Part(part) => match self.starting_at(part.block) {
+                Some(block) if last && part.length == block.bytes.len() => {
+                    std::mem::take(&mut block.bytes).into_vec()
+                }
+                Some(block) => part.of(&block.bytes).to_vec(),
+                None => Vec::new(),
+            },
+        }
     }
 
     /// The byte at `offset`; 0 outside any block.
@@ -279,7 +326,7 @@ mod tests {
             assert!(offset > end && offset.is_multiple_of(ALIGNMENT), "{offset} after {end}");
             end = offset + length;
             assert_eq!(blocks.load_u8(end), 0);
-            assert!(blocks.range(offset, length + 1).is_none());
+            assert!(blocks.part(offset, length + 1).is_none());
         }
     }
 
@@ -304,7 +351,7 @@ mod tests {
         assert_eq!(blocks.load_u8(early), b'e');
         assert_eq!(blocks.length(early), 0);
         assert_eq!(blocks.get(early), None);
-        assert_eq!(blocks.range(early, 1), None);
+        assert_eq!(blocks.part(early, 1), None);
         blocks.store_u8(early, b'E');
         assert_eq!(blocks.load_u8(early), b'E');
         // The whole ceiling is there for live blocks: kept bytes give way.
@@ -453,7 +500,9 @@ mod tests {
                 6 => {
                     let length = numbers.below(longest);
                     let expected = model.at(offset, length).filter(|(_, live)| *live);
-                    assert_eq!(blocks.range(offset, length), expected.map(|(bytes, _)| &*bytes));
+                    let part = blocks.part(offset, length);
+                    let found = part.map(|part| part.of(blocks.get(part.block).unwrap()));
+                    assert_eq!(found, expected.map(|(bytes, _)| &*bytes));
                 }
                 _ => {
                     let expected = model.blocks.get(&offset).filter(|block| block.1);

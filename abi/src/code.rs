@@ -1,6 +1,7 @@
 //! A module's code: from bytes of unknown origin to something validated and compiled. What it is linked with, and
 //! what it may use while it runs, is decided elsewhere.
 
+use std::fmt;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -98,6 +99,12 @@ impl Code {
 
     pub(crate) fn module(&self) -> &wasmtime::Module {
         &self.module
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Code").field("name", &self.module.name()).finish_non_exhaustive()
     }
 }
 

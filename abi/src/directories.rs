@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use cap_std::fs::Dir;
 use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemView};
@@ -50,10 +51,12 @@ impl Directories {
     /// These, in the order of their descriptors: the first is 3.
     ///
     /// # Errors
-    /// Those of the system, for instance that there are too many open files, or that `/proc` is not there.
+    /// [`io::ErrorKind::InvalidInput`] for a name that is no absolute path, or the same path as another's. Those of the
+    /// system, for instance that there are too many open files, or that `/proc` is not there.
     pub fn new(directories: impl IntoIterator<Item = Directory>) -> io::Result<Self> {
         let (mut names, mut builder) = (Vec::new(), WasiCtxBuilder::new());
         for Directory { path, dir, writable } in directories {
+            check_name(&path, &names)?;
             // The library takes paths only. This one leads to the directory that is open here, wherever it has gone
             // since.
             let handle = format!("/proc/self/fd/{}", dir.as_raw_fd());
@@ -83,6 +86,18 @@ impl Directories {
     /// True if there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+}
+
+/// A relative name is one that no guest finds, and of two directories with one name a guest finds one or the other.
+fn check_name(name: &str, others: &[String]) -> io::Result<()> {
+    let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if !name.starts_with('/') {
+        invalid(format!("the directory name `{name}` is not an absolute path"))
+    } else if others.iter().any(|other| Path::new(other) == Path::new(name)) {
+        invalid(format!("two directories have the name `{name}`"))
+    } else {
+        Ok(())
     }
 }
 

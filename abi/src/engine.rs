@@ -1,6 +1,7 @@
 //! The wasm engine of the process: which wasm features exist, fuel and epochs on, and the ticker that lets
 //! running guests be interrupted. Modules, instances and their limits are elsewhere.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::thread::JoinHandle;
@@ -75,6 +76,12 @@ impl Engine {
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Engine").finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,7 @@
 //! values in and out. What they do, and whether a plug-in may, is the embedder's; what the values are as bytes
 //! is `convert`'s.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -53,8 +54,8 @@ pub struct TypedFunction {
 
 /// The host functions that modules can import. `T` is the data of an instance, all that a body sees.
 pub struct HostFunctions<T: 'static> {
-    /// Import modules, each as often as it has functions.
-    modules: Vec<&'static str>,
+    /// Import module and name of each.
+    names: Vec<(&'static str, &'static str)>,
     links: Vec<Link<T>>,
 }
 
@@ -64,7 +65,7 @@ type Link<T> = Box<dyn Fn(&mut Linker<InstanceState<T>>) -> Result<(), LoadError
 impl<T: Send + 'static> HostFunctions<T> {
     /// A registry that has no function yet.
     pub fn new() -> Self {
-        Self { modules: Vec::new(), links: Vec::new() }
+        Self { names: Vec::new(), links: Vec::new() }
     }
 
     /// Adds a function of typed arguments and result; of two with the same module and name, the later one is
@@ -84,7 +85,7 @@ impl<T: Send + 'static> HostFunctions<T> {
         body: impl for<'a> Fn(&'a mut T, A) -> HostFuture<'a, R> + Send + Sync + 'static,
     ) -> &mut Self {
         let body = Arc::new(body);
-        self.modules.push(declaration.module);
+        self.names.push((declaration.module, declaration.name));
         self.links.push(Box::new(move |linker| {
             let TypedFunction { module, name, .. } = declaration;
             let body = Arc::clone(&body);
@@ -151,7 +152,7 @@ impl<T: Send + 'static> HostFunctions<T> {
 
     /// True if any function is declared with this import module.
     pub(crate) fn has_module(&self, module: &str) -> bool {
-        self.modules.contains(&module)
+        self.names.iter().any(|(other, _)| *other == module)
     }
 
     /// Links all of them, in the order in which they were added.
@@ -163,6 +164,12 @@ impl<T: Send + 'static> HostFunctions<T> {
 impl<T: Send + 'static> Default for HostFunctions<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<T: 'static> fmt::Debug for HostFunctions<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("HostFunctions").field(&self.names).finish()
     }
 }
 
@@ -194,7 +201,7 @@ async fn call<T: Send + 'static, A: Arguments, R: Answer>(
 
     // The last moment in which the call can still be ended without anything done for it.
     caller.data_mut().yield_if_due().await;
-    let InstanceState { data, blocks, .. } = caller.data_mut();
+    let (data, blocks) = caller.data_mut().data_and_blocks();
     let blocks = offsets.as_ref().iter().map(|offset| blocks.get(*offset).unwrap_or_default().to_vec());
     let arguments = A::read(values, blocks)
         .map_err(|(number, error)| Fault::Misuse(format!("`{name}`: argument {number}: {error}")))?;

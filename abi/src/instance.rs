@@ -1,18 +1,21 @@
 //! A plug-in that can be called: the life cycle of its wasm instance and of each call. What a call may use
 //! is decided by whoever makes it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::Store;
 
 use crate::call_error::{Budget, CallError};
 use crate::instance_options::InstanceOptions;
 use crate::module::{CallResult, Function, Module};
 use crate::report::Report;
 use crate::state::InstanceState;
+use crate::store::store_for;
 
 /// The export of a command module that runs its `main`.
 const COMMAND: &str = "_start";
@@ -49,9 +52,32 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// Ends the running call with [`CallError::Cancelled`]. Without one, nothing happens: the next call is not touched.
+    /// Ends the running call with [`CallError::Cancelled`]: also one whose future was made and not polled yet. Without
+    /// one, nothing happens: the next call is not touched.
     pub fn cancel(&self) {
         self.cancel.notify_waiters();
+    }
+}
+
+impl<T: 'static> fmt::Debug for Instance<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let started = matches!(self.guest, Guest::Ready(_));
+        formatter
+            .debug_struct("Instance")
+            .field("module", &self.module)
+            .field("started", &started)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An instance in a call. However that ends, also by being dropped, a wasm instance that is spent is given back.
+struct Running<'a, T: Send + 'static>(&'a mut Instance<T>);
+
+impl<T: Send + 'static> Drop for Running<'_, T> {
+    fn drop(&mut self) {
+        if matches!(self.0.guest, Guest::Spent) {
+            self.0.renew();
+        }
     }
 }
 
@@ -62,7 +88,7 @@ enum Guest {
     Absent,
     /// Ready for the next call.
     Ready(wasmtime::Instance),
-    /// In the middle of something that was not, or not yet, ended properly.
+    /// In the middle of a call, or left by one that did not end properly.
     Spent,
 }
 
@@ -82,7 +108,7 @@ impl<T: Send + 'static> Module<T> {
     /// A plug-in made of this module, with `data` for its host functions. No code of the guest runs before the
     /// first call.
     pub fn instance(&self, data: T, options: InstanceOptions) -> Instance<T> {
-        let store = Some(store_for(self, InstanceState::new(data, options)));
+        let store = Some(store_for(self.engine(), InstanceState::new(Some(data), options)));
         let (module, cancel) = (self.clone(), Arc::default());
         Instance { module, store, guest: Guest::Absent, cancel, report: Report::default() }
     }
@@ -92,41 +118,50 @@ impl<T: Send + 'static> Instance<T> {
     /// Calls an export, with `input`, and returns its output.
     ///
     /// Needs a tokio runtime with time. Dropping the future cancels the call, and so does a [`CancelHandle`]: within a
-    /// tick of the engine even if the guest computes without end. The next call then gets a fresh wasm instance.
+    /// tick of the engine even if the guest computes without end. The wasm instance is given back at once then, with
+    /// its memory, and the next call gets a fresh one.
     ///
     /// # Errors
     /// The guest failed, or was stopped; or there is no such function. See [`CallError`].
-    pub async fn call(
+    pub fn call(
         &mut self,
         export: &str,
         input: &[u8],
         limits: &CallLimits,
+    ) -> impl Future<Output = Result<Vec<u8>, CallError>> {
+        // Registered when the future is made, so that no cancellation falls between that and the first poll.
+        let cancelled = Arc::clone(&self.cancel).notified_owned();
+        async move { Running(self).0.run(export, input, limits, cancelled).await }
+    }
+
+    async fn run(
+        &mut self,
+        export: &str,
+        input: &[u8],
+        limits: &CallLimits,
+        cancelled: OwnedNotified,
     ) -> Result<Vec<u8>, CallError> {
         self.report = Report::default();
         let module = self.module.clone();
         let function = module.function(export)?;
-        if matches!(self.guest, Guest::Spent) {
-            self.renew();
-        }
         // Spent until the call has come to a proper end: neither an early return nor the dropping of this future may
         // leave the instance looking ready.
         let guest = std::mem::replace(&mut self.guest, Guest::Spent);
         let began = Instant::now();
-        let cancel = Arc::clone(&self.cancel);
         let store = self.store_mut();
         let granted = limits.fuel.min(store.data().fuel_left);
         store.set_fuel(granted).map_err(|error| engine_error(&error))?;
         // From the present epoch on: without this, the ticks since the last call would count at once.
         store.set_epoch_deadline(1);
+        store.data_mut().growth.begin_call();
         store.data_mut().deadline = began.checked_add(limits.deadline);
 
-        // Registered before the guest starts, so that no cancellation falls in between; looked at first at every turn,
-        // so that a guest which is ready each time cannot keep it waiting.
-        let cancelled = cancel.notified();
+        // The cancellation is looked at first at every turn, so that a guest which is ready each time cannot keep it
+        // waiting.
         let ended = tokio::select! {
             biased;
             () = cancelled => Err(Interruption::Cancelled),
-            result = tokio::time::timeout(limits.deadline, run(store, &module, guest, function, input)) => {
+            result = tokio::time::timeout(limits.deadline, run_guest(store, &module, guest, function, input)) => {
                 result.map_err(|_| Interruption::TimedOut)
             }
         };
@@ -176,6 +211,11 @@ impl<T: Send + 'static> Instance<T> {
         }
     }
 
+    /// Gives the wasm instance back, with its memory: the next call makes a fresh one. Variables and data stay.
+    pub fn reset(&mut self) {
+        self.renew();
+    }
+
     /// Report of the last call; empty before the first, and where a call was dropped.
     pub fn report(&self) -> &Report {
         &self.report
@@ -188,19 +228,19 @@ impl<T: Send + 'static> Instance<T> {
 
     /// The data that the host functions of this instance work on.
     pub fn data(&self) -> &T {
-        &self.store_ref().data().data
+        self.store_ref().data().data()
     }
 
     /// The data that the host functions of this instance work on.
     pub fn data_mut(&mut self) -> &mut T {
-        &mut self.store_mut().data_mut().data
+        self.store_mut().data_mut().data_mut()
     }
 
     /// Puts the host's data into a new store, where the next call makes a fresh wasm instance.
     fn renew(&mut self) {
         // Taken out first: the old store has to be gone, with its memories, before the data can move into another.
         if let Some(old) = self.store.take() {
-            self.store = Some(store_for(&self.module, old.into_data().for_fresh_guest()));
+            self.store = Some(store_for(self.module.engine(), old.into_data().for_fresh_guest()));
             self.guest = Guest::Absent;
         }
     }
@@ -216,17 +256,8 @@ impl<T: Send + 'static> Instance<T> {
     }
 }
 
-/// A store under the limits of its state, interrupted at each tick of the engine.
-fn store_for<T: Send + 'static>(module: &Module<T>, state: InstanceState<T>) -> Store<InstanceState<T>> {
-    let mut store = Store::new(module.engine(), state);
-    store.limiter(|state| &mut state.growth);
-    // tokio's own yield lets its clock run before the guest goes on, so that deadlines are seen.
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
-    store
-}
-
 /// Starts the guest if need be, and runs one of its functions: its code, and the instance.
-async fn run<T: Send + 'static>(
+async fn run_guest<T: Send + 'static>(
     store: &mut Store<InstanceState<T>>,
     module: &Module<T>,
     guest: Guest,

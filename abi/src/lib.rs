@@ -196,6 +196,7 @@ mod http;
 mod imports;
 mod instance;
 mod instance_options;
+mod lent;
 mod limits;
 mod link;
 mod load_error;
@@ -203,7 +204,9 @@ mod log;
 mod module;
 mod precompiled;
 mod report;
+mod results;
 mod state;
+mod store;
 mod vars;
 
 #[doc = include_str!("spec.md")]
@@ -224,7 +227,7 @@ pub use host_function::{HostFunction, HostFunctions, HostFuture, TypedFunction, 
 pub use instance::{CallLimits, CancelHandle, Instance};
 pub use instance_options::InstanceOptions;
 pub use limits::InstanceLimits;
-pub use load_error::LoadError;
+pub use load_error::{ImportName, LoadError};
 pub use log::{LogLevel, LogSink};
 pub use module::Module;
 pub use report::Report;

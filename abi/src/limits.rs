@@ -15,8 +15,10 @@ pub struct InstanceLimits {
     pub memory_pages: usize,
     /// Elements over all tables. `table.grow` beyond answers -1.
     pub table_elements: usize,
-    /// Wasm instances that are made: one for each module, and one for each call of a linked command. Each holds some
+    /// Wasm instances that live, one for each module, and those that one call makes of linked commands. Each holds some
     /// bytes for every import, function and global of its module, up to 16 MiB, beside what it counts for elsewhere.
+    /// Those of a command are gone after its call, unless it imports from other linked modules or takes or returns
+    /// references: then they live as long as the plug-in's own.
     pub instances: usize,
     /// Bytes of Extism memory that are live at one time, the input among them.
     pub memory_bytes: usize,
@@ -73,9 +75,21 @@ impl InstanceLimits {
 pub(crate) struct GrowthMeter {
     memory_bytes: Total,
     table_elements: Total,
+    /// Those that live, and those that the running call has made of commands.
     instances: Total,
+    /// Wasm instances that live until the plug-in's own are gone.
+    lasting: usize,
+    /// The most bytes of linear memory at one time in the running call.
+    most_bytes: usize,
     /// The last request that was turned down: why an instance could not be made.
     refused: Option<Fault>,
+}
+
+/// Bytes of memories and elements of tables at some time.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    memory_bytes: usize,
+    table_elements: usize,
 }
 
 struct Total {
@@ -117,23 +131,46 @@ impl GrowthMeter {
             memory_bytes: total("bytes of linear memory", limits.memory_pages.saturating_mul(PAGE_BYTES)),
             table_elements: total("table elements", limits.table_elements),
             instances: total("wasm instances", limits.instances),
+            lasting: 0,
+            most_bytes: 0,
             refused: None,
         }
     }
 
-    /// Counts one more wasm instance.
+    /// What earlier calls have made of commands counts no more.
+    pub(crate) fn begin_call(&mut self) {
+        self.instances.used = self.lasting;
+        self.most_bytes = self.memory_bytes.used;
+    }
+
+    /// Memories and tables that there are now.
+    pub(crate) fn held(&self) -> Held {
+        Held { memory_bytes: self.memory_bytes.used, table_elements: self.table_elements.used }
+    }
+
+    /// All memories and tables are gone that were made since.
+    pub(crate) fn give_back(&mut self, since: Held) {
+        self.memory_bytes.used = since.memory_bytes;
+        self.table_elements.used = since.table_elements;
+    }
+
+    /// Counts one more wasm instance, which lives on after the call or does not.
     ///
     /// # Errors
     /// [`Fault::Limit`] over the ceiling.
-    pub(crate) fn count_instance(&mut self) -> Result<(), Fault> {
+    pub(crate) fn count_instance(&mut self, lasting: bool) -> Result<(), Fault> {
         let mut refused = None;
         self.instances.charge(0, 1, None, &mut refused);
-        refused.map_or(Ok(()), Err)
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        self.lasting += usize::from(lasting);
+        Ok(())
     }
 
-    /// Bytes of all linear memories.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.memory_bytes.used
+    /// The most bytes of all linear memories at one time in the call.
+    pub(crate) fn most_bytes(&self) -> usize {
+        self.most_bytes
     }
 
     pub(crate) fn take_refused(&mut self) -> Option<Fault> {
@@ -148,7 +185,9 @@ impl ResourceLimiter for GrowthMeter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.memory_bytes.charge(current, desired, maximum, &mut self.refused))
+        let grows = self.memory_bytes.charge(current, desired, maximum, &mut self.refused);
+        self.most_bytes = self.most_bytes.max(self.memory_bytes.used);
+        Ok(grows)
     }
 
     fn table_growing(

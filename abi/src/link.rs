@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use wasmtime::{
-    AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, UnknownImportError, ValType,
-    WasmBacktrace,
+    AsContextMut, ExternType, FuncType, InstancePre, Linker, Store, StoreContextMut, UnknownImportError, Val,
+    ValType, WasmBacktrace,
 };
 
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::host_function::HostFunctions;
 use crate::imports::{self, env, wasi};
-use crate::load_error::LoadError;
+use crate::lent::Lent;
+use crate::load_error::{ImportName, LoadError};
 use crate::state::InstanceState;
 
 /// The name of the main module, which no other may have.
@@ -56,7 +57,7 @@ impl<T: Send + 'static> Linked<T> {
         let linker = host_linker(engine, host)?;
         if others.is_empty() {
             let module = main.module();
-            let ready = resolve(&linker, module)?;
+            let ready = resolve(&linker, module, Vec::new())?;
             return Ok(Self::Alone(ready, Initialisers::of(module)));
         }
         let modules = by_name(others, host)?;
@@ -77,7 +78,7 @@ impl<T: Send + 'static> Linked<T> {
     ) -> wasmtime::Result<wasmtime::Instance> {
         match self {
             Self::Alone(ready, initialisers) => {
-                let instance = make(ready, &mut *store).await?;
+                let instance = make(ready, &mut *store, true).await?;
                 initialisers.run(store, instance).await?;
                 Ok(instance)
             }
@@ -86,15 +87,16 @@ impl<T: Send + 'static> Linked<T> {
                 for (name, module) in others {
                     let ready = linker.instantiate_pre(module)?;
                     if is_command(module) {
-                        link_command(&mut linker, name, &ready)?;
+                        let alone = stands_alone(module, others);
+                        link_command(&mut linker, name, &ready, alone)?;
                     } else {
-                        let instance = make(&ready, &mut *store).await?;
+                        let instance = make(&ready, &mut *store, true).await?;
                         // Ready before it can be imported: start functions of those that follow may call it.
                         Initialisers::of(module).run(store, instance).await?;
                         linker.instance(&mut *store, name, instance)?;
                     }
                 }
-                let instance = make(&linker.instantiate_pre(main)?, &mut *store).await?;
+                let instance = make(&linker.instantiate_pre(main)?, &mut *store, true).await?;
                 Initialisers::of(main).run(store, instance).await?;
                 Ok(instance)
             }
@@ -134,14 +136,15 @@ impl Initialisers {
     }
 }
 
-/// Makes one wasm instance.
+/// Makes one wasm instance, which lives on after the call or does not.
 async fn make<T: Send + 'static>(
     ready: &InstancePre<InstanceState<T>>,
     mut context: impl AsContextMut<Data = InstanceState<T>>,
+    lasting: bool,
 ) -> wasmtime::Result<wasmtime::Instance> {
     let mut store = context.as_context_mut();
     let growth = &mut store.data_mut().growth;
-    growth.count_instance()?;
+    growth.count_instance(lasting)?;
     // What was turned down before has nothing to do with this.
     growth.take_refused();
     let result = ready.instantiate_async(context.as_context_mut()).await;
@@ -168,10 +171,11 @@ fn host_linker<T: Send + 'static>(
     Ok(linker)
 }
 
-/// Resolves all imports of a module, or says which cannot be.
+/// Resolves all imports of a module, or says which cannot be: those too that are known to be `missing`.
 fn resolve<T: Send + 'static>(
     linker: &Linker<InstanceState<T>>,
     module: &wasmtime::Module,
+    mut missing: Vec<ImportName>,
 ) -> Result<InstancePre<InstanceState<T>>, LoadError> {
     if let Some(import) = module
         .imports()
@@ -179,12 +183,34 @@ fn resolve<T: Send + 'static>(
     {
         return Err(LoadError::ForbiddenImport { name: import.name().to_owned() });
     }
-    linker.instantiate_pre(module).map_err(|error| match error.downcast_ref() {
-        Some::<&UnknownImportError>(import) => {
-            LoadError::UnknownImport { module: import.module().to_owned(), name: import.name().to_owned() }
+    let result = linker.instantiate_pre(module);
+    if result.as_ref().err().is_some_and(|error| error.is::<UnknownImportError>()) {
+        missing.extend(unknown_imports(linker, module));
+    }
+    if let Some(error) = LoadError::unknown(missing) {
+        return Err(error);
+    }
+    result.map_err(|error| LoadError::WrongImportType { message: format!("{error:#}") })
+}
+
+/// The imports that are not in a linker, in their order. The engine tells one at a time, so that something has to
+/// stand in for each to hear of the next; for what is no function, nothing can.
+fn unknown_imports<T: Send + 'static>(
+    linker: &Linker<InstanceState<T>>,
+    module: &wasmtime::Module,
+) -> Vec<ImportName> {
+    let (mut linker, mut found) = (linker.clone(), Vec::new());
+    while found.len() <= LoadError::MOST_UNKNOWN
+        && let Err(error) = linker.instantiate_pre(module)
+        && let Some(import) = error.downcast_ref::<UnknownImportError>()
+    {
+        found.push(ImportName { module: import.module().to_owned(), name: import.name().to_owned() });
+        let ExternType::Func(ty) = import.ty() else { break };
+        if linker.func_new(import.module(), import.name(), ty, |_, _, _| Ok(())).is_err() {
+            break;
         }
-        None => LoadError::WrongImportType { message: format!("{error:#}") },
-    })
+    }
+    found
 }
 
 type Modules<'a> = BTreeMap<&'a str, &'a wasmtime::Module>;
@@ -223,20 +249,25 @@ fn check_imports<T: Send + 'static>(
     modules: &Modules<'_>,
 ) -> Result<(), LoadError> {
     let mut linker = host.clone();
-    let mut only_functions = true;
+    let (mut only_functions, mut missing) = (true, Vec::new());
     for import in module.imports() {
         let Some(other) = modules.get(import.module()) else { continue };
-        let unknown = || LoadError::UnknownImport {
-            module: import.module().to_owned(),
-            name: import.name().to_owned(),
-        };
-        match (import.ty(), other.get_export(import.name()).ok_or_else(unknown)?) {
-            (ExternType::Func(wanted), ExternType::Func(found)) if FuncType::eq(&wanted, &found) => {
+        let found = other.get_export(import.name());
+        let name = ImportName { module: import.module().to_owned(), name: import.name().to_owned() };
+        if found.is_none() && !missing.contains(&name) && missing.len() <= LoadError::MOST_UNKNOWN {
+            missing.push(name);
+        }
+        match (import.ty(), found) {
+            (ExternType::Func(wanted), found)
+                if found.as_ref().is_none_or(
+                    |found| matches!(found, ExternType::Func(found) if FuncType::eq(&wanted, found)),
+                ) =>
+            {
                 linker
                     .func_new(import.module(), import.name(), wanted, |_, _, _| Ok(()))
                     .map_err(|error| LoadError::Engine { message: format!("{error:#}") })?;
             }
-            (ExternType::Func(wanted), found) => {
+            (ExternType::Func(wanted), Some(found)) => {
                 let message = format!(
                     "`{}` from `{}` is wanted as {wanted}, and is {}",
                     import.name(),
@@ -252,7 +283,11 @@ fn check_imports<T: Send + 'static>(
             _ => only_functions = false,
         }
     }
-    if only_functions { resolve(&linker, module).map(|_| ()) } else { Ok(()) }
+    if only_functions {
+        resolve(&linker, module, missing).map(|_| ())
+    } else {
+        LoadError::unknown(missing).map_or(Ok(()), Err)
+    }
 }
 
 /// The names in an order in which each comes after those it imports from.
@@ -302,11 +337,23 @@ fn is_command(module: &wasmtime::Module) -> bool {
     function("_start") && !function("_initialize")
 }
 
-/// Links the functions of a command: each call makes an instance of its own.
+/// True if instances of a command can be in a store of their own: nothing of another store's comes in.
+fn stands_alone(module: &wasmtime::Module, others: &[(String, wasmtime::Module)]) -> bool {
+    let number = |ty: &ValType| !matches!(ty, ValType::Ref(_));
+    module.imports().all(|import| others.iter().all(|(name, _)| name != import.module()))
+        && module.exports().all(|export| match export.ty() {
+            ExternType::Func(ty) => ty.params().all(|ty| number(&ty)) && ty.results().all(|ty| number(&ty)),
+            _ => true,
+        })
+}
+
+/// Links the functions of a command: each call makes an instance of its own, in a store of its own if it can stand
+/// alone.
 fn link_command<T: Send + 'static>(
     linker: &mut Linker<InstanceState<T>>,
     name: &str,
     ready: &InstancePre<InstanceState<T>>,
+    alone: bool,
 ) -> wasmtime::Result<()> {
     let functions: Vec<(String, FuncType)> = ready
         .module()
@@ -322,13 +369,29 @@ fn link_command<T: Send + 'static>(
         linker.func_new_async(name, &function, ty, move |mut caller, params, results| {
             let (ready, export) = (ready.clone(), export.clone());
             Box::new(async move {
-                let instance = make(&ready, caller.as_context_mut()).await?;
-                let callee = instance
-                    .get_func(caller.as_context_mut(), &export)
-                    .ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
-                callee.call_async(caller.as_context_mut(), params, results).await
+                if alone {
+                    let mut lent = Lent::new(caller.as_context_mut())?;
+                    let instance = make(&ready, lent.store(), false).await?;
+                    call_in(instance, lent.store(), &export, params, results).await
+                } else {
+                    let instance = make(&ready, caller.as_context_mut(), true).await?;
+                    call_in(instance, caller.as_context_mut(), &export, params, results).await
+                }
             })
         })?;
     }
     Ok(())
+}
+
+/// Calls a function of an instance of a command.
+async fn call_in<T: Send + 'static>(
+    instance: wasmtime::Instance,
+    mut context: StoreContextMut<'_, InstanceState<T>>,
+    export: &str,
+    params: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    let callee =
+        instance.get_func(&mut context, export).ok_or_else(|| wasmtime::Error::msg("the export is gone"))?;
+    callee.call_async(context, params, results).await
 }

@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+/// The two names of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportName {
+    /// Module that it is imported from.
+    pub module: String,
+    /// Name of the import.
+    pub name: String,
+}
+
 /// Failure to load or link a module.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -25,13 +34,16 @@ pub enum LoadError {
         /// Message of the validator.
         message: String,
     },
-    /// An import that nobody offers.
-    #[error("the module imports `{name}` from `{module}`, which does not exist")]
+    /// Imports that nobody offers: the first, and all others.
+    #[error("the module imports {}", unknown_text(.module, .name, .also))]
     UnknownImport {
         /// Module that it is imported from.
         module: String,
         /// Name of the import.
         name: String,
+        /// The others, each once, and of very many the first [`LoadError::MOST_UNKNOWN`]. After one that is no
+        /// function there are none.
+        also: Vec<ImportName>,
     },
     /// An import that exists, with another type.
     #[error("the module imports something with a wrong type: {message}")]
@@ -111,4 +123,27 @@ pub enum LoadError {
         /// Message of the engine.
         message: String,
     },
+}
+
+impl LoadError {
+    /// Number of unknown imports that are named beside the first.
+    pub const MOST_UNKNOWN: usize = 16;
+
+    /// All of these are imports that nobody offers; none if there are none.
+    pub(crate) fn unknown(mut names: Vec<ImportName>) -> Option<Self> {
+        names.truncate(Self::MOST_UNKNOWN + 1);
+        let mut names = names.into_iter();
+        let ImportName { module, name } = names.next()?;
+        Some(Self::UnknownImport { module, name, also: names.collect() })
+    }
+}
+
+/// The names in words. The last that can be is not named: it stands for all that were left out.
+fn unknown_text(module: &str, name: &str, also: &[ImportName]) -> String {
+    let quoted = |import: &ImportName| format!("`{}` from `{}`", import.name, import.module);
+    let first = format!("`{name}` from `{module}`");
+    let Some((last, between)) = also.split_last() else { return format!("{first}, which does not exist") };
+    let listed = [first].into_iter().chain(between.iter().map(quoted)).collect::<Vec<_>>().join(", ");
+    let last = if also.len() < LoadError::MOST_UNKNOWN { quoted(last) } else { "others".to_owned() };
+    format!("{listed} and {last}, which do not exist")
 }

@@ -2,6 +2,7 @@
 //! Nothing of the guest runs here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use wasmtime::{ExternType, FuncType, ModuleExport, ValType};
@@ -128,6 +129,17 @@ impl<T: Send + 'static> Module<T> {
             return Err(CallError::WrongSignature { name: name.to_owned(), found });
         }
         Ok(function)
+    }
+}
+
+impl<T: 'static> fmt::Debug for Module<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let functions: Vec<&String> = self.inner.functions.keys().collect();
+        formatter
+            .debug_struct("Module")
+            .field("main", &self.inner.main)
+            .field("functions", &functions)
+            .finish_non_exhaustive()
     }
 }
 

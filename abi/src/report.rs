@@ -11,7 +11,7 @@ pub struct Report {
     pub fuel_used: u64,
     /// Time, by the clock on the wall.
     pub wall: Duration,
-    /// Bytes of all linear memories at the end of the call. They never shrink, so that this is the most there was.
+    /// The most bytes of all linear memories at one time.
     pub memory_bytes: u64,
     /// The most bytes of Extism memory that were live at one time.
     pub block_bytes: u64,

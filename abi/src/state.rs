@@ -18,8 +18,8 @@ use crate::vars::Vars;
 
 /// The host's side of one instance.
 pub(crate) struct InstanceState<T> {
-    /// The embedder's own, and all that its host functions see.
-    pub(crate) data: T,
+    /// The embedder's own, and all that its host functions see. None while the state is lent.
+    data: Option<T>,
     limits: InstanceLimits,
 
     // For the life of the plug-in.
@@ -43,8 +43,6 @@ pub(crate) struct InstanceState<T> {
     pub(crate) blocks: Blocks,
     /// Offset of the input block; 0 for an empty input.
     pub(crate) input: u64,
-    pub(crate) output: Vec<u8>,
-    pub(crate) error: Option<String>,
     /// Number of calls of each function of the host.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
     /// Time at which the call has to be over.
@@ -54,7 +52,8 @@ pub(crate) struct InstanceState<T> {
 }
 
 impl<T> InstanceState<T> {
-    pub(crate) fn new(data: T, options: InstanceOptions) -> Self {
+    /// A state without data is one that nothing runs with.
+    pub(crate) fn new(data: Option<T>, options: InstanceOptions) -> Self {
         let InstanceOptions { limits, config, log, http, directories } = options;
         Self {
             data,
@@ -70,13 +69,32 @@ impl<T> InstanceState<T> {
             written: 0,
             blocks: Blocks::new(limits.blocks, limits.memory_bytes),
             input: 0,
-            output: Vec::new(),
-            error: None,
             host_calls: BTreeMap::new(),
             deadline: None,
             paused: Instant::now(),
             limits,
         }
+    }
+
+    #[expect(clippy::expect_used, reason = "nothing runs in a store whose state is lent")]
+    pub(crate) fn data(&self) -> &T {
+        self.data.as_ref().expect("the data of an instance")
+    }
+
+    #[expect(clippy::expect_used, reason = "nothing runs in a store whose state is lent")]
+    pub(crate) fn data_mut(&mut self) -> &mut T {
+        self.data.as_mut().expect("the data of an instance")
+    }
+
+    /// The data that host functions see, and the blocks of the call.
+    #[expect(clippy::expect_used, reason = "nothing runs in a store whose state is lent")]
+    pub(crate) fn data_and_blocks(&mut self) -> (&mut T, &mut Blocks) {
+        (self.data.as_mut().expect("the data of an instance"), &mut self.blocks)
+    }
+
+    /// Takes the state for another store. It has to be put back before anything else runs here.
+    pub(crate) fn lend(&mut self) -> Self {
+        std::mem::replace(self, Self::new(None, InstanceOptions::standard()))
     }
 
     /// The state for a fresh wasm instance: all that belonged to the old one is gone.
@@ -138,8 +156,6 @@ impl<T> InstanceState<T> {
     /// [`Fault::Limit`] if the input is larger than Extism memory may be.
     pub(crate) fn begin_call(&mut self, input: &[u8]) -> Result<(), Fault> {
         self.blocks.clear();
-        self.output = Vec::new();
-        self.error = None;
         self.input = self.blocks.insert(input)?;
         Ok(())
     }
@@ -148,14 +164,16 @@ impl<T> InstanceState<T> {
     pub(crate) fn end_call(&mut self) -> EndedCall {
         self.log.end();
         self.http.end_call();
+        // The error first: the output may take the block that both are in.
+        let message = self.blocks.take_error().map(|text| String::from_utf8_lossy(&text).into_owned());
         let ended = EndedCall {
-            output: std::mem::take(&mut self.output),
-            message: self.error.take(),
+            output: self.blocks.take_output(),
+            message,
             host_calls: std::mem::take(&mut self.host_calls),
-            memory_bytes: self.growth.memory_bytes(),
+            memory_bytes: self.growth.most_bytes(),
             block_bytes: self.blocks.take_most_bytes(),
         };
-        // Not before its most bytes were taken. An idle instance keeps no memory of its last call.
+        // Not before its results and its most bytes were taken. An idle instance keeps no memory of its last call.
         self.blocks.clear();
         self.input = 0;
         ended

@@ -205,7 +205,7 @@ async fn assemblyscript_imports_are_checked() {
     let Some(wasm) = module("assemblyscript") else { return };
     let missing = load(&wasm, &HostFunctions::new()).map(|_| ());
     assert!(
-        matches!(&missing, Err(LoadError::UnknownImport { module, name }) if module == "env" && name == "scale")
+        matches!(&missing, Err(LoadError::UnknownImport { module, name, .. }) if module == "env" && name == "scale")
     );
     let mut host = HostFunctions::new();
     host.define_typed(declare("env", "scale"), |_, (value, _): (Number<f64>, Number<f64>)| {

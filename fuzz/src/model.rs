@@ -43,6 +43,16 @@ pub enum Outcome {
 /// dropped ones.
 pub type Line = (u64, Option<Vec<u8>>);
 
+/// Bytes that are read when the call is over.
+#[derive(Clone)]
+enum Pending {
+    Unset,
+    /// Offset and length, in a live block.
+    Range(u64, u64),
+    /// Those of a block that was freed, as it was then.
+    Bytes(Vec<u8>),
+}
+
 #[derive(Clone)]
 struct Block {
     bytes: Vec<u8>,
@@ -64,8 +74,8 @@ pub struct Model {
     /// The lowest offset that a new block may have.
     next: u64,
     input_offset: u64,
-    output: Vec<u8>,
-    error: Option<String>,
+    output: Pending,
+    error: Pending,
     lines: usize,
     logged: usize,
     dropped: bool,
@@ -82,8 +92,8 @@ impl Model {
             freed: VecDeque::new(),
             next: 1,
             input_offset: 0,
-            output: Vec::new(),
-            error: None,
+            output: Pending::Unset,
+            error: Pending::Unset,
             lines: 0,
             logged: 0,
             dropped: false,
@@ -95,8 +105,7 @@ impl Model {
         self.blocks.clear();
         self.freed.clear();
         self.next = 1;
-        self.output.clear();
-        self.error = None;
+        (self.output, self.error) = (Pending::Unset, Pending::Unset);
         (self.lines, self.logged, self.dropped) = (0, 0, false);
         self.input_offset = 0;
         self.input_offset = self.new_block(self.input.clone(), input_offset).expect("room for the input");
@@ -132,13 +141,13 @@ impl Model {
             "input_load_u64" => return Ok(self.input_range(a, 8).map_or(0, word)),
             "output_set" => {
                 self.output = match b {
-                    0 => Vec::new(),
-                    _ => self.live_range(a, b).ok_or(Stop::Trap)?.to_vec(),
+                    0 => Pending::Unset,
+                    _ => self.live_range(a, b).map(|_| Pending::Range(a, b)).ok_or(Stop::Trap)?,
                 }
             }
             "error_set" => {
-                let text = String::from_utf8_lossy(self.argument(a)?).into_owned();
-                self.error = (a != 0).then_some(text);
+                let whole = Pending::Range(a, length(self.argument(a)?));
+                self.error = if a == 0 { Pending::Unset } else { whole };
             }
             "config_get" => {
                 let key = self.key(a)?;
@@ -181,9 +190,10 @@ impl Model {
         if self.dropped {
             self.log.push((3, None));
         }
-        let message = self.error.take();
+        let message = self.wanted(&self.error).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let output = self.wanted(&self.output).unwrap_or_default();
         match (stop, message) {
-            (Stop::Return(0) | Stop::Exit(0), None) => Outcome::Output(std::mem::take(&mut self.output)),
+            (Stop::Return(0) | Stop::Exit(0), None) => Outcome::Output(output),
             (Stop::Return(0) | Stop::Exit(0), message) => Outcome::Guest { code: -1, message },
             (Stop::Return(code), message) => Outcome::Guest { code, message },
             (Stop::Exit(code), message) => Outcome::Exit { code, message },
@@ -221,7 +231,31 @@ impl Model {
         Ok(offset)
     }
 
+    fn wanted(&self, pending: &Pending) -> Option<Vec<u8>> {
+        match pending {
+            Pending::Unset => None,
+            Pending::Range(offset, length) => self.live_range(*offset, *length).map(<[u8]>::to_vec),
+            Pending::Bytes(bytes) => Some(bytes.clone()),
+        }
+    }
+
+    /// What is wanted of a block that is about to be freed, as it is now.
+    fn kept(&self, pending: &Pending, freed: u64) -> Pending {
+        match pending {
+            Pending::Range(offset, _)
+                if self.blocks.range(..=*offset).next_back().is_some_and(|(start, _)| *start == freed) =>
+            {
+                self.wanted(pending).map_or(Pending::Unset, Pending::Bytes)
+            }
+            other => other.clone(),
+        }
+    }
+
     fn free(&mut self, offset: u64) {
+        if self.live(offset).is_some() {
+            self.output = self.kept(&self.output, offset);
+            self.error = self.kept(&self.error, offset);
+        }
         if let Some(block) = self.blocks.get_mut(&offset).filter(|block| block.live) {
             block.live = false;
             self.freed.push_back(offset);

@@ -200,7 +200,12 @@ impl Source<'_> {
             Some("var_set") => (self.near(ops), self.near(ops)),
             Some(_) => (self.near(ops), none),
         };
-        call.map(|name| Op::new(name, a, b)).into_iter().collect()
+        let mut made: Vec<Op> = call.map(|name| Op::new(name, a, b)).into_iter().collect();
+        // What is stored after they were set is in output and error too.
+        if matches!(call, Some("output_set" | "error_set")) {
+            made.push(Op::new("store_u8", a, Operand::number(u64::from(b'!'))));
+        }
+        made
     }
 
     fn text(&mut self, made: usize) -> Vec<Op> {

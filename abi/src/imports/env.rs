@@ -8,7 +8,7 @@ use crate::fuel;
 use crate::log::LogLevel;
 use crate::state::InstanceState;
 
-use super::env_linker::{EnvLinker, read_argument};
+use super::env_linker::{EnvLinker, charge_argument, read_argument};
 
 /// The import module of the ABI.
 pub(crate) const MODULE: &str = "extism:host/env";
@@ -18,7 +18,7 @@ pub(crate) const FORBIDDEN: &[&str] =
     &["reset", "input_set", "error_get", "output_offset", "output_length", "memory_bytes"];
 
 /// Most bytes of an error message: what is beyond is cut off.
-const MAX_ERROR_BYTES: usize = 1024 * 1024;
+const MAX_ERROR_BYTES: u64 = 1024 * 1024;
 
 /// The module and the prefix of the names that PDKs before 2024 used for the same functions.
 pub(crate) const OLD_MODULE: &str = "env";
@@ -81,29 +81,32 @@ fn link_call<T: Send + 'static>(env: &mut EnvLinker<'_, T>) -> wasmtime::Result<
             caller.data_mut().count_host_call("output_set");
             fuel::charge(&mut caller, fuel::LOOK_UP, 0)?;
             if length == 0 {
-                caller.data_mut().output = Vec::new();
+                caller.data_mut().blocks.set_output(None);
                 return Ok(());
             }
-            if caller.data_mut().blocks.range(offset, length).is_none() {
+            let Some(part) = caller.data_mut().blocks.part(offset, length) else {
                 return Err(Fault::Misuse(format!(
                     "`output_set` was given {length} bytes at offset {offset}, which no block holds"
                 ))
                 .into());
-            }
-            // Only now that `length` is known to be the size of something: a forged one is a mistake, not a bill.
+            };
+            // Only now that `length` is known to be the size of something: a forged one is a mistake, not a bill. It
+            // pays for the copy that is made when the call ends or the block is freed.
             fuel::charge(&mut caller, 0, length)?;
-            let state = caller.data_mut();
-            state.output = state.blocks.range(offset, length).unwrap_or_default().to_vec();
+            caller.data_mut().blocks.set_output(Some(part));
             Ok(())
         },
     )?;
     env.define("error_set", |mut caller: Caller<'_, InstanceState<T>>, offset: u64| -> wasmtime::Result<()> {
         caller.data_mut().count_host_call("error_set");
-        let message = if offset == 0 { None } else { Some(read_argument(&mut caller, "error_set", offset)?) };
-        caller.data_mut().error = message.map(|text| {
-            let start = text.get(..MAX_ERROR_BYTES).unwrap_or(&text);
-            String::from_utf8_lossy(start).into_owned()
-        });
+        if offset == 0 {
+            caller.data_mut().blocks.set_error(None);
+            return Ok(());
+        }
+        let length = charge_argument(&mut caller, "error_set", offset)?;
+        let blocks = &mut caller.data_mut().blocks;
+        let part = blocks.part(offset, length.min(MAX_ERROR_BYTES));
+        blocks.set_error(part);
         Ok(())
     })
 }

@@ -43,17 +43,27 @@ impl<'a, T: Send + 'static> EnvLinker<'a, T> {
     }
 }
 
+/// The length of an argument, paid for; offset 0 is empty.
+pub(super) fn charge_argument<T: 'static>(
+    caller: &mut Caller<'_, InstanceState<T>>,
+    function: &str,
+    offset: u64,
+) -> wasmtime::Result<u64> {
+    let length = caller.data_mut().blocks.length(offset);
+    if offset != 0 && length == 0 {
+        return Err(Fault::bad_offset(function, offset).into());
+    }
+    fuel::charge(&mut *caller, fuel::LOOK_UP, length)?;
+    Ok(length)
+}
+
 /// The bytes of an argument, paid for; offset 0 is empty.
 pub(super) fn read_argument<T: 'static>(
     caller: &mut Caller<'_, InstanceState<T>>,
     function: &str,
     offset: u64,
 ) -> wasmtime::Result<Vec<u8>> {
-    let length = caller.data_mut().blocks.length(offset);
-    if offset != 0 && length == 0 {
-        return Err(Fault::bad_offset(function, offset).into());
-    }
     // Paid before it is copied: a guest without fuel cannot make the host copy anything.
-    fuel::charge(&mut *caller, fuel::LOOK_UP, length)?;
+    charge_argument(caller, function, offset)?;
     Ok(caller.data_mut().blocks.get(offset).unwrap_or_default().to_vec())
 }

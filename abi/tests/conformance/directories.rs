@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hm_abi::{CallError, CallLimits, InstanceLimits};
+use hm_abi::{CallError, CallLimits, Directories, InstanceLimits};
 use rustix::fs::{CWD, FileType, RenameFlags, mknodat, renameat_with};
 use tempfile::TempDir;
 
@@ -447,4 +447,23 @@ async fn what_files_wait_for_ends_at_the_deadline() {
     swapper.join().unwrap();
     println!("{outcomes:?}");
     assert!(outcomes.contains_key(&NOTSUP.to_string()) && outcomes.contains_key("0"), "{outcomes:?}");
+}
+
+/// [file.names] Names are absolute paths, each of one directory.
+#[test]
+fn names_of_directories_are_absolute_and_different() {
+    let place = place();
+    let refusal = |names: &[&str]| {
+        let directories = names.iter().map(|name| directory(name, place.path(), true));
+        Directories::new(directories).err().map(|error| error.to_string())
+    };
+    assert_eq!(refusal(&["/in", "/in/sub", "/", "/out"]), None);
+    for name in ["", "in", "./in", "../in"] {
+        let expected = format!("the directory name `{name}` is not an absolute path");
+        assert_eq!(refusal(&["/a", name]), Some(expected));
+    }
+    for names in [["/in", "/in"], ["/in", "/in/"], ["/in/sub", "/in//./sub"]] {
+        let expected = format!("two directories have the name `{}`", names[1]);
+        assert_eq!(refusal(&names), Some(expected));
+    }
 }

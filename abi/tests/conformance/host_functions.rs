@@ -182,8 +182,8 @@ async fn what_is_imported() {
     assert_eq!(module.host_imports(), names.split(' ').collect::<Vec<_>>());
 
     let result = load(&assemble(GUEST), &HostFunctions::<Calls>::new()).map(|_| ());
-    assert!(matches!(result, Err(LoadError::UnknownImport { module, name })
-        if module == USER_MODULE && name == "join0"));
+    assert!(matches!(result, Err(LoadError::UnknownImport { module, name, also })
+        if module == USER_MODULE && name == "join0" && also.len() == 12 && also[0].name == "join1"));
 
     let mut host = functions();
     host.define(declare("join1", 2, true), |_, _| Box::pin(async { Ok(Vec::new()) }));

@@ -109,13 +109,15 @@ async fn output_and_error() {
             &[("f", "", "trap `output_set` was given 1 bytes at offset 0, which no block holds")],
         ),
         case(
-            "[output.snapshot] output_set is a snapshot: what happens to the block afterwards does not matter",
+            "[output.kept] of a block that is freed, the output is what it had then",
             r#"(func (export "f") (local $block i64)
                 (local.set $block (call $fill (i32.const 5)))
                 (call $put (local.get $block))
                 (call $store_u8 (local.get $block) (i32.const 97))
+                (call $free (local.get $block))
+                (call $store_u8 (local.get $block) (i32.const 98))
                 (call $free (local.get $block)))"#,
-            &[("f", "", "output xxxxx")],
+            &[("f", "", "output axxxx")],
         ),
         case(
             "[call.nothing-stays] an output does not stay for the next call",
@@ -123,9 +125,11 @@ async fn output_and_error() {
             &[("f", "", "output xxx"), ("g", "", "output ")],
         ),
         case(
-            "[error.snapshot] error_set is a snapshot: freeing the block does not hide the error",
-            r#"(func (export "f") (call $error_set (call $input_offset)) (call $free (call $input_offset)))"#,
-            &[("f", "broken", "guest -1 [broken]")],
+            "[error.kept] freeing the block does not hide the error, and the error is what it had then",
+            r#"(func (export "f") (call $error_set (call $input_offset))
+                (call $store_u8 (call $input_offset) (i32.const 66))
+                (call $free (call $input_offset)) (call $store_u8 (i64.const 4096) (i32.const 67)))"#,
+            &[("f", "broken", "guest -1 [Broken]")],
         ),
         case(
             "[error.clear] error_set(0) clears",
@@ -186,9 +190,37 @@ async fn output_and_error() {
             &[("f", "hello", "trap `output_set` was given 1 bytes at offset 4096, which no block holds")],
         ),
         case(
-            "[output.snapshot] what is stored after output_set is not in the output",
-            r#"(func (export "f") (call $put (call $input_offset)) (call $store_u8 (call $input_offset) (i32.const 72)))"#,
-            &[("f", "hello", "output hello")],
+            "[output.late] the output is read when the function is over: what is stored after output_set is in it",
+            r#"(func (export "f") (call $put (call $input_offset)) (call $store_u8 (call $input_offset) (i32.const 72)))
+               (func (export "part") (call $output_set (i64.add (call $input_offset) (i64.const 1)) (i64.const 8))
+                (call $store_u64 (i64.add (call $input_offset) (i64.const 1)) (i64.const 77)))
+               (func (export "exit") (call $put (call $input_offset))
+                (call $store_u8 (call $input_offset) (i32.const 72)) (call $proc_exit (i32.const 0)))"#,
+            &[
+                ("f", "hello", "output Hello"),
+                ("part", "123456789abc", "number 77"),
+                ("exit", "hello", "output Hello"),
+            ],
+        ),
+        case(
+            "[output.kept] the host frees keys, values and log lines: their bytes are kept as well",
+            r#"(func (export "key") (call $put (call $input_offset)) (drop (call $config_get (call $input_offset))))
+               (func (export "value") (call $output_set (i64.add (call $input_offset) (i64.const 1)) (i64.const 3))
+                (call $var_set (i64.const 0) (call $input_offset)))
+               (func (export "line") (call $error_set (call $input_offset)) (call $log_info (call $input_offset)))"#,
+            &[
+                ("key", "key", "output key"),
+                ("value", "hello", "output ell"),
+                ("line", "line", "guest -1 [line]"),
+            ],
+        ),
+        case(
+            "[output.kept] what is freed before another block is named has no part in it",
+            r#"(func (export "f") (call $put (call $input_offset)) (call $free (call $input_offset))
+                (call $put (call $fill (i32.const 2))))
+               (func (export "none") (call $put (call $input_offset)) (call $free (call $input_offset))
+                (call $output_set (i64.const 0) (i64.const 0)))"#,
+            &[("f", "first", "output xx"), ("none", "first", "output ")],
         ),
         case(
             "[error.last] the last error counts",
@@ -196,9 +228,18 @@ async fn output_and_error() {
             &[("f", "first", "guest -1 [xx]")],
         ),
         case(
-            "[error.snapshot] what is stored after error_set is not in the error",
-            r#"(func (export "f") (call $error_set (call $input_offset)) (call $store_u8 (call $input_offset) (i32.const 66)))"#,
-            &[("f", "broken", "guest -1 [broken]")],
+            "[error.late] the error is read when the function is over, also by a trap or an exit",
+            r#"(func $say (call $error_set (call $input_offset)) (call $store_u8 (call $input_offset) (i32.const 66)))
+               (func (export "f") (call $say))
+               (func (export "trap") (call $say) unreachable)
+               (func (export "fault") (call $say) (call $error_set (i64.const 7)))
+               (func (export "exit") (call $say) (call $proc_exit (i32.const 3)))"#,
+            &[
+                ("f", "broken", "guest -1 [Broken]"),
+                ("trap", "broken", "trap wasm `unreachable` instruction executed [Broken]"),
+                ("fault", "broken", "trap `error_set` was given offset 7, where no block starts [Broken]"),
+                ("exit", "broken", "exit 3 [Broken]"),
+            ],
         ),
         case(
             "[error.set] output and error can both be set",

@@ -202,3 +202,18 @@ async fn no_time_at_all_is_a_timeout_and_all_the_time_is_none() {
     let all = CallLimits { deadline: Duration::MAX, ..CALL };
     assert_eq!(describe(&rig.instance.call("g", b"x", &all).await), "output x");
 }
+
+/// [cancel.unpolled] A call is one from when its future is made: a cancel before the first poll ends it.
+#[tokio::test]
+async fn a_cancel_before_the_first_poll_ends_the_call() {
+    let mut rig = endless(ENDLESS[0].1);
+    let handle = rig.instance.cancel_handle();
+    let call = rig.instance.call("f", b"", &SHORT);
+    handle.cancel();
+    assert_eq!(describe(&call.await), "cancelled");
+    assert_eq!(rig.call("g", "next").await, "output next");
+    // One that was never polled is none any more.
+    drop(rig.instance.call("f", b"", &SHORT));
+    handle.cancel();
+    assert_eq!(rig.call("g", "next").await, "output next");
+}

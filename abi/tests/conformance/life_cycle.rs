@@ -380,3 +380,52 @@ async fn fuel_and_failing_host_functions_end_an_instance() {
     assert_eq!(rig.call("get", "").await, "output kept");
     assert_eq!(*rig.instance.data(), 2);
 }
+
+/// True if this process has a writable mapping of exactly so many bytes, as no test but one makes.
+fn is_mapped(bytes: u64) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains(" rw-p ")).any(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
+        let [from, to] = [range.0, range.1].map(|number| u64::from_str_radix(number, 16).unwrap());
+        to - from == bytes
+    })
+}
+
+/// [life.freed] [life.reset] A wasm instance that is of no more use gives its memory back at once.
+#[tokio::test]
+async fn a_spent_instance_keeps_no_memory() {
+    const PAGES: u64 = 1237;
+    let wasm = wat::parse_str(format!(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") {PAGES}) (func (export "f")) (func (export "trap") unreachable)
+            (func (export "exit") (call $exit (i32.const 0))) (func (export "spin") (loop $l (br $l)))
+            (func (export "_start")))"#
+    ))
+    .unwrap();
+    let mut rig =
+        rig_with(&wasm, &HostFunctions::<()>::new(), (), InstanceLimits::standard(), LogLevel::Info);
+    let mapped = || is_mapped(PAGES * 65_536);
+    let short = CallLimits { fuel: u64::MAX, deadline: std::time::Duration::from_millis(30) };
+    for (export, expected) in [
+        ("trap", "trap wasm `unreachable` instruction executed"),
+        ("exit", "output "),
+        ("spin", "timed out"),
+        ("_start", "output "),
+    ] {
+        assert_eq!(rig.call("f", "").await, "output ");
+        assert!(mapped(), "before {export}");
+        assert_eq!(describe(&rig.instance.call(export, b"", &short).await), expected);
+        assert!(!mapped(), "after {export}");
+        assert_eq!(rig.instance.report().memory_bytes, PAGES * 65_536, "{export}");
+    }
+    assert_eq!(rig.call("f", "").await, "output ");
+    let endless = CallLimits { fuel: u64::MAX, ..CALL };
+    let dropped = rig.instance.call("spin", b"", &endless);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(30), dropped).await.is_err());
+    assert!(!mapped(), "after a call that was dropped");
+    assert_eq!(rig.call("f", "").await, "output ");
+    assert!(mapped());
+    rig.instance.reset();
+    assert!(!mapped(), "after a reset");
+    assert_eq!(rig.call("f", "").await, "output ");
+}

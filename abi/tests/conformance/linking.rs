@@ -201,6 +201,10 @@ fn imports_between_modules_are_checked() {
             r#"(import "a" "f" (func (param i32))) (import "b" "x" (func))"#,
             "the module imports `x` from `b`, which does not exist",
         ),
+        (
+            r#"(import "a" "g" (func)) (import "b" "x" (func)) (import "a" "f" (func (param i32)))"#,
+            "the module imports `g` from `a` and `x` from `b`, which do not exist",
+        ),
     ] {
         assert_eq!(refusal(&main(import), &[("a", library.clone())]), message);
     }
@@ -244,7 +248,91 @@ async fn ceilings_are_for_all_modules_together() {
     );
 }
 
-/// [link.command-fresh] Each instance of a command counts: a loop of calls ends at the ceiling.
+/// [link.command-gone] A command goes with its call: a plug-in that uses one goes on for as long as it likes, and keeps
+/// its own globals. Ceilings count what lives, and what one call makes.
+#[tokio::test]
+async fn a_command_is_gone_after_its_call() {
+    let command = text(
+        r#"(module
+            (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+            (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
+            (import "extism:host/env" "store_u64" (func $store_u64 (param i64 i64)))
+            (memory 16) (table 1000 funcref)
+            (func (export "tell") (param i64) (result i64) (local $block i64)
+              (local.set $block (call $alloc (i64.const 8)))
+              (call $store_u64 (local.get $block) (local.get 0))
+              (call $output_set (local.get $block) (i64.const 8))
+              (local.get $block))
+            (func (export "_start")))"#,
+    );
+    let main = compile(&assemble(
+        r#"(import "a" "tell" (func $tell (param i64) (result i64))) ;; body
+        (global $count (mut i64) (i64.const 0))
+        (func (export "f")
+          (global.set $count (i64.add (global.get $count) (i64.const 1)))
+          (drop (call $tell (i64.const 5)))
+          (if (i64.ne (call $length (call $tell (global.get $count))) (i64.const 8)) (then unreachable)))"#,
+    ));
+    let mut instance = link(&main, &[("a", command)]).unwrap().instance((), InstanceOptions::standard());
+    for number in 1..=400 {
+        assert_eq!(describe(&instance.call("f", b"", &CALL).await), format!("number {number}"));
+        assert_eq!(instance.report().memory_bytes, 17 * 65_536, "the most there was at one time");
+    }
+}
+
+/// [link.command-gone] However a command ends, the plug-in gets back its data and what is left of its fuel.
+#[tokio::test]
+async fn the_end_of_a_command_is_that_of_the_call() {
+    let command = text(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (import "extism:host/user" "seen" (func $seen (param i64)))
+            (memory (export "memory") 1) (func (export "_start"))
+            (func (export "trap") (call $seen (i64.const 0)) unreachable)
+            (func (export "exit") (call $seen (i64.const 0)) (call $exit (i32.const 3)))
+            (func (export "spin") (call $seen (i64.const 0)) (loop $l (br $l))))"#,
+    );
+    let main = compile(&assemble(
+        r#"(import "a" "trap" (func $trap)) (import "a" "exit" (func $exit)) (import "a" "spin" (func $spin)) ;; body
+        (func (export "trap") (call $trap)) (func (export "exit") (call $exit)) (func (export "spin") (call $spin))
+        (func (export "set") (call $var_set (i64.const 0) (call $input_offset)))
+        (func (export "get") (call $put (call $var_get (i64.const 0))))"#,
+    ));
+    let mut host = HostFunctions::<u32>::new();
+    let seen = HostFunction {
+        module: hm_abi::USER_MODULE,
+        name: "seen",
+        params: 1,
+        returns: false,
+        fuel: 5000,
+        fuel_per_byte: 0,
+    };
+    host.define(seen, |count, _| {
+        *count += 1;
+        Box::pin(async { Ok(Vec::new()) })
+    });
+    let module = Module::new(&ENGINE, &main, &[("a", command)], &host).unwrap();
+    let mut instance = module.instance(0, InstanceOptions::standard());
+    instance.call("set", b"kept", &CALL).await.unwrap();
+    let trap = describe(&instance.call("trap", b"", &CALL).await);
+    assert_eq!(trap, "trap wasm `unreachable` instruction executed");
+    let used = instance.report().fuel_used;
+    assert!((5000..6000).contains(&used), "{used}");
+    assert_eq!(describe(&instance.call("exit", b"", &CALL).await), "exit 3");
+    let poor = CallLimits { fuel: 100_000, ..CALL };
+    assert_eq!(describe(&instance.call("spin", b"", &poor).await), "out of fuel");
+    assert_eq!(instance.report().fuel_used, 100_000);
+    let short = CallLimits { fuel: u64::MAX, deadline: Duration::from_millis(50) };
+    assert_eq!(describe(&instance.call("spin", b"", &short).await), "timed out");
+    assert!(instance.report().fuel_used >= 5000);
+    let endless = CallLimits { fuel: u64::MAX, ..CALL };
+    let dropped = instance.call("spin", b"", &endless);
+    assert!(tokio::time::timeout(Duration::from_millis(50), dropped).await.is_err());
+    assert_eq!(*instance.data(), 5);
+    assert_eq!(describe(&instance.call("get", b"", &CALL).await), "output kept");
+}
+
+/// [link.command-fresh] What a command is made for in one call counts: a loop of calls ends at the ceiling.
 #[tokio::test]
 async fn calls_of_commands_are_bounded_by_the_ceiling() {
     let command = text(r#"(module (memory 1) (func (export "f")) (func (export "_start")))"#);
@@ -255,13 +343,10 @@ async fn calls_of_commands_are_bounded_by_the_ceiling() {
     let mut instance = link(&main, &[("a", command)])
         .unwrap()
         .instance((), InstanceOptions { limits, ..InstanceOptions::standard() });
-    assert_eq!(
-        describe(&instance.call("f", b"", &CALL).await),
-        "limit bytes of linear memory 1376256 > 1310720"
-    );
+    assert_eq!(describe(&instance.call("f", b"", &CALL).await), "limit wasm instances 101 > 100");
 }
 
-/// [link.instances] The number of wasm instances has a ceiling of its own; a fresh start has all of it again.
+/// [link.instances] The number of wasm instances has a ceiling of its own, which each call has anew.
 #[tokio::test]
 async fn the_number_of_instances_is_bounded() {
     let command = text(r#"(module (func (export "f")) (func (export "_start")))"#);
@@ -276,9 +361,9 @@ async fn the_number_of_instances_is_bounded() {
     for (export, expected) in [
         ("once", "output "),
         ("once", "output "),
-        ("once", "limit wasm instances 4 > 3"),
         ("once", "output "),
         ("f", "limit wasm instances 4 > 3"),
+        ("once", "output "),
     ] {
         assert_eq!(describe(&instance.call(export, b"", &CALL).await), expected, "{export}");
     }

@@ -174,3 +174,25 @@ async fn one_module_serves_many_instances() {
         assert_eq!(describe(&instance.call("f", &[], &CALL).await), "number 1");
     }
 }
+
+/// [import.all] All imports that nobody offers are named, each once, and of very many the first.
+#[test]
+fn all_unknown_imports_are_named() {
+    let wasm = wat::parse_str(
+        r#"(module (import "env" "one" (func)) (import "extism:host/env" "alloc" (func (param i64) (result i64)))
+            (import "mine" "two" (func (param f64) (result f64))) (import "env" "one" (func))
+            (import "mine" "three" (func)))"#,
+    )
+    .unwrap();
+    let error = load::<()>(&wasm, &HostFunctions::new()).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "the module imports `one` from `env`, `two` from `mine` and `three` from `mine`, which do not exist"
+    );
+    let many: String = (0..1000).map(|number| format!(r#"(import "env" "f{number}" (func))"#)).collect();
+    let wasm = wat::parse_str(format!("(module {many})")).unwrap();
+    let error = load::<()>(&wasm, &HostFunctions::new()).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("`f0` from `env`, `f1` from `env`") && text.contains("`f15`"), "{text}");
+    assert!(!text.contains("`f16`") && text.ends_with("and others, which do not exist"), "{text}");
+}

@@ -5,6 +5,7 @@
 mod amplification;
 mod config_vars_log;
 mod coverage;
+mod debug;
 mod directories;
 mod features;
 mod files;

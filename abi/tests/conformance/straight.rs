@@ -18,9 +18,13 @@ async fn rows_of_calls_end_at_the_deadline() {
             r#"(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32))) ;; body"#,
             "(drop (call $random (i32.const 0) (i32.const 65536)))",
         ),
-        ("", "(call $output_set (call $input_offset) (call $input_length))"),
+        (
+            "",
+            "(call $output_set (local.tee $block (call $alloc (i64.const 33554432))) (i64.const 33554432)) \
+             (call $free (local.get $block))",
+        ),
     ] {
-        let guest = format!(r#"{imports} (func (export "f") {})"#, call.repeat(CALLS));
+        let guest = format!(r#"{imports} (func (export "f") (local $block i64) {})"#, call.repeat(CALLS));
         let mut rig = rig(&guest, InstanceLimits::standard());
         let input = vec![b'x'; 64 * 1024 * 1024];
         let short = CallLimits { fuel: u64::MAX, deadline: Duration::from_millis(200) };
