@@ -54,7 +54,7 @@ impl CommandParser {
     /// Reads a verb with all that is below it.
     ///
     /// # Errors
-    /// [`FormError`], if no parser can be made of it.
+    /// [`CommandSchemaError`], if no parser can be made of it.
     pub fn read(spec: &SubcommandSpec) -> Result<Self, CommandSchemaError> {
         Self::below(&[], spec, &BTreeSet::new(), &mut 0)
     }
