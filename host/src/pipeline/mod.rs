@@ -4,17 +4,22 @@
 mod arguments;
 mod caching;
 mod document;
+mod fields;
 mod graph;
 mod order;
 mod plan;
+mod position;
 #[cfg(test)]
 pub(crate) mod sketch;
 mod source;
+mod unique;
 
 pub use arguments::Checker;
 pub use caching::Caching;
 pub use document::{Definition, NamedPipeline, parse};
+pub use fields::{UnknownField, UnknownFields};
 pub use plan::{DefaultRunner, Overrides, Plan, PlannedStep, Runners};
+pub use position::Position;
 pub(crate) use source::DOCUMENT_MAX;
 pub use source::{Scripts, Source, SourceContents, find_project, read};
 
@@ -142,13 +147,25 @@ pub enum PipelineError {
         /// Reason as the end of a sentence.
         reason: String,
     },
-    /// `builds_in` names nothing.
-    #[error("step `{key}` builds in `{parent}`, and there is no such step")]
-    UnknownParent {
+    /// Fields that this program does not know.
+    #[error("{origin}: {fields}")]
+    UnknownFields {
+        /// The file, or standard input.
+        origin: String,
+        /// Each with its place.
+        fields: UnknownFields,
+    },
+    /// A step needs one that is not there.
+    #[error("step `{key}` {how} `{named}`, and there is no such step{}", did_you_mean(near.as_deref()))]
+    UnknownStep {
         /// Key of the step.
         key: String,
+        /// `builds in` or `depends on`.
+        how: &'static str,
         /// Key that it names.
-        parent: String,
+        named: String,
+        /// Key that is much like it.
+        near: Option<String>,
     },
     /// Steps need each other.
     #[error("steps {how} each other in a circle: {}", cycle.join(" -> "))]
@@ -224,6 +241,10 @@ pub enum PipelineError {
         /// Reason in words, as the end of a sentence.
         reason: String,
     },
+}
+
+fn did_you_mean(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
 /// Picks one of several pipelines: the one that was named, or the only one.
