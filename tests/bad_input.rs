@@ -1,8 +1,9 @@
 //! Whatever is wrong with a pipeline or the arguments is said in words that name it, with the documented exit code.
 
+use hm_plugin_protocol::BuildEvent;
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, child, step};
+use crate::support::{Project, Ran, child, exits, step};
 use crate::transcript::Transcript;
 
 /// `hm build` on a pipeline with these steps, none of which may run.
@@ -211,16 +212,99 @@ fn what_others_wrote_cannot_act_on_the_terminal_or_pass_for_our_words() {
 }
 
 #[test]
-fn fields_that_nobody_knows_are_said() {
+fn fields_that_nobody_knows_are_errors() {
     let mut said = Transcript::default();
-    let mut typo = step("a", "true");
-    typo["builds-in"] = json!("b");
-    said.run("of a step", &Project::with_steps(&json!([typo])), &["build"]).expect_code(0);
+    let with = |fields: Value| {
+        let mut step = step("a", "true");
+        step.as_object_mut().expect("a step").extend(fields.as_object().expect("fields").clone());
+        step
+    };
+    let typo = Project::with_steps(&json!([with(json!({"builds-in": "b"}))]));
+    said.run("of a step", &typo, &["build"]).expect_code(7);
+    said.run("let pass", &typo, &["build", "--lenient"]).expect_code(0);
+    typo.run(&["plan"]).expect_code(7);
+    assert!(typo.run(&["plan", "--lenient"]).expect_code(0).stderr.contains("`builds-in`"));
+    let others = json!([
+        with(json!({"timeout": 5, "needs": ["b"], "retry": 2, "if": "x", "services": [], "artifacts": [], "matrix": {}})),
+        {"type": "wait", "allow_failure": true},
+    ]);
+    refused(&mut said, "words of other systems", &others);
+    refused(&mut said, "of a policy", &json!([with(json!({"cache": {"policy": "forever", "path": ["a"]}}))]));
+    let graph = br#"{"version": "0", "graph": {
+        "nodes": [{"step": {"key": "a", "cmd": "true", "secrets": []}}], "edges": []}}"#;
+    from_input(&mut said, "of a node", graph);
     let project = Project::new();
-    let timed = json!({"version": "0", "timeout_seconds": 60, "steps": [step("a", "true")]});
-    project.write(".hm/ci.json", &timed.to_string());
-    said.run("of the pipeline", &project, &["build"]).expect_code(0);
+    let pipeline = |field: &str| json!({"version": "0", field: 60, "steps": [step("a", "true")]}).to_string();
+    project.write(".hm/ci.json", &pipeline("timeout"));
+    said.run("of the pipeline", &project, &["build"]).expect_code(7);
+    project.write(".hm/ci.json", &pipeline("timeout_seconds"));
+    said.run("of emitters", &project, &["build"]).expect_code(0);
     said.expect("unknown-fields");
+    let own = with(json!({"x-owner": "me", "cache": {"policy": "none", "x-why": 1}}));
+    assert_eq!(Project::with_steps(&json!([own])).run(&["build"]).expect_code(0).stderr, "");
+}
+
+#[test]
+fn what_has_two_meanings_or_none_is_an_error() {
+    let mut said = Transcript::default();
+    let twice = br#"{"version": "0", "steps": [
+  {"type": "command", "key": "a", "cmd": "true", "env": {"A": "1", "A": "2"}}]}"#;
+    from_input(&mut said, "a name twice", twice);
+    refused(&mut said, "no command", &json!([step("a", " ")]));
+    let mut after = step("after", "true");
+    after["depends_on"] = json!(["befor"]);
+    refused(&mut said, "a dependency that is not there", &json!([step("before", "true"), after]));
+    let project = Project::with_steps(&json!([step("a", "")]));
+    project.run(&["build", "--lenient"]).expect_code(7);
+    said.expect("no-meaning");
+}
+
+#[test]
+fn a_step_waits_for_those_that_it_depends_on() {
+    let mut last = step("last", "true");
+    last["depends_on"] = json!(["slow", "quick"]);
+    let project = Project::with_steps(&json!([last, step("slow", "sleep 0.2"), step("quick", "true")]));
+    let (ran, events) = project.events(&[]);
+    ran.expect_code(0);
+    let position = |what: fn(&BuildEvent) -> bool| events.iter().rposition(what);
+    let last_start = position(|event| matches!(event, BuildEvent::StepStart { .. })).expect("a start");
+    let ended = events[..last_start].iter().filter(|event| matches!(event, BuildEvent::StepEnd { .. }));
+    assert_eq!(ended.count(), 2, "the last step has waited for the others");
+    let mut after = step("after", "true");
+    after["depends_on"] = json!(["bad"]);
+    let (ran, events) = Project::with_steps(&json!([after, step("bad", "exit 3")])).events(&["--keep-going"]);
+    ran.expect_code(1);
+    assert_eq!(json!(exits(&events)), json!({"bad": 3}));
+}
+
+#[test]
+fn pipelines_are_checked_without_running_anything() {
+    let mut said = Transcript::default();
+    let mut imaged = step("b", "exit 3");
+    imaged["image"] = json!("alpine:3.20");
+    let project = Project::with_steps(&json!([step("a", "exit 3"), imaged]));
+    said.run("what can be run", &project, &["validate"]).expect_code(0);
+    let one = json!({"version": "0", "steps": [step("a", "exit 3")]}).to_string();
+    project.write("one.json", &one);
+    said.run("a file", &project, &["validate", "one.json"]).expect_code(0);
+    let from_input = project.run_with_input(&["validate", "-"], one.as_bytes()).expect_code(0);
+    assert!(from_input.stdout.starts_with("valid: "), "{}", from_input.stdout);
+    project.write(".hm/nightly.json", &one);
+    project.write(".hm/more.py", "raise SystemExit(1)\n");
+    said.run("several, and Python", &project, &["validate"]).expect_code(0);
+    assert!(!project.path().join(".hm/out").exists(), "nothing has run");
+    project.write("bad.json", &one.replace("\"cmd\"", "\"needs\":[],\"cmd\""));
+    let bad = said.run("a field that nobody knows", &project, &["validate", "bad.json"]).expect_code(7);
+    assert_eq!(bad.stderr, project.run(&["build", "--file", "bad.json"]).expect_code(7).stderr);
+    for (text, code) in [("{", 7), (r#"{"schema_version":"1","pipelines":[]}"#, 7)] {
+        project.write("bad.json", text);
+        project.run(&["validate", "bad.json"]).expect_code(code);
+    }
+    said.run("no such file", &project, &["validate", "no.json"]).expect_code(2);
+    let python = Project::new();
+    python.write(".hm/ci.py", "raise SystemExit(1)\n");
+    said.run("Python alone", &python, &["validate"]).expect_code(2);
+    said.expect("validate");
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn help_fits_a_small_terminal() {
         &["--help"][..],
         &["build", "--help"],
         &["plan", "--help"],
+        &["validate", "--help"],
         &["why", "--help"],
         &["cache", "--help"],
         &["cache", "list", "--help"],

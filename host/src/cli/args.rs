@@ -24,6 +24,8 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Show what a build would do and take from the cache, without running a step
     Plan(PlanArgs),
+    /// Check pipelines without running anything
+    Validate(ValidateArgs),
     /// Tell why the last build ran a step, or took it from the cache
     Why(WhyArgs),
     /// The cache: what is kept of former builds, and removing it
@@ -74,6 +76,10 @@ pub(super) struct PipelineArgs {
     /// Give steps no network
     #[arg(long)]
     pub(super) offline: bool,
+
+    /// Take fields of the pipeline that hm does not know for warnings, not for errors
+    #[arg(long)]
+    pub(super) lenient: bool,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +128,16 @@ pub(super) struct PlanArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ValidateArgs {
+    /// The file, or standard input if it is `-` [default: the JSON files of the project]
+    pub(super) file: Option<PathBuf>,
+
+    /// The project [default: here, or the nearest folder above with .hm/]
+    #[arg(short, long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,8 @@ pub(super) enum CliError {
     System(#[from] SystemError),
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    #[error("all pipelines in {} are in Python, which would have to run: {files}", folder.display())]
+    OnlyScripts { folder: PathBuf, files: String },
     #[error(transparent)]
     Render(Box<RenderError>),
     #[error(transparent)]

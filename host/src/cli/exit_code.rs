@@ -26,6 +26,7 @@ impl CliError {
             Self::Usage(_)
             | Self::LogFilter { .. }
             | Self::NoSuchAttack { .. }
+            | Self::OnlyScripts { .. }
             | Self::Config { .. }
             | Self::Cache(_)
             | Self::Layers(_)

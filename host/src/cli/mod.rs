@@ -29,6 +29,7 @@ mod suggest;
 mod terminal_output;
 mod text;
 mod units;
+mod validate;
 mod why;
 mod wrap;
 
@@ -87,6 +88,7 @@ async fn command(command: Command) -> Result<u8, CliError> {
         Command::Plugin(PluginCommand::Attack(args)) => attack::attack(args).await,
         Command::Act(args) => attack::carry_out(args).await,
         Command::Plan(args) => plan::plan(args).await,
+        Command::Validate(args) => validate::validate(args).await,
         Command::Why(args) => why::why(&args),
         Command::Cache(command) => cache::cache(&command).await,
         Command::Completions { shell } => completions::completions(shell).await,

@@ -4,25 +4,28 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::PipelineArgs;
 use super::error::CliError;
 use super::terminal_output::warn;
 use crate::backend::LocalSandbox;
-use crate::pipeline::{NamedPipeline, Source, find_project, read};
+use crate::pipeline::{NamedPipeline, Source, SourceContents, find_project, read};
 use crate::render::{Interpreter, RenderError, Rendered, render};
 use crate::sys::System;
 
 /// Source of the pipelines, and the project that they work on.
-pub(super) fn locate(args: &PipelineArgs, system: &System) -> Result<(Source, PathBuf), CliError> {
+pub(super) fn locate(
+    file: Option<&Path>,
+    dir: Option<&Path>,
+    system: &System,
+) -> Result<(Source, PathBuf), CliError> {
     let here = &system.current_dir;
-    if let Some(dir) = &args.dir {
+    if let Some(dir) = dir {
         let dir = here.join(dir);
         if !dir.is_dir() {
             return Err(CliError::Usage(format!("--dir {} is not a directory", dir.display())));
         }
     }
-    let given = args.dir.as_ref().map(|d| here.join(d));
-    let source = match &args.file {
+    let given = dir.map(|d| here.join(d));
+    let source = match file {
         Some(file) if file.as_os_str() == "-" => Source::Stdin,
         Some(file) => Source::File(here.join(file)),
         None => {
@@ -37,6 +40,14 @@ pub(super) fn locate(args: &PipelineArgs, system: &System) -> Result<(Source, Pa
     Ok((source, given.unwrap_or_else(|| here.clone())))
 }
 
+/// Contents of a source, with nothing run.
+pub(super) async fn contents(source: &Source) -> Result<SourceContents, CliError> {
+    let of = source.clone();
+    // Somebody may be typing it, and we have to hear of interrupts meanwhile.
+    let found = tokio::task::spawn_blocking(move || read(&of, std::io::stdin().lock()));
+    Ok(found.await.map_err(|error| CliError::Runtime(error.into()))??)
+}
+
 /// All pipelines of a source. For those in Python the sandbox is opened.
 pub(super) async fn pipelines(
     source: &Source,
@@ -44,10 +55,7 @@ pub(super) async fn pipelines(
     system: &System,
     local: &LocalSandbox,
 ) -> Result<Vec<NamedPipeline>, CliError> {
-    let of = source.clone();
-    // Somebody may be typing it, and we have to hear of interrupts meanwhile.
-    let found = tokio::task::spawn_blocking(move || read(&of, std::io::stdin().lock()));
-    let found = found.await.map_err(|error| CliError::Runtime(error.into()))??;
+    let found = contents(source).await?;
     let Some(scripts) = &found.scripts else { return Ok(found.with(Vec::new())?) };
     let python = Interpreter::find(&system.env, system.home.as_deref(), &system.current_dir, project)?;
     let sandbox = local.open().await.map_err(CliError::Sandbox)?;

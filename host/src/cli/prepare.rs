@@ -23,7 +23,7 @@ use crate::backend::{Backends, LocalSandbox};
 use crate::cache::{PathWarning, Store};
 use crate::host_functions::{Audit, BackendKind, HostContext};
 use crate::orchestrator::{BuildContext, StepCache, StepCacheConfig};
-use crate::pipeline::{DefaultRunner, Overrides, PipelineError, Plan, PlannedStep, choose};
+use crate::pipeline::{DefaultRunner, Definition, Overrides, PipelineError, Plan, PlannedStep, choose};
 use crate::plugin::Plugins;
 use crate::sys::{System, machine};
 
@@ -49,7 +49,7 @@ impl Prepared {
         audit: Option<Audit>,
         verbose: bool,
     ) -> Result<Self, CliError> {
-        let (source, project) = locate(args, system)?;
+        let (source, project) = locate(args.file.as_deref(), args.dir.as_deref(), system)?;
         let config = Config::read(&system.config, &project)?;
         let run_id = Uuid::new_v4();
         let network = !(args.offline || config.offline);
@@ -60,15 +60,10 @@ impl Prepared {
 
         let host_context = HostContext { audit, ..host_context(system, Some(&project)) };
         let Loaded { plugins, host_context, listener } = load_plugins(system, host_context, verbose).await?;
-        let runners = plugins.runners();
         let typed = args.runner.clone().map(|name| DefaultRunner { name, by: "--runner".to_owned() });
         let runner = typed.or_else(|| config.runner());
-        let overrides = Overrides { env: environment(&args.env, system)?, runner };
-        let plan = Plan::new(definition, &overrides, &runners)?;
-        plan.check_runners(&runners)?;
-        plan.check_arguments(|runner| plugins.step_schema(runner))?;
-        check_images(&plan, &plugins)?;
-        warn_of_what_is_not_used(&plan);
+        let overrides = Overrides { env: environment(&args.env, system)?, runner, lenient: args.lenient };
+        let plan = checked_plan(definition, &overrides, &plugins)?;
 
         let docker = DockerConfig {
             engine: engine_env(system),
@@ -177,6 +172,21 @@ fn with_runners_for<'a>(
     plan.steps().iter().filter(move |planned| asks(&planned.runner))
 }
 
+/// Plan of a pipeline that the plugins that are there can run. Warns of what is in it and not used.
+pub(super) fn checked_plan(
+    definition: Definition,
+    overrides: &Overrides,
+    plugins: &Plugins,
+) -> Result<Plan, PipelineError> {
+    let runners = plugins.runners();
+    let plan = Plan::new(definition, overrides, &runners)?;
+    plan.check_runners(&runners)?;
+    plan.check_arguments(|runner| plugins.step_schema(runner))?;
+    check_images(&plan, plugins)?;
+    warn_of_what_is_not_used(&plan);
+    Ok(plan)
+}
+
 /// Refuses names that no image can have, where steps would run in it.
 fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
     for planned in with_runners_for(BackendKind::Docker, plan, plugins) {
@@ -187,11 +197,18 @@ fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
     Ok(())
 }
 
-/// A field that we do not know is handed on, for a plugin may know it; but it may also be a typo. What is known, and means nothing where
-/// it stands, is worth a word too.
+/// A field that we do not know, and that may be there all the same, is handed on to the step's plugin. What is known, and means nothing
+/// where it stands, is worth a word too.
 fn warn_of_what_is_not_used(plan: &Plan) {
-    for (at, field) in plan.unknown_fields().take(WARNINGS) {
-        warn(&format!("{at}: this hm does not know the field `{field}`"));
+    let unknown = plan.unknown_fields();
+    for field in &unknown.told {
+        warn(&field.to_string());
+    }
+    if unknown.more > 0 {
+        warn(&format!("{} more fields that hm does not know", unknown.more));
+    }
+    if plan.has_time_limit() {
+        warn("the pipeline: `timeout_seconds` is not used, for this hm limits the time of steps alone");
     }
     for (step, image, parent) in plan.unused_images().into_iter().take(WARNINGS) {
         warn(&format!("step `{step}`: image `{image}` is not used, since it builds in `{parent}`"));

@@ -88,10 +88,14 @@ impl CliError {
             Self::Pipeline(PipelineError::NoProject { .. }) => {
                 Some("put a pipeline into .hm/ci.py or .hm/ci.json, or name one: hm build --file FILE")
             }
+            Self::OnlyScripts { .. } => Some("hm plan renders them in the sandbox, and checks them too"),
             Self::Render(error) => return render_hint(error),
             Self::Pipeline(PipelineError::ForeignProject { .. }) => {
                 Some("if you trust it, name the project: hm build --dir DIR")
             }
+            Self::Pipeline(PipelineError::UnknownFields { .. }) => Some(
+                "names that begin with `x-` are yours to use; --lenient takes others for warnings, and what they ask for is not done",
+            ),
             Self::Pipeline(PipelineError::Ambiguous { .. }) => Some("name the one to run: hm build PIPELINE"),
             Self::Pipeline(PipelineError::NoImageRunner { .. }) => Some(
                 "run such steps without their image, in the local sandbox: --runner local, or runner = \"local\" in .hm/config.toml",

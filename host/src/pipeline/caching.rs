@@ -49,20 +49,14 @@ impl Caching {
         }
     }
 
-    /// The fields of a policy, and of its parts, that nobody knows or that say nothing to this policy.
-    pub(super) fn unknown(cache: &Cache) -> Vec<String> {
-        let (known, mut unknown): (&[&str], Vec<String>) = match cache.policy.as_str() {
-            "ttl" => (&["duration_seconds", "env_keys"], Vec::new()),
-            "on_change" => (&["paths", "env_keys"], Vec::new()),
-            "compose" => {
-                let parts = cache.extra.get("sub_policies").and_then(Value::as_array);
-                let parts = parts.into_iter().flatten().filter_map(|part| Cache::deserialize(part).ok());
-                (&["sub_policies"], parts.flat_map(|part| Self::unknown(&part)).collect())
-            }
-            _ => (&["env_keys"], Vec::new()),
-        };
-        unknown.extend(cache.extra.keys().filter(|name| !known.contains(&name.as_str())).cloned());
-        unknown
+    /// The fields that say something to a policy.
+    pub(super) fn fields(policy: &str) -> &'static [&'static str] {
+        match policy {
+            "ttl" => &["policy", "key", "duration_seconds", "env_keys"],
+            "on_change" => &["policy", "key", "paths", "env_keys"],
+            "compose" => &["policy", "key", "sub_policies"],
+            _ => &["policy", "key", "env_keys"],
+        }
     }
 
     /// Age up to which a result may be used, if there is a limit.

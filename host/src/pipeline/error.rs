@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use hm_disk::PathError;
 
+use super::fields::{UnknownFields, did_you_mean};
+
 /// Error of reading, choosing or planning a pipeline. Every variant names the file or the step that is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
@@ -124,13 +126,25 @@ pub enum PipelineError {
         /// Reason as the end of a sentence.
         reason: String,
     },
-    /// `builds_in` names nothing.
-    #[error("step `{key}` builds in `{parent}`, and there is no such step")]
-    UnknownParent {
+    /// Fields that this program does not know.
+    #[error("{origin}: {fields}")]
+    UnknownFields {
+        /// The file, or standard input.
+        origin: String,
+        /// Each with its place.
+        fields: UnknownFields,
+    },
+    /// A step needs one that is not there.
+    #[error("step `{key}` {how} `{named}`, and there is no such step{}", did_you_mean(near.as_deref()))]
+    UnknownStep {
         /// Key of the step.
         key: String,
+        /// `builds in` or `depends on`.
+        how: &'static str,
         /// Key that it names.
-        parent: String,
+        named: String,
+        /// Key that is much like it.
+        near: Option<String>,
     },
     /// Steps need each other.
     #[error("steps {how} each other in a circle: {}", cycle.join(" -> "))]

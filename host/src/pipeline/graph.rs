@@ -7,8 +7,9 @@ use hm_plugin_protocol::CommandStep;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::document::DEPENDS_ON;
 use super::error::PipelineError;
-use super::json::{Unknown, array, object, place, shape};
+use super::json::{array, object, place, shape};
 
 /// Name of the list of nodes in messages.
 pub(super) const NODES: &str = "graph.nodes";
@@ -20,8 +21,6 @@ pub(super) struct Graph {
     pub(super) steps: Vec<CommandStep>,
     /// Positions in `steps`: the second starts when the first has succeeded.
     pub(super) depends_on: Vec<(usize, usize)>,
-    /// Fields of nodes that are not known.
-    pub(super) unknown: Vec<Unknown>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -53,7 +52,6 @@ pub(super) fn read(graph: Value, origin: &str) -> Result<Graph, PipelineError> {
     let edges = array(fields.remove("edges"), origin, "graph.edges")?;
 
     let mut graph = Graph::default();
-    graph.unknown.extend(fields.into_iter().map(|(field, _)| ("the graph".into(), field)));
     for (index, value) in nodes.into_iter().enumerate() {
         graph.add_node(index, value, origin)?;
     }
@@ -87,8 +85,10 @@ impl Graph {
         let mut step: CommandStep =
             serde_json::from_value(node.remove("step").unwrap_or_else(|| Value::Object(Map::new())))
                 .map_err(failed)?;
-        if step.builds_in.is_some() {
-            return Err(shape(origin, &at, "it has a field `builds_in`, which is for an edge to say"));
+        let is_said =
+            [("builds_in", step.builds_in.is_some()), (DEPENDS_ON, step.extra.contains_key(DEPENDS_ON))];
+        if let Some((field, _)) = is_said.into_iter().find(|(_, is_said)| *is_said) {
+            return Err(shape(origin, &at, format!("it has a field `{field}`, which is for an edge to say")));
         }
         let env: Option<BTreeMap<String, String>> =
             node.remove("env").map(serde_json::from_value).transpose().map_err(failed)?.flatten();
@@ -96,8 +96,6 @@ impl Graph {
         if let Some(env) = env {
             step.env.get_or_insert_default().extend(env);
         }
-        self.unknown
-            .extend(node.into_iter().map(|(field, _)| (format!("the node of step `{}`", step.key), field)));
         self.steps.push(step);
         Ok(())
     }
@@ -191,8 +189,6 @@ mod tests {
         let env = graph.steps[0].env.clone().expect("an environment");
         assert_eq!(env, [("A", "step"), ("B", "node")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         assert_eq!(graph.steps[1].env, None);
-        let unknown: Vec<String> = graph.unknown.iter().map(|(at, field)| format!("{at}: {field}")).collect();
-        assert_eq!(unknown, ["the graph: name", "the node of step `b`: weight"]);
     }
 
     #[test]
@@ -267,6 +263,10 @@ mod tests {
             (
                 r#"{"step":{"key":"a","cmd":":","builds_in":"b"}}"#,
                 "graph.nodes[0] (key `a`) is not valid: it has a field `builds_in`, which is for an edge to say",
+            ),
+            (
+                r#"{"step":{"key":"a","cmd":":","depends_on":["b"]}}"#,
+                "graph.nodes[0] (key `a`) is not valid: it has a field `depends_on`, which is for an edge to say",
             ),
         ] {
             let text = format!(r#"{{"nodes":[{node}],"edges":[]}}"#);

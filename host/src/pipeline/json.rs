@@ -4,9 +4,6 @@ use serde_json::{Map, Value};
 
 use super::error::PipelineError;
 
-/// A field that this version does not know: where it is, and its name.
-pub(super) type Unknown = (String, String);
-
 /// Place of a step, for a message.
 pub(super) fn place(list: &str, index: usize, step: &Value) -> String {
     match step.get("key").and_then(Value::as_str) {

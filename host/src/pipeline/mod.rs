@@ -5,21 +5,26 @@ mod arguments;
 mod caching;
 mod document;
 mod error;
+mod fields;
 mod graph;
 mod json;
 mod order;
 mod plan;
 mod planned_step;
+mod position;
 #[cfg(test)]
 pub(crate) mod sketch;
 mod source;
+mod unique;
 
 pub use arguments::Checker;
 pub use caching::Caching;
 pub use document::{Definition, NamedPipeline, parse};
 pub use error::PipelineError;
+pub use fields::{UnknownField, UnknownFields};
 pub use plan::{DefaultRunner, Overrides, Plan, Runners};
 pub use planned_step::PlannedStep;
+pub use position::Position;
 pub(crate) use source::DOCUMENT_MAX;
 pub use source::{Scripts, Source, SourceContents, find_project, read};
 

@@ -1,22 +1,21 @@
 //! A [`Plan`]: the steps of a pipeline as a graph that cannot be invalid. Keys are unique, parents exist, nothing
 //! waits for itself, every runner that a step names is there. Running it is the orchestrator's affair.
 
+mod startable;
 mod subset;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use hm_plugin_protocol::{CommandStep, PlanSummary, Step};
+use hm_plugin_protocol::{PlanSummary, Step};
 
 use super::caching::Caching;
 use super::document::Definition;
 use super::error::PipelineError;
-use super::json::Unknown;
+use super::fields::{UnknownFields, nearest};
 use super::order::in_order;
 use super::planned_step::PlannedStep;
-
-/// The kernel takes no longer string as one argument of a program (`MAX_ARG_STRLEN`, less the final NUL).
-const MAX_ARGUMENT: usize = 128 * 1024 - 1;
+use startable::{check, check_env};
 
 /// The runners that plugins provide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub struct Overrides {
     pub env: BTreeMap<String, String>,
     /// Runs every step that names no runner itself.
     pub runner: Option<DefaultRunner>,
+    /// True to plan pipelines with fields that nobody knows.
+    pub lenient: bool,
 }
 
 /// A runner for all steps that name none.
@@ -59,15 +60,17 @@ pub struct Plan {
     waits: Vec<bool>,
     chains: usize,
     default_runner: String,
-    /// Fields outside of steps that nobody knows.
-    unknown: Vec<Unknown>,
+    /// True if the pipeline gives the build as a whole a limit of time.
+    has_time_limit: bool,
+    /// Fields that nobody knows.
+    unknown: UnknownFields,
 }
 
 impl Plan {
     /// Checks a pipeline and orders its steps.
     ///
     /// # Errors
-    /// Any of the errors that name a step, and [`PipelineError::Empty`].
+    /// Any of the errors that name a step, [`PipelineError::UnknownFields`] and [`PipelineError::Empty`].
     pub fn new(
         pipeline: Definition,
         overrides: &Overrides,
@@ -75,6 +78,10 @@ impl Plan {
     ) -> Result<Self, PipelineError> {
         if let Some(DefaultRunner { name, by }) = &overrides.runner {
             known_runner(by, name, runners)?;
+        }
+        if !(overrides.lenient || pipeline.unknown.told.is_empty()) {
+            let (origin, fields) = (pipeline.origin, pipeline.unknown);
+            return Err(PipelineError::UnknownFields { origin, fields });
         }
         let mut steps = Vec::new();
         let mut waits = Vec::new();
@@ -127,11 +134,12 @@ impl Plan {
             waits,
             chains: 0,
             default_runner: runners.default.clone(),
+            has_time_limit: pipeline.has_time_limit,
             unknown: pipeline.unknown,
         };
         plan.link_parents(&by_key)?;
-        for (before, after) in pipeline.depends_on {
-            plan.link_dependency(numbers[before], numbers[after])?;
+        for (position, needed) in pipeline.depends_on {
+            plan.link_dependency(numbers[position], &needed, &by_key)?;
         }
         let order = in_order(&plan.steps).map_err(|circle| plan.cycle(&circle))?;
         plan.number_chains();
@@ -170,15 +178,16 @@ impl Plan {
         }
     }
 
-    /// The fields that this version does not know: where each is, in words, and its name.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = (String, String)> {
-        let around = self.unknown.iter().map(|(at, field)| (at.clone(), field.clone()));
-        let within = self.steps.iter().map(|planned| &planned.step).flat_map(|step| {
-            let cache = step.cache.iter().flat_map(Caching::unknown);
-            let cache = cache.map(|field| (format!("`cache` of step `{}`", step.key), field));
-            step.extra.keys().map(|field| (format!("step `{}`", step.key), field.clone())).chain(cache)
-        });
-        around.chain(within)
+    /// The fields that this version does not know: none, unless [`Overrides::lenient`] let them pass.
+    #[must_use]
+    pub fn unknown_fields(&self) -> &UnknownFields {
+        &self.unknown
+    }
+
+    /// True if the pipeline gives the build as a whole a limit of time, as harmont 0.0.9 can. This version has none.
+    #[must_use]
+    pub fn has_time_limit(&self) -> bool {
+        self.has_time_limit
     }
 
     /// Steps that name an image and start from something else: each with that image, and the step that it builds in.
@@ -234,32 +243,44 @@ impl Plan {
     fn link_parents(&mut self, by_key: &HashMap<String, (usize, usize)>) -> Result<(), PipelineError> {
         for index in 0..self.steps.len() {
             let Some(parent_key) = self.steps[index].step.builds_in.clone() else { continue };
-            let Some(&(parent, _)) = by_key.get(&parent_key) else {
-                let key = self.steps[index].step.key.clone();
-                return Err(PipelineError::UnknownParent { key, parent: parent_key });
-            };
-            self.check_waits(index, "builds in", parent)?;
+            let parent = self.needed(index, "builds in", &parent_key, by_key)?;
             self.steps[index].parent = Some(parent);
             self.steps[parent].children.push(index);
         }
         Ok(())
     }
 
-    fn link_dependency(&mut self, before: usize, after: usize) -> Result<(), PipelineError> {
-        self.check_waits(after, "depends on", before)?;
+    fn link_dependency(
+        &mut self,
+        after: usize,
+        needed: &str,
+        by_key: &HashMap<String, (usize, usize)>,
+    ) -> Result<(), PipelineError> {
+        let before = self.needed(after, "depends on", needed, by_key)?;
         self.steps[after].depends_on.push(before);
         self.steps[before].dependents.push(after);
         Ok(())
     }
 
-    /// Nothing may need what a wait holds back until it has ended itself.
-    fn check_waits(&self, index: usize, how: &'static str, needed: usize) -> Result<(), PipelineError> {
-        let (step, needed) = (&self.steps[index], &self.steps[needed]);
-        if needed.stage > step.stage {
-            let (key, later) = (step.step.key.clone(), needed.step.key.clone());
-            return Err(PipelineError::BehindWait { key, how, later });
+    /// The step that another one needs. A wait may not hold it back until that one has ended itself.
+    fn needed(
+        &self,
+        index: usize,
+        how: &'static str,
+        needed: &str,
+        by_key: &HashMap<String, (usize, usize)>,
+    ) -> Result<usize, PipelineError> {
+        let step = &self.steps[index];
+        let key = || step.step.key.clone();
+        let Some(&(number, _)) = by_key.get(needed) else {
+            let others = self.steps.iter().map(|other| other.step.key.as_str());
+            let near = nearest(needed, others.filter(|other| *other != step.step.key));
+            return Err(PipelineError::UnknownStep { key: key(), how, named: needed.into(), near });
+        };
+        if self.steps[number].stage > step.stage {
+            return Err(PipelineError::BehindWait { key: key(), how, later: needed.into() });
         }
-        Ok(())
+        Ok(number)
     }
 
     fn cycle(&self, circle: &[usize]) -> PipelineError {
@@ -328,52 +349,6 @@ fn known_runner(who: &str, runner: &str, runners: &Runners) -> Result<(), Pipeli
     Err(PipelineError::UnknownRunner { who: who.into(), runner: runner.into(), known })
 }
 
-/// Refuses what no program could be started with.
-fn check(step: &CommandStep, list: &str, position: usize) -> Result<(), PipelineError> {
-    let bad = |reason: String| {
-        let key = if step.key.is_empty() { format!("{list}[{position}]") } else { step.key.clone() };
-        Err(PipelineError::BadStep { key, reason })
-    };
-    if step.key.is_empty() {
-        return bad("its key is empty".into());
-    }
-    if step.key.chars().any(char::is_control) {
-        return bad("its key has control characters".into());
-    }
-    if step.cmd.contains('\0') {
-        return bad("its command contains a NUL character".into());
-    }
-    if step.cmd.len() > MAX_ARGUMENT {
-        let len = step.cmd.len();
-        return bad(format!(
-            "its command is {len} bytes long, and a shell takes at most {MAX_ARGUMENT}; put it in a script"
-        ));
-    }
-    if let Some(Err(reason)) = step.env.as_ref().map(check_env) {
-        return bad(reason);
-    }
-    if step.timeout_seconds == Some(0) {
-        return bad("timeout_seconds is 0; leave it out for no timeout".into());
-    }
-    Ok(())
-}
-
-/// Refuses variables that no program could be started with.
-fn check_env(env: &BTreeMap<String, String>) -> Result<(), String> {
-    for (name, value) in env {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(format!("{name:?} cannot be the name of an environment variable"));
-        }
-        if value.contains('\0') {
-            return Err(format!("environment variable {name} contains a NUL character"));
-        }
-        if name.len() + 1 + value.len() > MAX_ARGUMENT {
-            return Err(format!("environment variable {name} is longer than {MAX_ARGUMENT} bytes"));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,11 +373,52 @@ mod tests {
             ("x a<c b<a c<b d<c", "steps build in each other in a circle: a -> c -> b -> a"),
             ("a<b | b", "step `a` builds in `b`, which comes after a wait that waits for `a`"),
             ("a+b | b", "step `a` depends on `b`, which comes after a wait that waits for `a`"),
+            (
+                "build test<buidl",
+                "step `test` builds in `buidl`, and there is no such step; did you mean `build`?",
+            ),
+            (
+                "build test+buidl",
+                "step `test` depends on `buidl`, and there is no such step; did you mean `build`?",
+            ),
+            ("a+b", "step `a` depends on `b`, and there is no such step"),
             ("a+a", "steps wait for each other in a circle: a -> a"),
             ("x a<x+c b<a c+b d<c", "steps wait for each other in a circle: a -> c -> b -> a"),
         ] {
             assert_eq!(plan(text).expect_err(text), expected);
         }
+    }
+
+    #[test]
+    fn fields_that_nobody_knows_are_refused_unless_they_may_be_there() {
+        let step = r#"{"type":"command","key":"k","cmd":"c","needs":["a"]}"#;
+        let error = plan_with(step, &Overrides::default()).expect_err("refused");
+        let told =
+            "step `k`, line 1, column 101: hm does not know the field `needs`; did you mean `depends_on`?";
+        assert_eq!(error, format!("p: {told}"));
+        let lenient = Overrides { lenient: true, ..Overrides::default() };
+        let plan = plan_with(step, &lenient).expect("let pass");
+        assert_eq!(plan.unknown_fields().told[0].to_string(), told);
+    }
+
+    #[test]
+    fn steps_wait_for_those_that_they_name() {
+        let steps = r#"{"type":"command","key":"a","cmd":"c","depends_on":["b","c"]},
+            {"type":"command","key":"b","cmd":"c","depends_on":null}, {"type":"command","key":"c","cmd":"c","depends_on":[]}"#;
+        let plan = plan_with(steps, &Overrides::default()).expect("valid");
+        assert_eq!(plan.steps()[0].depends_on, [1, 2]);
+        assert!(
+            plan.steps().iter().all(|planned| planned.step.extra.is_empty()),
+            "runners have no use for it"
+        );
+        let later = plan_with(
+            r#"{"type":"command","key":"a","cmd":"c","depends_on":["b"]},{"type":"wait"},{"type":"command","key":"b","cmd":"c"}"#,
+            &Overrides::default(),
+        );
+        assert_eq!(
+            later.expect_err("refused"),
+            "step `a` depends on `b`, which comes after a wait that waits for `a`"
+        );
     }
 
     #[test]
@@ -431,7 +447,8 @@ mod tests {
     #[test]
     fn environments_merge_from_the_general_to_the_particular() {
         let step = r#"{"type":"command","key":"k","cmd":"c","env":{"B":"step","C":"step","D":""}}"#;
-        let overrides = Overrides { env: [("C".to_owned(), "typed".to_owned())].into(), runner: None };
+        let overrides =
+            Overrides { env: [("C".to_owned(), "typed".to_owned())].into(), ..Overrides::default() };
         let plan = plan_with(step, &overrides).expect("valid");
         let env = plan.env(&plan.steps()[0]);
         let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -444,6 +461,8 @@ mod tests {
         for (field, expected) in [
             (format!(r#""cmd":"{long}""#), "its command is 1048576 bytes long"),
             (r#""cmd":"a\u0000b""#.to_owned(), "its command contains a NUL character"),
+            (r#""cmd":"""#.to_owned(), "its command is empty"),
+            (r#""cmd":" \n""#.to_owned(), "its command is empty"),
             (r#""cmd":"c","env":{"A=B":"x"}"#.to_owned(), r#""A=B" cannot be the name"#),
             (r#""cmd":"c","env":{"A":"\u0000"}"#.to_owned(), "variable A contains a NUL character"),
             (format!(r#""cmd":"c","env":{{"A":"{long}"}}"#), "variable A is longer than"),

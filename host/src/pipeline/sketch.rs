@@ -1,7 +1,5 @@
 //! Plans for unit tests, written as a line of words.
 
-use std::collections::HashMap;
-
 use super::{Definition, Overrides, PipelineError, Plan, Runners, choose, parse};
 
 /// The runners of all sketched plans.
@@ -12,7 +10,7 @@ pub(crate) fn runners() -> Runners {
 /// Plans `a` (a step), `b<a` (a step that builds in `a`), `c+a+b` (a step that depends on both), `d<a+b`, `|` (a wait),
 /// `|!` (a wait that continues after a failure).
 pub(crate) fn plan(text: &str) -> Result<Plan, PipelineError> {
-    let (mut steps, mut positions, mut depends_on) = (Vec::new(), HashMap::new(), Vec::new());
+    let (mut steps, mut depends_on) = (Vec::new(), Vec::new());
     for (position, word) in text.split_whitespace().enumerate() {
         let mut names = word.split('+');
         let step = names.next().unwrap_or_default();
@@ -25,12 +23,10 @@ pub(crate) fn plan(text: &str) -> Result<Plan, PipelineError> {
             "|!" => r#"{"type":"wait","continue_on_failure":true}"#.to_owned(),
             _ => format!(r#"{{"type":"command","key":"{key}","cmd":":"{parent}}}"#),
         });
-        positions.insert(key, position);
-        depends_on.extend(names.map(|name| (name, position)));
+        depends_on.extend(names.map(|name| (position, name.to_owned())));
     }
     let mut definition = definition(&steps.join(","))?;
-    definition.depends_on =
-        depends_on.into_iter().map(|(name, position)| (positions[name], position)).collect();
+    definition.depends_on = depends_on;
     Plan::new(definition, &Overrides::default(), &runners())
 }
 

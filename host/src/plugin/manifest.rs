@@ -10,7 +10,7 @@ use crate::pipeline::Checker;
 
 /// The commands of hm itself, which no plugin can take.
 pub(crate) const OWN_COMMANDS: &[&str] =
-    &["build", "cache", "completions", "help", "plan", "plugin", "run", "version", "why"];
+    &["build", "cache", "completions", "help", "plan", "plugin", "run", "validate", "version", "why"];
 
 /// Most verbs that one plugin may bring.
 const MAX_VERBS: usize = 20;

@@ -54,6 +54,7 @@ pub(super) fn read(
     let mut pipelines = parse(document, &origin, scripts.name)
         .map_err(|source| RenderError::Document { folder: folder.clone(), source: Box::new(source) })?;
     for pipeline in &mut pipelines {
+        pipeline.without_text();
         if let Some(place) = places.get(&pipeline.slug) {
             pipeline.origin = folder.parent().unwrap_or(&folder).join(place).display().to_string();
         }
