@@ -1,6 +1,5 @@
-//! Builds what is part of the `hm` binary, from source, and writes down where it is: the plugins, and the guests of its attacks
-//! on its own sandbox.
-//! How wasm32-wasip1 is built on this machine is `xtask/src/wasm.rs`'s affair.
+//! Builds what is part of the `hm` binary, from source, and writes down where it is: the plugins, and the guests of its
+//! attacks on its own sandbox. How wasm32-wasip1 is built on this machine is `xtask/src/wasm.rs`'s affair.
 
 #[allow(dead_code, unreachable_pub, reason = "xtask uses the rest of it")]
 #[path = "../xtask/src/wasm.rs"]

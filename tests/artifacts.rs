@@ -1,5 +1,5 @@
-//! What steps produce, from `runner_args.artifacts` to files in the user's directory, events and summary. What can be in the way of
-//! writing them is tested beside the code; what a sandbox hands out, with the local back end.
+//! What steps produce, from `runner_args.artifacts` to files in the user's directory, events and summary. What can be
+//! in the way of writing them is tested beside the code; what a sandbox hands out, with the local back end.
 
 use std::fs;
 use std::os::unix::fs::symlink;

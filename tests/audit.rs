@@ -1,4 +1,5 @@
-//! `hm build --audit`: every line of it, that nothing private is in it, and what becomes of a build whose audit cannot be written.
+//! `hm build --audit`: every line of it, that nothing private is in it, and what becomes of a build whose audit cannot
+//! be written.
 
 use std::fs;
 use std::os::unix::fs::symlink;

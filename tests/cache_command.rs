@@ -15,7 +15,8 @@ struct Cache {
     root: PathBuf,
 }
 
-/// A result of [`Cache::put`], 15 bytes in the store and 1000 in a layer, made ten hours ago and last used so many hours ago.
+/// A result of [`Cache::put`], 15 bytes in the store and 1000 in a layer, made ten hours ago and last used so many
+/// hours ago.
 #[derive(Clone, Copy)]
 struct Made<'a> {
     number: u32,

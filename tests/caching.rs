@@ -1,5 +1,6 @@
-//! What is taken from the cache and what is not: a hit looks like the step itself, and whatever a step depends on makes a miss.
-//! Which results are kept at all is tested in `keeping`, whom a hit asks in `hits`, what crashes and full disks do to them in `crashes`.
+//! What is taken from the cache and what is not: a hit looks like the step itself, and whatever a step depends on makes
+//! a miss. Which results are kept at all is tested in `keeping`, whom a hit asks in `hits`, what crashes and full disks
+//! do to them in `crashes`.
 
 pub(crate) mod hits;
 mod keeping;

@@ -31,7 +31,8 @@ const TARGETS: &[(&str, Check)] = &[
 const MAX_INPUTS: usize = 300;
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// The names and contents of the inputs of a target: the seeds, a file each, and those that the fuzzer has generated, in an archive.
+/// The names and contents of the inputs of a target: the seeds, a file each, and those that the fuzzer has generated,
+/// in an archive.
 fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     let corpora = repository().join("fuzz/corpus");
     let seeds = fs::read_dir(corpora.join(target)).expect("the seeds").map(|entry| {

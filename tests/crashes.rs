@@ -1,5 +1,5 @@
-//! Builds that are killed, many at once, without room, or with a wrong clock: nothing keeps running, the next build works, and what
-//! the cache gives is right.
+//! Builds that are killed, many at once, without room, or with a wrong clock: nothing keeps running, the next build
+//! works, and what the cache gives is right.
 
 mod clock;
 mod disks;
@@ -38,8 +38,8 @@ impl Random {
     }
 }
 
-/// Steps that build on each other in `chain`, where each adds its key, on top of what is in `in`; each says what it found, notes
-/// its run, and leaves processes behind. The last never ends while there is `$HOME/hang`.
+/// Steps that build on each other in `chain`, where each adds its key, on top of what is in `in`; each says what it
+/// found, notes its run, and leaves processes behind. The last never ends while there is `$HOME/hang`.
 const STEPS: [(&str, Option<&str>); 6] =
     [("a", None), ("b", Some("a")), ("c", Some("b")), ("d", Some("a")), ("e", Some("d")), ("f", None)];
 

@@ -1,4 +1,5 @@
-//! `HM_LOG`: what the debug log shows of host calls, commands and cache decisions, what it never shows, and that it is off by default.
+//! `HM_LOG`: what the debug log shows of host calls, commands and cache decisions, what it never shows, and that it is
+//! off by default.
 
 use serde_json::{Value, json};
 

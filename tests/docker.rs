@@ -1,5 +1,5 @@
-//! Steps with an image, in containers of a real Docker Engine: what they see and do, what is kept of them, and what is left behind,
-//! which has to be nothing. The engine and its images are `lab`'s.
+//! Steps with an image, in containers of a real Docker Engine: what they see and do, what is kept of them, and what is
+//! left behind, which has to be nothing. The engine and its images are `lab`'s.
 
 mod artifacts;
 mod astray;

@@ -1,4 +1,5 @@
-//! Lifecycle hooks in real builds: what they hear and when, how they stop a build, and what becomes of those that break.
+//! Lifecycle hooks in real builds: what they hear and when, how they stop a build, and what becomes of those that
+//! break.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

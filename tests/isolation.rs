@@ -1,5 +1,5 @@
-//! Machines whose kernel gives a step no isolation, or not all of it: only what runs in the local sandbox may hear of that. Such a
-//! machine is made by a filter of system calls around `hm`.
+//! Machines whose kernel gives a step no isolation, or not all of it: only what runs in the local sandbox may hear of
+//! that. Such a machine is made by a filter of system calls around `hm`.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::docker::lab::{Engine, root};
 use crate::support::{Project, Ran, logs, ran, skipped, step};
 
-/// Makes the named system calls fail in the program that it becomes, and in all that this starts. The numbers are those of every
-/// machine that Linux has Landlock on, but for `unshare`'s.
+/// Makes the named system calls fail in the program that it becomes, and in all that this starts. The numbers are those
+/// of every machine that Linux has Landlock on, but for `unshare`'s.
 const FILTER: &str = r#"
 import ctypes, os, platform, struct, sys
 NUMBERS = {"unshare": {"x86_64": 272, "aarch64": 97}.get(platform.machine()), "landlock_create_ruleset": 444}

@@ -1,5 +1,5 @@
-//! Stored values under many processes, kills and a full disk. The processes are this test binary, started again to run one test
-//! that works.
+//! Stored values under many processes, kills and a full disk. The processes are this test binary, started again to run
+//! one test that works.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

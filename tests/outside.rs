@@ -1,5 +1,5 @@
-//! Host functions that reach what is outside of `hm`, as a person has them: a real terminal, a real keyring, a real browser, real
-//! sockets; and what must stay untouched meanwhile.
+//! Host functions that reach what is outside of `hm`, as a person has them: a real terminal, a real keyring, a real
+//! browser, real sockets; and what must stay untouched meanwhile.
 
 mod browser;
 mod keyring;
@@ -15,7 +15,8 @@ use crate::support::{BLOCKS, Project};
 /// A host call: function, argument, and whether it answers anything.
 pub(crate) type Call<'a> = (&'a str, &'a [u8], bool);
 
-/// A module whose `go` makes these host calls in turn, and answers what the last one answers; `call0`, `call1`, … make one of them.
+/// A module whose `go` makes these host calls in turn, and answers what the last one answers; `call0`, `call1`, … make
+/// one of them.
 fn guest(calls: &[Call<'_>]) -> Vec<u8> {
     let [mut imports, mut data, mut single, mut body] = [const { String::new() }; 4];
     let mut offset = 0;

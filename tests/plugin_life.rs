@@ -1,5 +1,5 @@
-//! Plugins come, are updated and go: what is shown, what has to be agreed to, what is granted then, and what stays when something
-//! goes wrong.
+//! Plugins come, are updated and go: what is shown, what has to be agreed to, what is granted then, and what stays when
+//! something goes wrong.
 
 mod collisions;
 mod download;

@@ -1,4 +1,5 @@
-//! Plugins that were built with the published SDK 0.0.1 (`tests/guests/published`), as binaries, in the real `hm`: one of each kind.
+//! Plugins that were built with the published SDK 0.0.1 (`tests/guests/published`), as binaries, in the real `hm`: one
+//! of each kind.
 
 use hm_plugin_protocol::BuildEvent;
 use serde_json::json;

@@ -15,7 +15,8 @@ use serde_json::json;
 use self::lab::{NEW, OLD, environment, render};
 use crate::support::{Project, exits, logs};
 
-/// Three pipelines in two files and a neighbour that both use; not all is left to harmont 0.0.9, which gives roots an image.
+/// Three pipelines in two files and a neighbour that both use; not all is left to harmont 0.0.9, which gives roots an
+/// image.
 fn several(project: &Project) {
     project.write(".hm/first.py", "from shared import run\nimport harmont as hm\n\nprint('printed')\n\n@hm.pipeline('one')\ndef one():\n    return run('echo eins')\n");
     project.write(".hm/second-file.py", "import harmont as hm, first\nfrom shared import run\n\n@hm.pipeline('two')\ndef two():\n    return run('echo zwei')\n\n@hm.pipeline()\ndef three():\n    return [run('echo ä'), hm.wait(), run('echo after')]\n");

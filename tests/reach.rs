@@ -82,8 +82,8 @@ pub(crate) fn sender(name: &str, hosts: &[&str], server: SocketAddr) -> Vec<u8> 
     module(&manifest(name, &[], hosts), imports, &definitions)
 }
 
-/// A plugin that opens `file` in its first directory for each step, and says what is in it; its exit code is WASI's. `write` makes the
-/// file instead, and so does `read` answer what is in it.
+/// A plugin that opens `file` in its first directory for each step, and says what is in it; its exit code is WASI's.
+/// `write` makes the file instead, and so does `read` answer what is in it.
 fn reader(hosts: &[&str], write: bool) -> Vec<u8> {
     let imports = r#"
         (import "extism:host/user" "hm_emit_step_log" (func $say (param i64 i64)))

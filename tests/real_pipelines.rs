@@ -22,8 +22,8 @@ def ci():
     return [left, right, hm.wait(), hm.sh("echo after", label="after")]
 "#;
 
-/// Document that a version of harmont, installed below the target directory, makes of [`PIPELINE`]; nothing without one.
-/// `cargo xtask test` installs each.
+/// Document that a version of harmont, installed below the target directory, makes of [`PIPELINE`]; nothing without
+/// one. `cargo xtask test` installs each.
 fn rendered(project: &Project, version: &str) -> Option<Vec<u8>> {
     let packages = packages(version)?;
     project.write(".hm/pipelines.py", PIPELINE);

@@ -1,4 +1,5 @@
-//! What a build leaves behind, and what reads it: `hm why`, `hm plan`, `hm build --failed`, on records of real builds and on made ones.
+//! What a build leaves behind, and what reads it: `hm why`, `hm plan`, `hm build --failed`, on records of real builds
+//! and on made ones.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Commands that plugins bring: their arguments, help, completions, endings, and what becomes of those that contradict themselves.
+//! Commands that plugins bring: their arguments, help, completions, endings, and what becomes of those that contradict
+//! themselves.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

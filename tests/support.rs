@@ -241,7 +241,8 @@ impl Drop for Running {
     }
 }
 
-/// A program that runs another one: with that one's name and arguments at the end, in its directory and its environment alone.
+/// A program that runs another one: with that one's name and arguments at the end, in its directory and its environment
+/// alone.
 pub(crate) fn run_by(mut outer: Command, inner: &Command) -> Command {
     outer.arg(inner.get_program()).args(inner.get_args());
     outer.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -259,8 +260,8 @@ pub(crate) fn at_time(when: &str, command: &Command) -> Command {
     command
 }
 
-/// End of a command, or of a shell that gets it as `"$@"`, where a folder, the shell's `$0`, is a disk of 64 KiB. None, with a word,
-/// where that cannot be.
+/// End of a command, or of a shell that gets it as `"$@"`, where a folder, the shell's `$0`, is a disk of 64 KiB. None,
+/// with a word, where that cannot be.
 pub(crate) fn on_a_small_disk(folder: &Path, shell: &str, command: &Command) -> Option<Output> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
@@ -319,14 +320,16 @@ impl Drop for Mounted {
     }
 }
 
-/// The folder of the plug-ins and guests that `cargo xtask test` builds in several languages. None, with a word, without it.
+/// The folder of the plug-ins and guests that `cargo xtask test` builds in several languages. None, with a word,
+/// without it.
 #[track_caller]
 pub(crate) fn built_guests() -> Option<PathBuf> {
     let folder = std::env::var_os("HM_TEST_GUESTS").map(PathBuf::from);
     or_skipped(folder.ok_or("HM_TEST_GUESTS is not set; `cargo xtask test` builds the guests and sets it"))
 }
 
-/// Functions with which guests make Extism blocks: `$block` of bytes of their memory, `$answer` with a block. To stand behind a guest's own imports.
+/// Functions with which guests make Extism blocks: `$block` of bytes of their memory, `$answer` with a block. To stand
+/// behind a guest's own imports.
 pub(crate) const BLOCKS: &str = r#"
   (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
   (import "extism:host/env" "length" (func $length (param i64) (result i64)))

@@ -1,5 +1,5 @@
-//! Snapshots of what `hm` tells a person: runs one after the other, with everything that they said, in one file of `tests/snapshots`.
-//! What differs from run to run or from machine to machine is replaced by a word in brackets.
+//! Snapshots of what `hm` tells a person: runs one after the other, with everything that they said, in one file of
+//! `tests/snapshots`. What differs from run to run or from machine to machine is replaced by a word in brackets.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

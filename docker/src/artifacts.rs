@@ -1,5 +1,6 @@
-//! Brings files out of a container: those that a step names as what it produces. They come as the engine's tar of the directories
-//! that the patterns begin with, and are written as they come. Where they go is `backend::artifacts`' affair.
+//! Brings files out of a container: those that a step names as what it produces. They come as the engine's tar of the
+//! directories that the patterns begin with, and are written as they come. Where they go is `backend::artifacts`'
+//! affair.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,8 +35,8 @@ const TOO_LONG: usize = 4096;
 /// Bytes in a part of a path that no file has any more.
 const PART_TOO_LONG: usize = 256;
 
-/// Copies files of a container into a directory, below their paths in the workspace, and removes what was there. They are those that
-/// the patterns name, and all in directories that they name. Below the workspace, no link is followed.
+/// Copies files of a container into a directory, below their paths in the workspace, and removes what was there. They
+/// are those that the patterns name, and all in directories that they name. Below the workspace, no link is followed.
 ///
 /// # Errors
 /// A pattern is none, there is too much to copy, or it cannot be copied; the engine does not hand it out.
@@ -82,7 +83,8 @@ pub(crate) async fn collect(
     Ok(collected)
 }
 
-/// True if there is a directory at an absolute path in a container. A link is none; those on the way there are followed.
+/// True if there is a directory at an absolute path in a container. A link is none; those on the way there are
+/// followed.
 ///
 /// # Errors
 /// The engine does not tell.
@@ -116,8 +118,8 @@ async fn is_reached(
     Ok(true)
 }
 
-/// Path of the workspace as the engine wants it, so that it answers with what is there and not with where a link leads. The
-/// workspace itself may be a link, which is its image's affair.
+/// Path of the workspace as the engine wants it, so that it answers with what is there and not with where a link leads.
+/// The workspace itself may be a link, which is its image's affair.
 fn absolute(workdir: &str, path: &Path) -> String {
     let path = if path == Path::new("") { Path::new(".") } else { path };
     format!("{}/{}", workdir.trim_end_matches('/'), path.display())
@@ -188,8 +190,8 @@ struct Collecting<'a> {
     engine: &'a Source,
     directory: &'a Directory,
     patterns: Patterns,
-    /// The directory that was last looked at and those above it, from the workspace on, with the patterns that name each of them
-    /// or what it is in.
+    /// The directory that was last looked at and those above it, from the workspace on, with the patterns that name
+    /// each of them or what it is in.
     within: Vec<(PathBuf, Which)>,
     artifacts: BTreeMap<PathBuf, Artifact>,
     bytes: u64,

@@ -1,5 +1,5 @@
-//! The containers and images of one run: the engine, which is looked for when it is first needed, the project's files as all
-//! containers get them, and the end of it all.
+//! The containers and images of one run: the engine, which is looked for when it is first needed, the project's files
+//! as all containers get them, and the end of it all.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,8 @@ impl DockerBackend {
         }
     }
 
-    /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that are no more.
+    /// Finds the engine, unless that has happened, and has removed in the background what is left there of runs that
+    /// are no more.
     ///
     /// # Errors
     /// No engine answers.
@@ -219,7 +220,8 @@ impl DockerBackend {
         }
     }
 
-    /// Does something on the engine that must not be left halfway, and that is waited for at the end of the run if nobody does now.
+    /// Does something on the engine that must not be left halfway, and that is waited for at the end of the run if
+    /// nobody does now.
     pub(crate) async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Changes of steps in a workspace, as an engine tells them, and whether something that is different in the project now lies
-//! below that. An engine tells names in JSON, so those that are not UTF-8 are only known by what they look like.
+//! Changes of steps in a workspace, as an engine tells them, and whether something that is different in the project now
+//! lies below that. An engine tells names in JSON, so those that are not UTF-8 are only known by what they look like.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,8 @@ const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 /// Changes by path, as an engine tells them.
 type Told = BTreeMap<Vec<u8>, ChangeType>;
 
-/// The paths in the workspace at which steps have put, replaced or removed something, as [`looks`] has them; the empty one stands
-/// for the workspace itself. A directory in which something has changed is not among them for that.
+/// The paths in the workspace at which steps have put, replaced or removed something, as [`looks`] has them; the empty
+/// one stands for the workspace itself. A directory in which something has changed is not among them for that.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Changes(BTreeSet<Vec<u8>>);
 
@@ -70,8 +70,8 @@ impl Changes {
         next
     }
 
-    /// The directories of which an engine has not told whether they still are directories: only that something about them has
-    /// changed, such as the time.
+    /// The directories of which an engine has not told whether they still are directories: only that something about
+    /// them has changed, such as the time.
     pub(crate) fn unclear(&self, told: &[FilesystemChange], workdir: &str, then: &Manifest) -> Vec<String> {
         let (told, workdir) = as_they_look(told, workdir);
         let changed = told.iter().filter(|(_, kind)| **kind == ChangeType::_0);
@@ -107,8 +107,9 @@ impl Changes {
 }
 
 impl Difference {
-    /// The first path at which steps have changed something and this would change something: the outcome would depend on what comes
-    /// last. A directory in which steps have put things can go from the project; it stays in the workspace.
+    /// The first path at which steps have changed something and this would change something: the outcome would depend
+    /// on what comes last. A directory in which steps have put things can go from the project; it stays in the
+    /// workspace.
     pub(crate) fn covered_by(&self, changes: &Changes) -> Option<&[u8]> {
         let changed = &changes.0;
         let holds = |path: &[u8]| below(path, |from| changed.range::<[u8], _>(from).next());
@@ -142,14 +143,14 @@ fn as_they_look(told: &[FilesystemChange], workdir: &str) -> (Told, Vec<u8>) {
     (told.collect(), workdir)
 }
 
-/// True if something has changed in what is at a path, so that it is a directory; and it was one, or else something other than this would
-/// be told.
+/// True if something has changed in what is at a path, so that it is a directory; and it was one, or else something
+/// other than this would be told.
 fn is_passed_through(told: &Told, path: &[u8], kind: ChangeType) -> bool {
     kind == ChangeType::_0 && below(path, |from| told.range::<[u8], _>(from).next().map(first))
 }
 
-/// A path as it looks in JSON: what is no text has become one sign. Two paths that look different are different, and what is below a
-/// path looks as if it were.
+/// A path as it looks in JSON: what is no text has become one sign. Two paths that look different are different, and
+/// what is below a path looks as if it were.
 fn looks(path: &[u8]) -> Cow<'_, [u8]> {
     match String::from_utf8_lossy(path) {
         Cow::Borrowed(text) if !text.contains(NO_TEXT) => Cow::Borrowed(text.as_bytes()),

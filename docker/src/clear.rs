@@ -1,4 +1,5 @@
-//! Giving up images that nobody wants any more, in the records and on the engine. Which are wanted is decided elsewhere.
+//! Giving up images that nobody wants any more, in the records and on the engine. Which are wanted is decided
+//! elsewhere.
 
 use std::collections::BTreeSet;
 
@@ -29,8 +30,8 @@ pub struct Cleared {
 }
 
 impl KeptImages {
-    /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays written down.
-    /// No engine is asked for anything if none ever was for this cache.
+    /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays
+    /// written down. No engine is asked for anything if none ever was for this cache.
     ///
     /// # Errors
     /// The cache cannot be read or written, or an engine refuses.

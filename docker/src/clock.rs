@@ -1,5 +1,5 @@
-//! The engine's clock, which need not be ours: what commands in containers make has its time, and what is put beside that has to be
-//! older or newer as it is.
+//! The engine's clock, which need not be ours: what commands in containers make has its time, and what is put beside
+//! that has to be older or newer as it is.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Search for the engine: where the environment says, else Docker's own settings, else the usual places. An engine counts as
-//! found when it has answered.
+//! Search for the engine: where the environment says, else Docker's own settings, else the usual places. An engine
+//! counts as found when it has answered.
 
 use std::path::PathBuf;
 use std::time::Duration;

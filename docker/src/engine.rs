@@ -1,5 +1,5 @@
-//! One engine that answers: its clock, its name for itself, and questions about its images. What is done on it is the affair of the
-//! files beside this one.
+//! One engine that answers: its clock, its name for itself, and questions about its images. What is done on it is the
+//! affair of the files beside this one.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ impl Engine {
         }
     }
 
-    /// Description of an image that is really called this: engines take the beginning of any id for a name. What a step has saved is not
-    /// for whoever finds out what it is called.
+    /// Description of an image that is really called this: engines take the beginning of any id for a name. What a step
+    /// has saved is not for whoever finds out what it is called.
     pub(crate) async fn named(&self, name: &str) -> Result<Option<ImageInspect>, DockerError> {
         if !reference::is_name(name) {
             return Ok(None);

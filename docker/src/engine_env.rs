@@ -24,7 +24,8 @@ impl EngineEnv {
         said.or_else(|| self.home.as_ref().map(|home| home.join(".docker")))
     }
 
-    /// Sockets at which engines usually listen: Docker's of the system, of the user, of Docker Desktop, and Podman's service.
+    /// Sockets at which engines usually listen: Docker's of the system, of the user, of Docker Desktop, and Podman's
+    /// service.
     pub(crate) fn usual_places(&self) -> Vec<PathBuf> {
         let runtime = self.variable("XDG_RUNTIME_DIR").map(Path::new);
         let home = self.home.as_deref();

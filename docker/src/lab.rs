@@ -9,7 +9,8 @@ use hm_test_lab::{Engine, Service, import_busybox, or_skipped};
 use crate::endpoint;
 use crate::engine_env::EngineEnv;
 
-/// The engine that all tests of this program share, with the image [`IMAGE`]. None, with a word, where there cannot be one.
+/// The engine that all tests of this program share, with the image [`IMAGE`]. None, with a word, where there cannot be
+/// one.
 pub(crate) fn engine() -> Option<&'static Engine> {
     static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
     or_skipped(ENGINE.get_or_init(|| start(&Service::docker().on_our_network())).as_ref())

@@ -1,5 +1,6 @@
-//! Manifests of trees of files, and their differences. Of a file, a manifest has its content and its mode, of a directory its mode, of a
-//! link where it leads; times and owners are nothing. What steps have changed on top is the affair of `changes`.
+//! Manifests of trees of files, and their differences. Of a file, a manifest has its content and its mode, of a
+//! directory its mode, of a link where it leads; times and owners are nothing. What steps have changed on top is the
+//! affair of `changes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -49,7 +50,8 @@ pub(crate) struct Difference {
 }
 
 impl Manifest {
-    /// Reads a tree that nobody changes meanwhile: directories, regular files, and links, which are not followed. Blocks.
+    /// Reads a tree that nobody changes meanwhile: directories, regular files, and links, which are not followed.
+    /// Blocks.
     ///
     /// # Errors
     /// Something cannot be read.
@@ -171,8 +173,8 @@ impl Difference {
     }
 }
 
-/// Something in a tree that no layer of an image can have, since its name would mark something else as gone; relative to the tree.
-/// Blocks.
+/// Something in a tree that no layer of an image can have, since its name would mark something else as gone; relative
+/// to the tree. Blocks.
 ///
 /// # Errors
 /// Something cannot be read.

@@ -1,5 +1,5 @@
-//! Owners of what there is on an engine, so that what a dead `hm` has left can be told from what a living one uses. Only what
-//! was made from the same cache on the same machine is ever told to be dead: of others nobody here knows.
+//! Owners of what there is on an engine, so that what a dead `hm` has left can be told from what a living one uses.
+//! Only what was made from the same cache on the same machine is ever told to be dead: of others nobody here knows.
 
 use std::fmt;
 use std::fs;

@@ -12,8 +12,8 @@ use crate::snapshot::Snapshot;
 #[derive(Default)]
 pub(crate) struct PreparedBases(Mutex<HashMap<BaseKey, Arc<OnceCell<Snapshot>>>>);
 
-/// Key of a prepared base: the image that it was made from, by which name, and where the workspace is. One image may have several names, each of which may mean
-/// another one later.
+/// Key of a prepared base: the image that it was made from, by which name, and where the workspace is. One image may
+/// have several names, each of which may mean another one later.
 pub(crate) type BaseKey = (String, String, String);
 
 impl PreparedBases {

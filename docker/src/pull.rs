@@ -49,8 +49,8 @@ pub enum PullError {
     },
 }
 
-/// Has the engine pull an image. Few lines go to `lines`: one at the beginning, one at the end, and between them one every few
-/// seconds at most. That nobody reads them stops nothing; dropping the future does.
+/// Has the engine pull an image. Few lines go to `lines`: one at the beginning, one at the end, and between them one
+/// every few seconds at most. That nobody reads them stops nothing; dropping the future does.
 ///
 /// # Errors
 /// [`PullError`], with the name as it was given.

@@ -1,4 +1,5 @@
-//! Removing what runs have left on an engine: those that are no more, and this one at its end. What others have made is not touched.
+//! Removing what runs have left on an engine: those that are no more, and this one at its end. What others have made is
+//! not touched.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -27,7 +28,8 @@ const AGAIN: u32 = 5;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// True if a container is called as one of the run that it is labelled with: an image that was made of one hands labels on, and names not.
+/// True if a container is called as one of the run that it is labelled with: an image that was made of one hands labels
+/// on, and names not.
 fn has_our_name(container: &ContainerSummary) -> bool {
     let run = container.labels.as_ref().and_then(|labels| labels.get(LABEL_RUN)?.parse::<Uuid>().ok());
     let names = container.names.iter().flatten();
@@ -70,7 +72,8 @@ impl Engine {
         mut images: Vec<String>,
     ) -> Result<usize, DockerError> {
         let number = containers.len() + images.len();
-        // Those that were made last first: they may be made of others, and engines are confused by removing both at a time.
+        // Those that were made last first: they may be made of others, and engines are confused by removing both at a
+        // time.
         images.sort_by_key(|name| Reverse(number_of(name)));
         let names: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
         let mut removals: Vec<BoxFuture<'_, Result<(), DockerError>>> = Vec::new();

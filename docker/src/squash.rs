@@ -14,8 +14,8 @@ use crate::names::{LABEL_OWNER, LABEL_RUN, OF_RUN, short};
 const DEEPEST: usize = 100;
 
 impl DockerBackend {
-    /// A container with the files of another one, which is removed, in one layer, and with the configuration of the image that both
-    /// are made of; none if that is not called for. Nothing runs in either.
+    /// A container with the files of another one, which is removed, in one layer, and with the configuration of the
+    /// image that both are made of; none if that is not called for. Nothing runs in either.
     pub(crate) async fn flattened(
         &self,
         engine: &Engine,

@@ -1,5 +1,6 @@
-//! Trees of files on their way into a container: the same entries as in a source archive, made as they are sent, but with modes, and the
-//! times at which files were changed, which tools such as `make` go by. What is to be sent, and where to, is decided elsewhere.
+//! Trees of files on their way into a container: the same entries as in a source archive, made as they are sent, but
+//! with modes, and the times at which files were changed, which tools such as `make` go by. What is to be sent, and
+//! where to, is decided elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -21,10 +22,10 @@ const PIECE: usize = 128 * 1024;
 /// Pieces that wait to be sent.
 const WAITING: usize = 2;
 
-/// The tar of what is in a tree, or of these paths alone and not of what is below them, in pieces; names begin with `below`, and `now`
-/// is the engine's time since 1970. What is sent alone comes on top of
-/// something older, whatever its own time is, so its time is now. It is made on a thread that waits
-/// for whoever takes them, and stops when nobody does any more. The last piece is an error if the tar is not whole.
+/// The tar of what is in a tree, or of these paths alone and not of what is below them, in pieces; names begin with
+/// `below`, and `now` is the engine's time since 1970. What is sent alone comes on top of something older, whatever its
+/// own time is, so its time is now. It is made on a thread that waits for whoever takes them, and stops when nobody
+/// does any more. The last piece is an error if the tar is not whole.
 pub(crate) fn stream(
     tree: PathBuf,
     only: Option<BTreeSet<Vec<u8>>>,
@@ -68,8 +69,8 @@ impl Source {
     }
 }
 
-/// When something was changed, in seconds since 1970, and a second earlier: engines know what steps have changed by its size and by
-/// that, to a second, and a step may come soon after an edit.
+/// When something was changed, in seconds since 1970, and a second earlier: engines know what steps have changed by its
+/// size and by that, to a second, and a step may come soon after an edit.
 fn time(about: &Metadata, now: Duration) -> u64 {
     u64::try_from(about.mtime()).unwrap_or_default().min(now.as_secs()).saturating_sub(1)
 }

@@ -1,5 +1,5 @@
-//! The project's files on their way into containers: what a workspace lacks of them, and snapshots that lack nothing any more, which
-//! several containers can start from.
+//! The project's files on their way into containers: what a workspace lacks of them, and snapshots that lack nothing
+//! any more, which several containers can start from.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +69,8 @@ impl DockerBackend {
         })
     }
 
-    /// A snapshot that lacks nothing, if it is worth having or there is one: what a step changes is only known of one that has started
-    /// from such a snapshot.
+    /// A snapshot that lacks nothing, if it is worth having or there is one: what a step changes is only known of one
+    /// that has started from such a snapshot.
     pub(crate) async fn prepared_base(
         &self,
         from: &Snapshot,
@@ -129,8 +129,9 @@ impl DockerBackend {
         removed.map(|()| made)
     }
 
-    /// Paths at which the project's files lie on something of an image: what comes to light when they go is not known here, so these places
-    /// count as if steps had changed them. Nothing comes to light where the project had something before, which steps have not touched.
+    /// Paths at which the project's files lie on something of an image: what comes to light when they go is not known
+    /// here, so these places count as if steps had changed them. Nothing comes to light where the project had something
+    /// before, which steps have not touched.
     async fn covered(
         &self,
         engine: &Engine,

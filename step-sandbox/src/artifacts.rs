@@ -1,5 +1,5 @@
-//! Brings files out of a sandbox: which of those that its commands saw are wanted. The layers are read as they lie on disk,
-//! and through no link. Where the files go is the affair of `hm_workspace::artifacts`.
+//! Brings files out of a sandbox: which of those that its commands saw are wanted. The layers are read as they lie on
+//! disk, and through no link. Where the files go is the affair of `hm_workspace::artifacts`.
 
 use std::{
     fs::{self, File},
@@ -29,11 +29,12 @@ struct Found {
 }
 
 impl SandboxRun {
-    /// Copies files of a sandbox into a directory, below their paths in the workspace, and removes what was there. They are
-    /// those that the patterns name, and all in directories that they name.
+    /// Copies files of a sandbox into a directory, below their paths in the workspace, and removes what was there. They
+    /// are those that the patterns name, and all in directories that they name.
     ///
     /// # Errors
-    /// There is no such sandbox, or a command runs in it; a pattern is none; there is too much to copy, or it cannot be copied.
+    /// There is no such sandbox, or a command runs in it; a pattern is none; there is too much to copy, or it cannot be
+    /// copied.
     pub async fn collect(
         &self,
         id: &str,

@@ -1,5 +1,5 @@
-//! Stacks of layers that snapshots are made of, and the layers in them that former runs have kept. What is in a layer is not
-//! known here.
+//! Stacks of layers that snapshots are made of, and the layers in them that former runs have kept. What is in a layer
+//! is not known here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

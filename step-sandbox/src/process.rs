@@ -30,8 +30,8 @@ pub(crate) fn keep_descriptors() -> io::Result<()> {
             continue;
         };
         if number > 2 {
-            // SAFETY: not -1, and listed, so open. Should it be closed meanwhile, which takes another thread, the one call
-            // that is made with it fails.
+            // SAFETY: not -1, and listed, so open. Should it be closed meanwhile, which takes another thread, the one
+            // call that is made with it fails.
             let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
             match rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
                 Ok(()) | Err(rustix::io::Errno::BADF) => {}

@@ -26,8 +26,8 @@ pub(crate) fn trash(cache: &Path) -> Vec<PathBuf> {
     ["kept", "home"].iter().flat_map(|place| trash_in(&cache.join(place))).collect()
 }
 
-/// Gives up what a cache has for projects that are not there any more, but for those that are being built. What it takes
-/// is free when the trash has been emptied.
+/// Gives up what a cache has for projects that are not there any more, but for those that are being built. What it
+/// takes is free when the trash has been emptied.
 ///
 /// # Errors
 /// It cannot be told what is in use, or the system says no.
@@ -41,7 +41,8 @@ pub fn forget_vanished(cache: &Path) -> Result<Removed, SandboxError> {
     let used = run_directory::used(&cache.join("layers"))?;
     let mut given_up = Vec::new();
     for project in vanished.iter().filter(|project| !used.contains(&link(project))) {
-        // Builds without a local sandbox have no directory of a run: only the snapshot that they hold says that they are there.
+        // Builds without a local sandbox have no directory of a run: only the snapshot that they hold says that they
+        // are there.
         match project.discard_snapshots(cache)? {
             Discarded::InUse => continue,
             Discarded::Nothing => {}

@@ -1,5 +1,5 @@
-//! A command that only looks at the project: its files are there and cannot be changed, and what it leaves elsewhere goes
-//! with it. For finding out what to run, before there are steps.
+//! A command that only looks at the project: its files are there and cannot be changed, and what it leaves elsewhere
+//! goes with it. For finding out what to run, before there are steps.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,9 +19,10 @@ use crate::{
 };
 
 impl SandboxRun {
-    /// Runs a command on the project's files as steps without a parent start with them, and answers as [`exec`](Self::exec) does; none
-    /// if it did not end within `limit`, and was killed. It sees the paths `also`, and what they lead to, beside what steps see, but no
-    /// credentials, nothing of the running system and no sockets there; it has no network, and an empty home directory of its own.
+    /// Runs a command on the project's files as steps without a parent start with them, and answers as
+    /// [`exec`](Self::exec) does; none if it did not end within `limit`, and was killed. It sees the paths `also`, and
+    /// what they lead to, beside what steps see, but no credentials, nothing of the running system and no sockets
+    /// there; it has no network, and an empty home directory of its own.
     ///
     /// # Errors
     /// The project cannot be read, or the command could not be run.

@@ -1,5 +1,5 @@
-//! Sandboxes of one run: which there are, and what each command sees. What they start from and become is the business of
-//! `snapshots`; the work on commands is done in helper processes.
+//! Sandboxes of one run: which there are, and what each command sees. What they start from and become is the business
+//! of `snapshots`; the work on commands is done in helper processes.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -102,8 +102,8 @@ impl SandboxRun {
         self.snapshots.not_kept()
     }
 
-    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands on,
-    /// and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
+    /// True if there is such a snapshot: one of this run, or one that a former run has kept, with all that it stands
+    /// on, and that hides nothing of the project that is new. A kept one that is there stays there as long as this run.
     pub async fn exists(&self, snapshot: &SnapshotRef) -> bool {
         self.snapshot_problem(snapshot).await.is_none()
     }

@@ -14,8 +14,8 @@ use hm_disk::{FileLock, LockFile, TRASH_PREFIX, discard, list, make_directory, r
 
 use crate::error::SandboxError;
 
-/// The directory of a run, `run-ID`. The lock beside it, `run-ID.lock`, is held until the directory has gone, and both go
-/// with this.
+/// The directory of a run, `run-ID`. The lock beside it, `run-ID.lock`, is held until the directory has gone, and both
+/// go with this.
 #[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
@@ -117,8 +117,8 @@ fn is_dead(run: &Path) -> bool {
     !LockFile::existing(lock_of(run)).is_held()
 }
 
-/// Removes what runs that died have left. Directories may take long, so they are left to a thread; what that does not get
-/// done before the program ends is left to the next run.
+/// Removes what runs that died have left. Directories may take long, so they are left to a thread; what that does not
+/// get done before the program ends is left to the next run.
 fn remove_dead(layers: &Path) {
     let mut doomed = Vec::new();
     for entry in fs::read_dir(layers).into_iter().flatten().flatten() {

@@ -1,5 +1,6 @@
 //! Files of the project that a kept layer shadows, and what they were: a layer holds whole files, so one that its step
-//! has merely touched hides whatever the project has there later. Where layers are, and what follows, is not known here.
+//! has merely touched hides whatever the project has there later. Where layers are, and what follows, is not known
+//! here.
 
 use std::{
     collections::HashMap,

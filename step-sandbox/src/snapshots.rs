@@ -1,5 +1,5 @@
-//! Snapshots of one run, each a stack of layers: keeping those that are to outlive it, and merging layers where a mount cannot
-//! take so many. What is in a layer, and what commands do with it, is not known here.
+//! Snapshots of one run, each a stack of layers: keeping those that are to outlive it, and merging layers where a mount
+//! cannot take so many. What is in a layer, and what commands do with it, is not known here.
 
 use std::{
     collections::BTreeMap,
@@ -127,7 +127,8 @@ impl Snapshots {
         Ok(stack)
     }
 
-    /// Name under which the layer of a sandbox on this snapshot is to be kept, and the one below it; none where nothing is kept.
+    /// Name under which the layer of a sandbox on this snapshot is to be kept, and the one below it; none where nothing
+    /// is kept.
     pub(crate) fn place_for(
         &self,
         parent: Option<&SnapshotRef>,
@@ -142,8 +143,8 @@ impl Snapshots {
         Ok(Some((tag, below.transpose()?)))
     }
 
-    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what the
-    /// layer is called in the run and with the snapshot's name.
+    /// Makes a layer that nothing uses a part of a snapshot: a kept one if that is wanted and works. Answers with what
+    /// the layer is called in the run and with the snapshot's name.
     pub(crate) async fn settle(
         &self,
         layer: String,

@@ -66,8 +66,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Works it out from the developer's environment and home directory. `also` is shown in addition, with what it leads to, but nothing
-    /// where people keep what is theirs, no part of the running system, and no socket; for what is in `project` its place does not matter.
+    /// Works it out from the developer's environment and home directory. `also` is shown in addition, with what it
+    /// leads to, but nothing where people keep what is theirs, no part of the running system, and no socket; for what
+    /// is in `project` its place does not matter.
     pub(crate) fn new(
         host: &BTreeMap<String, String>,
         home: Option<&Path>,

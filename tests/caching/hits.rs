@@ -81,8 +81,8 @@ fn a_hit_whose_artifacts_cannot_be_restored_becomes_a_miss() {
     Built::of(&project, &[]).expect("make", "");
 }
 
-/// A runner that makes its snapshots in a way of its own, and says `asked` whenever it is called. Of hits, it says that it has the
-/// snapshot, or that it has lost it.
+/// A runner that makes its snapshots in a way of its own, and says `asked` whenever it is called. Of hits, it says that
+/// it has the snapshot, or that it has lost it.
 fn foreign(has_it: bool) -> Vec<u8> {
     let manifest = json!({"api_version": 1, "name": "foreign", "version": "0.1.0", "description": "",
         "config_schema": null, "required_host_fns": ["hm_log"],
@@ -90,7 +90,8 @@ fn foreign(has_it: bool) -> Vec<u8> {
     let imports = r#"(import "extism:host/user" "hm_log" (func $log (param i64 i64)))
         (import "extism:host/env" "input_load_u8" (func $in (param i64) (result i32)))"#;
     let digit = if has_it { '0' } else { '1' };
-    // The tag is the only text in the input that begins so; before it stands `hit","tag":"` or `miss_build_as","tag":"`.
+    // The tag is the only text in the input that begins so; before it stands `hit","tag":"` or
+    // `miss_build_as","tag":"`.
     let definitions = r#"
         (data (i32.const 8192) "{\"exit_code\":0,\"committed_snapshot\":\"")
         (data (i32.const 8270) "\",\"artifacts\":[]}")

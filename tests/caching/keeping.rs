@@ -334,7 +334,8 @@ fn steps_that_are_the_same_run_once() {
     Built::of(&project, &[]).expect("one three two", "");
 }
 
-/// As `make` does, which compares times: a file can be older than what a kept step has made, and different from what that was made from.
+/// As `make` does, which compares times: a file can be older than what a kept step has made, and different from what
+/// that was made from.
 #[test]
 fn what_was_changed_is_newer_than_what_kept_steps_have_made() {
     let make = "[ product -nt source ] || cp source product; cat product";

@@ -1,4 +1,5 @@
-//! Disks that are full or cannot be written to: the build goes on or says in one line why it cannot, and nothing wrong is kept.
+//! Disks that are full or cannot be written to: the build goes on or says in one line why it cannot, and nothing wrong
+//! is kept.
 
 use std::fs::{self, File};
 use std::io::Write;

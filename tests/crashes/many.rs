@@ -154,7 +154,8 @@ fn many_lines_come_back_from_the_cache() {
     assert_eq!(counted(&project).len(), 1);
 }
 
-/// The most memory that a build of this many steps, half of them a chain and half of them on its first, has had at a time, in KiB.
+/// The most memory that a build of this many steps, half of them a chain and half of them on its first, has had at a
+/// time, in KiB.
 fn memory_of(count: usize) -> u64 {
     let mut steps = chain(count / 2);
     let tiny = |n| forever(child(&format!("f{n}"), "s0", &format!(": {n}")));

@@ -1,5 +1,5 @@
-//! What could make a kept image be taken for what it is not: names that come to mean something else, files that hide others, changes too
-//! quick to be told, and clocks that disagree.
+//! What could make a kept image be taken for what it is not: names that come to mean something else, files that hide
+//! others, changes too quick to be told, and clocks that disagree.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! What is kept of steps in containers: when it is taken, on top of which files, and when it is given up, here and on the engine.
+//! What is kept of steps in containers: when it is taken, on top of which files, and when it is given up, here and on
+//! the engine.
 
 use std::fs;
 

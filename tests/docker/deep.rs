@@ -1,5 +1,5 @@
-//! States on top of images with about as many layers as an engine takes: chains go on, and what is in a state is the same in one
-//! layer as in a hundred.
+//! States on top of images with about as many layers as an engine takes: chains go on, and what is in a state is the
+//! same in one layer as in a hundred.
 
 use std::fs::File;
 use std::io::Read;

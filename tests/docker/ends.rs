@@ -1,4 +1,5 @@
-//! Timeouts and Ctrl-C: what runs in containers is dead when the step or the build is over, and its containers are gone.
+//! Timeouts and Ctrl-C: what runs in containers is dead when the step or the build is over, and its containers are
+//! gone.
 
 use std::process::Stdio;
 

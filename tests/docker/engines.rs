@@ -1,4 +1,5 @@
-//! An engine that is not there, goes away in the middle, or is not needed: what `hm` says, how it ends, and that it does end.
+//! An engine that is not there, goes away in the middle, or is not needed: what `hm` says, how it ends, and that it
+//! does end.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! Images and files that were made to lead a build astray: what is kept is not taken for what it is not, tells nobody what it need
-//! not, and is nobody's loss but the build's own.
+//! Images and files that were made to lead a build astray: what is kept is not taken for what it is not, tells nobody
+//! what it need not, and is nobody's loss but the build's own.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Runner plugins that call `hm_docker_*` with what is not theirs, although they were granted these functions: the containers and images
-//! of others stay as they are, and cannot be looked into.
+//! Runner plugins that call `hm_docker_*` with what is not theirs, although they were granted these functions: the
+//! containers and images of others stay as they are, and cannot be looked into.
 
 use std::fmt::Write;
 use std::fs;

@@ -1,4 +1,5 @@
-//! The engine of `hm-test-lab` with what `hm` calls its things in it: the project whose `hm` finds it, and what a run has left there.
+//! The engine of `hm-test-lab` with what `hm` calls its things in it: the project whose `hm` finds it, and what a run
+//! has left there.
 
 use std::ops::Deref;
 use std::sync::OnceLock;

@@ -1,5 +1,5 @@
-//! `hm` is killed: what it ran in containers is soon dead, the next build works, and what is left on the engine is removed then,
-//! and nothing else is.
+//! `hm` is killed: what it ran in containers is soon dead, the next build works, and what is left on the engine is
+//! removed then, and nothing else is.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -99,7 +99,8 @@ fn what_is_not_a_dead_ones_own_stays() {
     build.0.kill().expect("a child");
     build.0.wait().expect("a child");
 
-    // Names like ours; a label like ours with nonsense in it; ours, but of another machine; and one of a process that lives.
+    // Names like ours; a label like ours with nonsense in it; ours, but of another machine; and one of a process that
+    // lives.
     let unique = uuid::Uuid::new_v4().simple().to_string();
     let parts: Vec<&str> = owner.split('.').collect();
     let with = |index: usize, value: &str| {

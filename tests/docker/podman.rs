@@ -1,5 +1,5 @@
-//! Podman's service in the place of a Docker Engine: the same steps, the same cache, and as little left. It is asked through Docker's
-//! client.
+//! Podman's service in the place of a Docker Engine: the same steps, the same cache, and as little left. It is asked
+//! through Docker's client.
 
 use std::fs;
 

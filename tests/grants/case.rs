@@ -192,8 +192,8 @@ impl Bench {
         (state, said)
     }
 
-    /// Rights of a plugin whose manifest asks for these functions, and to which this is granted. What the cases reach beyond
-    /// their function (paths, sockets) is asked for and granted always.
+    /// Rights of a plugin whose manifest asks for these functions, and to which this is granted. What the cases reach
+    /// beyond their function (paths, sockets) is asked for and granted always.
     pub(super) fn policy(&self, asks: &[&str], mut grants: Grants) -> Policy {
         let reach: Vec<String> = self.reach();
         let value = serde_json::json!({

@@ -1,4 +1,5 @@
-//! Cases of the functions that reach what is outside of `hm`: sockets, the keyring, the terminal, the browser, the loopback.
+//! Cases of the functions that reach what is outside of `hm`: sockets, the keyring, the terminal, the browser, the
+//! loopback.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

@@ -1,5 +1,5 @@
-//! Layers that outlive their run: that later runs start from them, on the project as it is by then, and that they go when
-//! nobody wants them, and not before. What goes wrong meanwhile never makes half a layer.
+//! Layers that outlive their run: that later runs start from them, on the project as it is by then, and that they go
+//! when nobody wants them, and not before. What goes wrong meanwhile never makes half a layer.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! Logging in through a browser: pages that are opened and pages that are not, with a program that stands in for a browser; and the
-//! whole way, with a real one.
+//! Logging in through a browser: pages that are opened and pages that are not, with a program that stands in for a
+//! browser; and the whole way, with a real one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

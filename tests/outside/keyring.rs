@@ -1,4 +1,5 @@
-//! Secrets: in a real keyring where there is one, in files that only the user can read where there is none; of each plugin its own.
+//! Secrets: in a real keyring where there is one, in files that only the user can read where there is none; of each
+//! plugin its own.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;

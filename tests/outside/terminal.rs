@@ -1,4 +1,5 @@
-//! Questions at a real terminal: who asks is always said, what is hidden is not shown, and the terminal is afterwards as it was before.
+//! Questions at a real terminal: who asks is always said, what is hidden is not shown, and the terminal is afterwards
+//! as it was before.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,5 @@
-//! Plugins from the web: a real HTTPS server of the test, whose authority only the test knows, and what must not be fetched.
+//! Plugins from the web: a real HTTPS server of the test, whose authority only the test knows, and what must not be
+//! fetched.
 
 use std::fs;
 use std::io::{Read, Write};

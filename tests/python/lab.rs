@@ -1,4 +1,5 @@
-//! Virtual environments with the real harmont in them, made as users make them, and rendering without the command line around it.
+//! Virtual environments with the real harmont in them, made as users make them, and rendering without the command line
+//! around it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,8 @@ use crate::support::{Project, installed, or_skipped};
 pub(super) const OLD: &str = "0.0.1";
 pub(super) const NEW: &str = "0.0.9";
 
-/// Directory of an installed version of harmont, with what it needs; nothing, with a word, if it is not or there is no Python.
+/// Directory of an installed version of harmont, with what it needs; nothing, with a word, if it is not or there is no
+/// Python.
 pub(crate) fn packages(version: &str) -> Option<PathBuf> {
     if !installed(&["python3"]) {
         return None;
@@ -81,7 +83,8 @@ pub(super) fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-/// Renders what is in a project, isolated in that way, with the Python in its `.venv`; nothing, with a word, where that is not to be had.
+/// Renders what is in a project, isolated in that way, with the Python in its `.venv`; nothing, with a word, where that
+/// is not to be had.
 pub(super) async fn render(project: &Project, mode: Mode) -> Option<Rendered> {
     let path = std::env::var("PATH").expect("PATH");
     let env = BTreeMap::from([("PATH".to_owned(), path)]);

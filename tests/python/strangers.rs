@@ -1,5 +1,5 @@
-//! What a stranger's project gets to see by what it has where an environment is expected: links and words that lead to other places
-//! of the user. Nothing of them is shown, in the sandbox that the interpreter runs in.
+//! What a stranger's project gets to see by what it has where an environment is expected: links and words that lead to
+//! other places of the user. Nothing of them is shown, in the sandbox that the interpreter runs in.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -11,7 +11,8 @@ use crate::support::repository;
 /// Columns of a document's widest line.
 const WIDTH: usize = 120;
 
-/// Workspaces that no default build includes. They depend on what they compare with, or on what their authors would use.
+/// Workspaces that no default build includes. They depend on what they compare with, or on what their authors would
+/// use.
 const APART: [&str; 2] = ["fuzz/differential", "tests/guests"];
 
 /// Documents for people: those at the top and in `docs`, and the read-mes of the crates.

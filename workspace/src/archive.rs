@@ -1,5 +1,5 @@
-//! The source archive of a run: a directory, packed as a gzipped tar that is the same, byte for byte, for the same files.
-//! The files in the directory, and the readers of the archive, are others' to choose.
+//! The source archive of a run: a directory, packed as a gzipped tar that is the same, byte for byte, for the same
+//! files. The files in the directory, and the readers of the archive, are others' to choose.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -96,8 +96,8 @@ impl Archive {
     }
 }
 
-/// Writes the tar of what is in `tree`, in the order of names and without owners, or of these paths alone and not of what is below
-/// them. Errors of writing name `directory`. Blocks.
+/// Writes the tar of what is in `tree`, in the order of names and without owners, or of these paths alone and not of
+/// what is below them. Errors of writing name `directory`. Blocks.
 ///
 /// # Errors
 /// [`ArchiveError`]

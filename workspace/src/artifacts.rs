@@ -1,5 +1,6 @@
-//! Artifacts of steps, outside of their sandboxes: a directory for each step below one for the build. Nothing is written
-//! elsewhere, and nothing is removed that was not put there. How files get out of a sandbox is the sandbox's affair.
+//! Artifacts of steps, outside of their sandboxes: a directory for each step below one for the build. Nothing is
+//! written elsewhere, and nothing is removed that was not put there. How files get out of a sandbox is the sandbox's
+//! affair.
 
 mod directory;
 mod error;
@@ -38,8 +39,8 @@ pub struct Collected {
     pub notes: Vec<String>,
 }
 
-/// The directory for the artifacts of a build: the one that was chosen, by its absolute path, or one in the project. Links on the way to what is there
-/// now are the user's own and are followed once, here; later on none is.
+/// The directory for the artifacts of a build: the one that was chosen, by its absolute path, or one in the project.
+/// Links on the way to what is there now are the user's own and are followed once, here; later on none is.
 ///
 /// # Errors
 /// The project is not there, or a link leads nowhere.

@@ -1,5 +1,5 @@
-//! Length and digest of a file when it was copied or read, so that it is known again later. Which files are copied, and what it means
-//! when one is no longer the same, is for others to say.
+//! Length and digest of a file when it was copied or read, so that it is known again later. Which files are copied, and
+//! what it means when one is no longer the same, is for others to say.
 
 use std::io::{self, Read, Write};
 

@@ -1,5 +1,5 @@
-//! Files that git tracks, from its index: those are part of a project even where an ignore file names them. The index is read as
-//! gitformat-index(5) has it, versions 2 to 4; of anything else, and of a damaged one, nothing is taken.
+//! Files that git tracks, from its index: those are part of a project even where an ignore file names them. The index
+//! is read as gitformat-index(5) has it, versions 2 to 4; of anything else, and of a damaged one, nothing is taken.
 
 use std::{
     ffi::OsStr,

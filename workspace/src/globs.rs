@@ -1,5 +1,5 @@
-//! Paths named by patterns, relative to some directory, as shells have them; a directory that is named means all that is below
-//! it. Nothing here looks at a disk, so whoever does is told where looking is of use.
+//! Paths named by patterns, relative to some directory, as shells have them; a directory that is named means all that
+//! is below it. Nothing here looks at a disk, so whoever does is told where looking is of use.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! `.hmignore`: what of a project neither sandboxes nor archives get, although git would have it. The form and the rules are
-//! those of `.gitignore`; it takes out and never adds. What git ignores is not known here.
+//! `.hmignore`: what of a project neither sandboxes nor archives get, although git would have it. The form and the
+//! rules are those of `.gitignore`; it takes out and never adds. What git ignores is not known here.
 
 use std::{
     collections::HashMap,

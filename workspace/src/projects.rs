@@ -1,5 +1,6 @@
-//! Projects that a cache has something for: their snapshots, the home directory of their steps, and where they are, so that all that can
-//! go when the project has gone. Who else keeps something for a project asks here for those that have vanished.
+//! Projects that a cache has something for: their snapshots, the home directory of their steps, and where they are, so
+//! that all that can go when the project has gone. Who else keeps something for a project asks here for those that have
+//! vanished.
 
 use std::{
     fs, io,

@@ -1,5 +1,5 @@
-//! Manifest of a snapshot: for each path, the `stat` fields that tell whether the file is still the same. Kept beside the snapshot,
-//! in a format of our own that any file name fits into.
+//! Manifest of a snapshot: for each path, the `stat` fields that tell whether the file is still the same. Kept beside
+//! the snapshot, in a format of our own that any file name fits into.
 
 use std::{
     ffi::OsStr,

@@ -1,5 +1,5 @@
-//! Reads a tar as it comes from an engine: names that have no end to them, and line ends in names, are no matter. What the entries
-//! are good for is decided elsewhere.
+//! Reads a tar as it comes from an engine: names that have no end to them, and line ends in names, are no matter. What
+//! the entries are good for is decided elsewhere.
 
 use std::io::{self, Read};
 

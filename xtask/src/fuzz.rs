@@ -20,8 +20,8 @@ const HANG_SECONDS: u64 = 60;
 
 const MEMORY_MIB: u64 = 4096;
 
-/// Arguments of the fuzzer that has each input kept which reaches something that no other one does, and of those the fewest. How often
-/// something is reached does not count: with it, nearly every input would be one of its own.
+/// Arguments of the fuzzer that has each input kept which reaches something that no other one does, and of those the
+/// fewest. How often something is reached does not count: with it, nearly every input would be one of its own.
 const FEWEST: [&str; 2] = ["-set_cover_merge=1", "-use_counters=0"];
 
 /// The command line, parsed.
@@ -49,7 +49,8 @@ pub(crate) fn fuzz(root: &Path, args: &[String]) -> Result<()> {
             command
                 .args(["run", "nightly"])
                 .arg(&cargo_fuzz)
-                // No sanitizer: all unsafe code is in libraries with fuzzers of their own, and what is looked for panics.
+                // No sanitizer: all unsafe code is in libraries with fuzzers of their own, and what is looked for
+                // panics.
                 .args(["run", "--sanitizer", "none", "--codegen-units", "16", "--target-dir"])
                 .arg(&build)
                 .arg(target)

@@ -125,8 +125,8 @@ async fn what_patterns_name_comes_out_and_no_more() {
     assert!(collect(&docker, "/w", &["../x"], out).await.unwrap_err().to_string().contains("artifacts"));
 }
 
-/// An engine that serves one connection after the other: it gets the first line of a request, and where the answer goes. Once it
-/// breaks off, it is gone.
+/// An engine that serves one connection after the other: it gets the first line of a request, and where the answer
+/// goes. Once it breaks off, it is gone.
 fn engine(serve: impl Fn(&str, &mut TcpStream) -> ControlFlow<()> + Send + 'static) -> Docker {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

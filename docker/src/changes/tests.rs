@@ -1,4 +1,5 @@
-//! That a difference is put on top of what steps have changed only where the outcome is what it would have been the other way round.
+//! That a difference is put on top of what steps have changed only where the outcome is what it would have been the
+//! other way round.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +94,8 @@ fn manifest(tree: &Tree) -> Manifest {
     Manifest::read(&sealed).unwrap()
 }
 
-/// Answer of an engine about a workspace that was `before` and is `after`: it compares, looks into what are directories now, and tells
-/// of directories that something has changed in, or whose time is another.
+/// Answer of an engine about a workspace that was `before` and is `after`: it compares, looks into what are directories
+/// now, and tells of directories that something has changed in, or whose time is another.
 fn told(before: &Tree, after: &Tree, touched: &BTreeSet<Vec<u8>>) -> Vec<FilesystemChange> {
     let mut told = BTreeMap::new();
     for (path, node) in after {

@@ -124,7 +124,8 @@ async fn images_are_pulled_by_those_who_know_the_password() {
     drop(said);
     pull(&docker, &env, &image, lines).await.expect("pulled");
 
-    // Podman takes the same from us. It is told that this registry has no TLS; Docker's engine takes that for granted here.
+    // Podman takes the same from us. It is told that this registry has no TLS; Docker's engine takes that for granted
+    // here.
     let trust = home.path().join("registries.conf");
     std::fs::write(&trust, format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"))
         .expect("written");

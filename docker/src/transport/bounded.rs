@@ -1,5 +1,5 @@
-//! Connections from which only so much can be read for each request: the client collects most answers whole, however much an
-//! engine sends. Which answers may be longer is decided by whoever asks.
+//! Connections from which only so much can be read for each request: the client collects most answers whole, however
+//! much an engine sends. Which answers may be longer is decided by whoever asks.
 
 use std::io;
 use std::pin::Pin;

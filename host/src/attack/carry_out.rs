@@ -1,5 +1,5 @@
-//! Carries out one attack in this process, beside a harmless neighbour on the same engine and the same thread: a guest that
-//! held the thread would starve the neighbour, one that broke the engine would break it.
+//! Carries out one attack in this process, beside a harmless neighbour on the same engine and the same thread: a guest
+//! that held the thread would starve the neighbour, one that broke the engine would break it.
 
 use std::cell::Cell;
 use std::io;

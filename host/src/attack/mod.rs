@@ -1,5 +1,6 @@
 //! The sandbox attacks itself: hostile guests, each in a process of its own, and what must become of them. The table of
-//! attacks is [`attacks`]; [`act`] carries one out, [`run`] has that done and judges it. Showing it is the command line's.
+//! attacks is [`attacks`]; [`act`] carries one out, [`run`] has that done and judges it. Showing it is the command
+//! line's.
 
 mod carry_out;
 mod definition;

@@ -13,8 +13,8 @@ use super::{Attack, AttackOutcome, Observation};
 /// Most bytes that such a process has to say.
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// Runs an attack as `program arguments… NAME`, which writes its [`Observation`] to standard output as JSON. The process ends with
-/// this future, at the latest.
+/// Runs an attack as `program arguments… NAME`, which writes its [`Observation`] to standard output as JSON. The
+/// process ends with this future, at the latest.
 pub(crate) async fn run(attack: &Attack, program: &Path, arguments: &[&str]) -> AttackOutcome {
     let start = Instant::now();
     let seen = match tokio::time::timeout(attack.time, answer(attack, program, arguments)).await {

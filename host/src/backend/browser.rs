@@ -1,8 +1,8 @@
-//! Opens a page in the person's own browser, with the programs that their system names for it. Which pages may be opened is the
-//! sandbox's business, which lies above.
+//! Opens a page in the person's own browser, with the programs that their system names for it. Which pages may be
+//! opened is the sandbox's business, which lies above.
 //!
-//! The programs are started directly and get the address as one argument, so that no shell reads it. They are not waited for
-//! on our terminal, which a browser for text would take over.
+//! The programs are started directly and get the address as one argument, so that no shell reads it. They are not
+//! waited for on our terminal, which a browser for text would take over.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;

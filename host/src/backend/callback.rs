@@ -1,5 +1,5 @@
-//! A web server for one request: where a browser is sent back to once a person has logged in somewhere. It listens on 127.0.0.1
-//! alone. Who may have one is the policy's business, which lies above.
+//! A web server for one request: where a browser is sent back to once a person has logged in somewhere. It listens on
+//! 127.0.0.1 alone. Who may have one is the policy's business, which lies above.
 
 use std::convert::Infallible;
 use std::io;

@@ -1,5 +1,5 @@
-//! Files of configuration that a project keeps for plugins, below its `.hm` or `.harmont`. No path, link or race leads out of
-//! there. Which plugin may read them is decided above.
+//! Files of configuration that a project keeps for plugins, below its `.hm` or `.harmont`. No path, link or race leads
+//! out of there. Which plugin may read them is decided above.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -26,8 +26,8 @@ pub(crate) enum ConfigFileError {
     Read(#[from] PathError),
 }
 
-/// Reads a regular file below `.hm` or else `.harmont` of a project, by its path below there. None if neither has it. Links are
-/// followed as long as they stay below. Blocks, though never for long.
+/// Reads a regular file below `.hm` or else `.harmont` of a project, by its path below there. None if neither has it.
+/// Links are followed as long as they stay below. Blocks, though never for long.
 ///
 /// # Errors
 /// [`ConfigFileError`]

@@ -1,5 +1,5 @@
-//! The person's keyring: the system's own where there is one, files of ours where there is none. Whose entries a plugin may use is the
-//! sandbox's business, which lies above.
+//! The person's keyring: the system's own where there is one, files of ours where there is none. Whose entries a plugin
+//! may use is the sandbox's business, which lies above.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +50,8 @@ pub struct Entry {
 /// The keyring. Which one it is shows at its first use, and stays so. The default has none.
 #[derive(Debug, Default)]
 pub struct Keyring {
-    /// One use at a time. Whoever waits for the system's keyring, which may itself wait for the person, waits without a thread.
+    /// One use at a time. Whoever waits for the system's keyring, which may itself wait for the person, waits without a
+    /// thread.
     store: Arc<tokio::sync::Mutex<Store>>,
     notice: Arc<Mutex<Option<PathBuf>>>,
 }
@@ -125,12 +126,14 @@ impl Keyring {
         self.notice.lock().take()
     }
 
-    /// Does what may block, on a thread where it may. If the system's keyring hangs, it keeps that one thread and no more.
+    /// Does what may block, on a thread where it may. If the system's keyring hangs, it keeps that one thread and no
+    /// more.
     async fn act<T: Send + 'static>(
         &self,
         action: impl FnOnce(&Store) -> Result<T, KeyringError> + Send + 'static,
     ) -> Result<T, KeyringError> {
-        // The turn is waited for here and not on the thread below, or each call behind one that hangs would keep a thread.
+        // The turn is waited for here and not on the thread below, or each call behind one that hangs would keep a
+        // thread.
         let (mut store, notice) = (self.store.clone().lock_owned().await, self.notice.clone());
         let done = tokio::task::spawn_blocking(move || {
             if let Store::Undecided(directory) = &*store {

@@ -1,5 +1,5 @@
-//! Small values that plugins keep: in memory, or in one file for each plugin that survives crashes and is shared by all `hm`
-//! that run. Which plugin may keep what for how long is decided above.
+//! Small values that plugins keep: in memory, or in one file for each plugin that survives crashes and is shared by all
+//! `hm` that run. Which plugin may keep what for how long is decided above.
 
 mod file;
 mod values;
@@ -66,8 +66,8 @@ impl KeptValues {
         blocking(move || Ok(file::read(&path)?.0.remove(&key))).await?
     }
 
-    /// Keeps a value of a plugin instead of what was there. It is on the disk when this returns. Waits for others who are
-    /// about it; dropping the future ends the waiting, or leaves all of the change to happen.
+    /// Keeps a value of a plugin instead of what was there. It is on the disk when this returns. Waits for others who
+    /// are about it; dropping the future ends the waiting, or leaves all of the change to happen.
     ///
     /// # Errors
     /// [`KvError`]; then what was there is there.

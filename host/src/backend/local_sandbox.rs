@@ -1,5 +1,5 @@
-//! The local sandbox of a run, opened when something first runs in it: a machine that can isolate no step can still run those in
-//! containers. Who needs it, and when, is decided above.
+//! The local sandbox of a run, opened when something first runs in it: a machine that can isolate no step can still run
+//! those in containers. Who needs it, and when, is decided above.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Everything outside of an instance that host functions reach: places where steps run, values that plugins keep and read, people and
-//! servers that they talk to. What a plugin may ask of them is the policy's business, which lies above.
+//! Everything outside of an instance that host functions reach: places where steps run, values that plugins keep and
+//! read, people and servers that they talk to. What a plugin may ask of them is the policy's business, which lies
+//! above.
 
 pub mod browser;
 pub mod callback;

@@ -1,5 +1,5 @@
-//! Secrets in files, for machines without a keyring: a TOML file for each owner, that only the user can read. When files are used
-//! is `keyring`'s affair.
+//! Secrets in files, for machines without a keyring: a TOML file for each owner, that only the user can read. When
+//! files are used is `keyring`'s affair.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Permissions};

@@ -1,5 +1,5 @@
-//! Connections to unix sockets on this machine, to exactly the path that is named. Which paths a plugin may name is the policy's
-//! business, which lies above.
+//! Connections to unix sockets on this machine, to exactly the path that is named. Which paths a plugin may name is the
+//! policy's business, which lies above.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,8 +27,8 @@ pub(crate) enum SocketError {
     Connect { path: PathBuf, source: io::Error },
 }
 
-/// Connects to the socket at this absolute path. No part of the path may be a symbolic link, so that a path which was granted
-/// means one socket, whoever can write in the folders on the way. Waits as long as the server's queue is full.
+/// Connects to the socket at this absolute path. No part of the path may be a symbolic link, so that a path which was
+/// granted means one socket, whoever can write in the folders on the way. Waits as long as the server's queue is full.
 ///
 /// # Errors
 /// [`SocketError`]

@@ -1,5 +1,5 @@
-//! Asks the person at the terminal, and nobody else: standard input may be a pipe. What may be asked, and how a question looks, is
-//! the sandbox's business, which lies above.
+//! Asks the person at the terminal, and nobody else: standard input may be a pipe. What may be asked, and how a
+//! question looks, is the sandbox's business, which lies above.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -65,8 +65,8 @@ impl Terminal {
         Self { device: Some(device), turn: Mutex::default() }
     }
 
-    /// Asks a question of one line, and waits for a line. What is typed is not shown if it is `hidden`. The terminal is as it was
-    /// before once this ends, also if it is dropped.
+    /// Asks a question of one line, and waits for a line. What is typed is not shown if it is `hidden`. The terminal is
+    /// as it was before once this ends, also if it is dropped.
     ///
     /// # Errors
     /// [`TerminalError`]
@@ -108,7 +108,8 @@ impl<'a> Talk<'a> {
     async fn begin(terminal: &'a Terminal, hidden: bool) -> Result<Self, TerminalError> {
         let path = terminal.device.as_ref().ok_or(TerminalError::None)?;
         let turn = terminal.turn.lock().await;
-        // Without NOCTTY a device that is nobody's could become our controlling terminal; NONBLOCK is for waiting without a thread.
+        // Without NOCTTY a device that is nobody's could become our controlling terminal; NONBLOCK is for waiting
+        // without a thread.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         // A terminal that cannot be opened is none.
         let device = rustix::fs::open(path, flags, Mode::empty()).map_err(|_| TerminalError::None)?;

@@ -1,5 +1,5 @@
-//! Decisions about the steps of a build, and the reasons that there are, as run records keep them. Deciding is the orchestrator's
-//! affair. Names in files are older than those in the code: `docs/runs.md` promises them.
+//! Decisions about the steps of a build, and the reasons that there are, as run records keep them. Deciding is the
+//! orchestrator's affair. Names in files are older than those in the code: `docs/runs.md` promises them.
 
 use chrono::{DateTime, Utc};
 use hm_plugin_protocol::SnapshotRef;
@@ -70,8 +70,8 @@ pub enum MissReason {
         /// Reason as a sentence for people.
         why: String,
     },
-    /// The runner, which has the snapshot itself, does not have it any more. Records of earlier versions say this for all of the last
-    /// four.
+    /// The runner, which has the snapshot itself, does not have it any more. Records of earlier versions say this for
+    /// all of the last four.
     #[serde(rename = "gone")]
     RunnerLostIt,
     /// The result cannot be read, or may not have been written whole.

@@ -20,8 +20,8 @@ pub struct CacheLimits {
     pub max_age: Duration,
 }
 
-/// The results to remove, of all that there are, those first that were not used for the longest time. `layers` has the bytes
-/// that results take outside of the store.
+/// The results to remove, of all that there are, those first that were not used for the longest time. `layers` has the
+/// bytes that results take outside of the store.
 #[must_use]
 pub fn to_evict(
     entries: &[ListedResult],

@@ -1,4 +1,5 @@
-//! Says in words why a step was or was not taken from the cache, from what was decided in this build and in the one before.
+//! Says in words why a step was or was not taken from the cache, from what was decided in this build and in the one
+//! before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -21,8 +22,8 @@ const LINES: usize = 10;
 /// Depth to which changes of `runner_args` are looked for.
 const DEPTH: usize = 4;
 
-/// Reasons for a decision, a line for each, none longer than 80 characters. `before` is what the last build that knew the step
-/// decided; `at` is when `now` was decided.
+/// Reasons for a decision, a line for each, none longer than 80 characters. `before` is what the last build that knew
+/// the step decided; `at` is when `now` was decided.
 #[must_use]
 pub fn explain(now: &StepDecision, before: Option<&StepDecision>, at: DateTime<Utc>) -> Vec<String> {
     let lines = match &now.verdict {

@@ -30,7 +30,8 @@ const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
 /// Files that the patterns of a policy found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputFiles {
-    /// By path, a text that is another one for another file. Backslashes, and bytes that are not UTF-8, are escaped in paths.
+    /// By path, a text that is another one for another file. Backslashes, and bytes that are not UTF-8, are escaped in
+    /// paths.
     pub files: BTreeMap<String, String>,
     /// Places where a policy may not say what was meant.
     pub warnings: BTreeSet<PathWarning>,
@@ -59,8 +60,8 @@ impl fmt::Display for PathWarning {
     }
 }
 
-/// Finds files below `tree`, by their paths or by patterns; a folder means itself and all below it. Links count by their text, and
-/// so does what they lead to in the tree, which steps have at `mount`.
+/// Finds files below `tree`, by their paths or by patterns; a folder means itself and all below it. Links count by
+/// their text, and so does what they lead to in the tree, which steps have at `mount`.
 ///
 /// # Errors
 /// Something cannot be read.
@@ -112,7 +113,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Takes in what is at the end of a path, with all below it, and the links on the way. False if there is nothing of that.
+    /// Takes in what is at the end of a path, with all below it, and the links on the way. False if there is nothing of
+    /// that.
     fn take(&mut self, path: &Path, walk: Walk) -> Result<bool, CacheError> {
         let linked = !walk.links.is_empty();
         for (link, text) in walk.links {

@@ -13,14 +13,17 @@ use sha2::{Digest, Sha256};
 /// Changes whenever old results mean something else; then all of them are missed.
 const FORMAT: &str = "hm result 1";
 
-/// Inputs of a cache key: all that the result of a step depends on. Two steps with the same inputs may have the same result.
+/// Inputs of a cache key: all that the result of a step depends on. Two steps with the same inputs may have the same
+/// result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyInputs {
-    /// The project's folder: what a step does may depend on files that its policy does not name, so projects share nothing.
+    /// The project's folder: what a step does may depend on files that its policy does not name, so projects share
+    /// nothing.
     pub project: String,
     /// Command of the step.
     pub cmd: String,
-    /// The SHA-256 of each variable's value, of the whole environment that the pipeline gives the step. Never the value.
+    /// The SHA-256 of each variable's value, of the whole environment that the pipeline gives the step. Never the
+    /// value.
     pub env: BTreeMap<String, String>,
     /// Image that the step names.
     pub image: Option<String>,

@@ -1,5 +1,5 @@
-//! The lock of a key: a file of its own, so that several `hm` do not run one step at the same time, and nobody removes what
-//! is in use. The system gives a lock back when its holder dies.
+//! The lock of a key: a file of its own, so that several `hm` do not run one step at the same time, and nobody removes
+//! what is in use. The system gives a lock back when its holder dies.
 
 use std::path::Path;
 use std::time::Duration;

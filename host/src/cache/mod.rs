@@ -1,6 +1,6 @@
-//! Results of steps that may be used again: what a result depends on (its parts, and the key made of them), the store of results on
-//! disk, and the words for why there was none. What a step is, and running it, is not known here; nor are the layers that
-//! a result's tag names.
+//! Results of steps that may be used again: what a result depends on (its parts, and the key made of them), the store
+//! of results on disk, and the words for why there was none. What a step is, and running it, is not known here; nor are
+//! the layers that a result's tag names.
 
 mod decision;
 mod error;

@@ -1,5 +1,5 @@
-//! The store of results: a folder for each key, with what is known of the result, its log and its artifacts. It appears whole under its
-//! name, or not at all. Without room or rights nothing is kept; whatever is damaged is not found.
+//! The store of results: a folder for each key, with what is known of the result, its log and its artifacts. It appears
+//! whole under its name, or not at all. Without room or rights nothing is kept; whatever is damaged is not found.
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
@@ -129,8 +129,8 @@ impl Store {
         }
     }
 
-    /// Takes the lock of a key, for running its step and keeping the result. Waits until nobody else has it; dropping the
-    /// future ends the waiting.
+    /// Takes the lock of a key, for running its step and keeping the result. Waits until nobody else has it; dropping
+    /// the future ends the waiting.
     ///
     /// # Errors
     /// The lock's file cannot be made.
@@ -154,8 +154,8 @@ impl Store {
         SharedLock::try_take(&self.root.join(LOCKS), key)
     }
 
-    /// Keeps a result in the place of what was there: its log, and of the folder of artifacts those that the entry names.
-    /// Outliving a crash of the machine is up to [`Store::make_durable`].
+    /// Keeps a result in the place of what was there: its log, and of the folder of artifacts those that the entry
+    /// names. Outliving a crash of the machine is up to [`Store::make_durable`].
     ///
     /// # Errors
     /// Something cannot be read or written, or has changed; then what was there is there, or nothing.
@@ -340,8 +340,8 @@ impl Store {
         Some(ListedResult { key, entry, used_at, bytes })
     }
 
-    /// Fills a folder with a result. It is not made to survive a crash of the machine yet: one wait for the disk for each
-    /// step would take longer than many a step.
+    /// Fills a folder with a result. It is not made to survive a crash of the machine yet: one wait for the disk for
+    /// each step would take longer than many a step.
     fn fill(
         &self,
         new: &Path,

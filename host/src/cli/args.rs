@@ -174,8 +174,8 @@ pub(super) struct PruneArgs {
     #[arg(long, value_name = "TIME")]
     pub(super) older_than: Option<Span>,
 
-    /// Remove what was not used for the longest time, until no more is left than this, such as 500MB or 5GB [default: as
-    /// configured, or 20GB]
+    /// Remove what was not used for the longest time, until no more is left than this, such as 500MB or 5GB [default:
+    /// as configured, or 20GB]
     #[arg(long, value_name = "SIZE")]
     pub(super) max_size: Option<Size>,
 }
@@ -309,8 +309,9 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "FUNCTION")]
     pub(super) grant: Vec<String>,
 
-    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`, …, or reach
-    /// a socket, `unix:/run/x.sock`, or a directory below the current one, `dir:docs`, `dir+rw:out`; again for more
+    /// Let the module send HTTP requests to this host: `api.example.com`, `*.example.com`, `*`, `http://10.0.0.7:8080`,
+    /// …, or reach a socket, `unix:/run/x.sock`, or a directory below the current one, `dir:docs`, `dir+rw:out`; again
+    /// for more
     #[arg(long, value_name = "HOST")]
     pub(super) allow_host: Vec<String>,
 

@@ -58,8 +58,8 @@ pub(super) async fn cache(command: &CacheCommand) -> Result<u8, CliError> {
     }
 }
 
-/// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free of it when
-/// the trash has been emptied, which may take long.
+/// Removes what is not worth its place: what can never be used again, and what is beyond the limits. The disk is free
+/// of it when the trash has been emptied, which may take long.
 pub(super) async fn prune(
     system: &System,
     limits: CacheLimits,

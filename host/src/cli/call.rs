@@ -1,5 +1,5 @@
-//! `hm plugin call`: one call of one function of any Extism module. No manifest is read, so nothing is asked for: the module may do
-//! what the command line grants by name, and nothing else. What is shown of the call is in `call_output`.
+//! `hm plugin call`: one call of one function of any Extism module. No manifest is read, so nothing is asked for: the
+//! module may do what the command line grants by name, and nothing else. What is shown of the call is in `call_output`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +76,8 @@ pub(super) async fn call(args: CallArgs) -> Result<u8, CliError> {
         }
     };
     let report = instance.report().clone();
-    // What it wrote and logged comes before what became of it: all of it, as long as nobody is tired of waiting for its reader.
+    // What it wrote and logged comes before what became of it: all of it, as long as nobody is tired of waiting for its
+    // reader.
     let told = async {
         if let Some(output) = instance.data_mut().role.output() {
             output.flush().await.map_err(CliError::Write)?;

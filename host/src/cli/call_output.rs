@@ -1,5 +1,5 @@
-//! Output of `hm plugin call`: the function's answer or its error, as text or as one object for programs, and everything that the
-//! module wrote meanwhile. The call itself is in `call`.
+//! Output of `hm plugin call`: the function's answer or its error, as text or as one object for programs, and
+//! everything that the module wrote meanwhile. The call itself is in `call`.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! `hm completions`: a script with which a shell completes commands of `hm`, those of the plugins that are there included.
+//! `hm completions`: a script with which a shell completes commands of `hm`, those of the plugins that are there
+//! included.
 
 use clap_complete::Shell;
 

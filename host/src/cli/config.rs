@@ -1,5 +1,5 @@
-//! The configuration files: `config.toml` in the user's configuration folder and in the project's `.hm/`.
-//! A project can take away, never give: whatever either file forbids is forbidden. What is for all projects is the user's.
+//! The configuration files: `config.toml` in the user's configuration folder and in the project's `.hm/`. A project can
+//! take away, never give: whatever either file forbids is forbidden. What is for all projects is the user's.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};

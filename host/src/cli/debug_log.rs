@@ -1,6 +1,8 @@
-//! The debug log: what `hm` itself does, on standard error, as far as the variable `HM_LOG` asks for it. docs/debugging.md describes it.
+//! The debug log: what `hm` itself does, on standard error, as far as the variable `HM_LOG` asks for it.
+//! docs/debugging.md describes it.
 //!
-//! Only our own targets are shown, whatever the level: libraries below us could write headers or bodies, and so secrets.
+//! Only our own targets are shown, whatever the level: libraries below us could write headers or bodies, and so
+//! secrets.
 
 use std::ffi::OsString;
 use std::io::{self, Write};

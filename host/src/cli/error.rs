@@ -1,4 +1,5 @@
-//! Everything that keeps a command from doing its work. Its words for a person are in `report`, its exit code in `exit_code`.
+//! Everything that keeps a command from doing its work. Its words for a person are in `report`, its exit code in
+//! `exit_code`.
 
 use std::error::Error;
 use std::path::PathBuf;

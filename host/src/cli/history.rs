@@ -1,5 +1,5 @@
-//! Earlier builds of a step: the one to compare with, the reasons for a miss in words, and the steps that are left to do.
-//! Reading records is below, and so is comparing two decisions.
+//! Earlier builds of a step: the one to compare with, the reasons for a miss in words, and the steps that are left to
+//! do. Reading records is below, and so is comparing two decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,8 +24,8 @@ pub(super) struct Earlier {
     pub(super) running: bool,
 }
 
-/// Reasons for a decision, a line for each. `earlier` are the builds before, the newest first; no more of them are looked at
-/// than needed.
+/// Reasons for a decision, a line for each. `earlier` are the builds before, the newest first; no more of them are
+/// looked at than needed.
 pub(super) fn reasons(
     now: &StepDecision,
     at: DateTime<Utc>,
@@ -77,8 +77,8 @@ pub(super) fn last_build(runs: &Path, project: &Path, pipeline: &str) -> Result<
     of_it.find(|run| run.state() != RunStatus::Running).ok_or_else(no_run)
 }
 
-/// The steps of a plan that did not succeed in the last build of it, and those that are new or others since then. The steps that they
-/// build in are not among them.
+/// The steps of a plan that did not succeed in the last build of it, and those that are new or others since then. The
+/// steps that they build in are not among them.
 pub(super) fn unfinished(last: &Run, plan: &Plan) -> BTreeSet<usize> {
     let outcomes = last.outcomes();
     let known: BTreeMap<String, StepMeta> =
@@ -209,7 +209,8 @@ mod tests {
         assert!(reasons[0].starts_with("no result was kept before"), "{reasons:?}");
     }
 
-    /// A build of a plan in which these steps ended, with these exit codes; the step that is `left_out` had succeeded before.
+    /// A build of a plan in which these steps ended, with these exit codes; the step that is `left_out` had succeeded
+    /// before.
     fn built(runs: &Path, plan: &Plan, ends: &[(&str, i32)], left_out: &[&str]) {
         let mut steps = steps_on_record(plan, plan);
         for step in &mut steps {

@@ -1,4 +1,5 @@
-//! A plan as text: its steps with what they build in and wait for, who runs each, and what the cache will say. Nothing is decided here.
+//! A plan as text: its steps with what they build in and wait for, who runs each, and what the cache will say. Nothing
+//! is decided here.
 
 use hm_plugin_protocol::CommandStep;
 use serde_json::{Value, json};

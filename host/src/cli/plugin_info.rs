@@ -1,5 +1,5 @@
-//! Everything known of one plugin, for `hm plugin info`: what it provides, what it asks for and what came of that. The fields are
-//! documented in docs/plugins.md.
+//! Everything known of one plugin, for `hm plugin info`: what it provides, what it asks for and what came of that. The
+//! fields are documented in docs/plugins.md.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! `hm plugin install`, `trust` and `remove`: lets plugins in and throws them out. What a plugin wants is shown, and agreed to, first.
+//! `hm plugin install`, `trust` and `remove`: lets plugins in and throws them out. What a plugin wants is shown, and
+//! agreed to, first.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Read, Write};
@@ -36,7 +37,8 @@ pub(super) async fn install(args: InstallArgs) -> Result<u8, CliError> {
     let (mut new, words) = inspect(&system, &trust, &origin, &wasm, &consent, place).await?;
     print(&words)?;
     let former = trust.lock.installed(&new.name);
-    // A name is anybody's to take. What was granted to one plugin passes on to another only where that comes from the same place.
+    // A name is anybody's to take. What was granted to one plugin passes on to another only where that comes from the
+    // same place.
     let same_place = former.is_some_and(|former| former.origin == new.origin);
     if let Some(former) = former.filter(|_| same_place) {
         new.by_name.extend(former.by_name.iter().cloned());
@@ -182,8 +184,8 @@ struct Removable {
     others: Vec<PathBuf>,
 }
 
-/// The file of a plugin of the user, whether or not it can be loaded. It is meant by the name of the plugin or of the file; with
-/// `.wasm`, which is in no plugin's name, by that of the file alone.
+/// The file of a plugin of the user, whether or not it can be loaded. It is meant by the name of the plugin or of the
+/// file; with `.wasm`, which is in no plugin's name, by that of the file alone.
 async fn removable(typed: &str, trust: &Trust, system: &System) -> Result<Removable, CliError> {
     let (stem, by_file) = typed.strip_suffix(".wasm").map_or((typed, false), |stem| (stem, true));
     let (loader, listener) = isolated_loader(system)?;
@@ -288,8 +290,8 @@ impl Consent {
     }
 }
 
-/// Reads what a plugin says of itself, in an instance with no grants, and checks whether it could be let in: the entry that it
-/// would get, and what there is to tell about it.
+/// Reads what a plugin says of itself, in an instance with no grants, and checks whether it could be let in: the entry
+/// that it would get, and what there is to tell about it.
 async fn inspect(
     system: &System,
     trust: &Trust,

@@ -1,5 +1,5 @@
-//! Plugins for a command: loads them with what they find outside of their instances, warns of those that could not be loaded, and
-//! shows the diagnostics of those that could.
+//! Plugins for a command: loads them with what they find outside of their instances, warns of those that could not be
+//! loaded, and shows the diagnostics of those that could.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -11,7 +11,8 @@ use crate::plugin::{LockEntry, provided};
 /// Most characters of a description.
 const DESCRIPTION: usize = 300;
 
-/// All that somebody who lets a plugin in should know: what it is, what it provides, what it asks for, what it will be denied.
+/// All that somebody who lets a plugin in should know: what it is, what it provides, what it asks for, what it will be
+/// denied.
 pub(super) fn introduction(manifest: &PluginManifest, new: &LockEntry, undeclared: &[String]) -> String {
     let mut text = format!("{} {}\n", new.name, new.version);
     let provides: Vec<&str> = new.provides.iter().map(String::as_str).collect();
@@ -116,7 +117,8 @@ fn is_loopback(host: &str) -> bool {
     })
 }
 
-/// A name of somebody else's choice, in which nothing passes for what it is not: letters of other alphabets look like ours.
+/// A name of somebody else's choice, in which nothing passes for what it is not: letters of other alphabets look like
+/// ours.
 pub(super) fn plain(text: &str) -> String {
     let escaped = |c: char| {
         if c == ' ' || c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() }

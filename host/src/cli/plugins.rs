@@ -1,4 +1,5 @@
-//! `hm plugin list` and `hm plugin info`: what there is and what it may do. Both work whatever is wrong with the plugins.
+//! `hm plugin list` and `hm plugin info`: what there is and what it may do. Both work whatever is wrong with the
+//! plugins.
 
 use std::fmt::Write;
 use std::sync::Arc;

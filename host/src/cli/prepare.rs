@@ -88,7 +88,8 @@ impl Prepared {
         Ok(Self { project, pipeline, build, listener, config })
     }
 
-    /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step runs.
+    /// Opens the local sandbox, if there are steps that run in it: what this machine lacks is told before any step
+    /// runs.
     pub(super) async fn open_sandbox(&self) -> Result<(), CliError> {
         if with_runners_for(BackendKind::Sandbox, &self.build.plan, &self.build.plugins).next().is_some() {
             self.build.backends.local.open().await.map_err(CliError::Sandbox)?;
@@ -197,8 +198,8 @@ fn check_images(plan: &Plan, plugins: &Plugins) -> Result<(), PipelineError> {
     Ok(())
 }
 
-/// A field that we do not know, and that may be there all the same, is handed on to the step's plugin. What is known, and means nothing
-/// where it stands, is worth a word too.
+/// A field that we do not know, and that may be there all the same, is handed on to the step's plugin. What is known,
+/// and means nothing where it stands, is worth a word too.
 fn warn_of_what_is_not_used(plan: &Plan) {
     let unknown = plan.unknown_fields();
     for field in &unknown.told {

@@ -1,4 +1,5 @@
-//! Refusals to install, trust or remove a plugin although everything works, and what helps. Exit codes are in `exit_code`.
+//! Refusals to install, trust or remove a plugin although everything works, and what helps. Exit codes are in
+//! `exit_code`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `hm VERB …` for verbs that plugins bring: finds the plugin, parses what was typed by its own schema, calls it, and turns its
-//! answer into an exit code. The same commands in help texts and completions.
+//! `hm VERB …` for verbs that plugins bring: finds the plugin, parses what was typed by its own schema, calls it, and
+//! turns its answer into an exit code. The same commands in help texts and completions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -1,4 +1,5 @@
-//! The one way of commands to standard output and standard error: whatever a person may look at passes the sanitizer here.
+//! The one way of commands to standard output and standard error: whatever a person may look at passes the sanitizer
+//! here.
 
 use std::io::{IsTerminal, Write};
 

@@ -1,4 +1,5 @@
-//! Small forms of text that several commands share: words of others that cannot pass for ours, and lists within a sentence.
+//! Small forms of text that several commands share: words of others that cannot pass for ours, and lists within a
+//! sentence.
 
 /// Steps that a sentence names, at the most.
 const MAX_NAMED: usize = 5;

@@ -1,5 +1,5 @@
-//! `hm validate`: checks pipelines as a build does before it runs anything. No engine, no sandbox; plugins are loaded for
-//! what they say of their runners.
+//! `hm validate`: checks pipelines as a build does before it runs anything. No engine, no sandbox; plugins are loaded
+//! for what they say of their runners.
 
 use super::args::ValidateArgs;
 use super::config::Config;

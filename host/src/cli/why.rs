@@ -1,4 +1,5 @@
-//! `hm why`: why the last build ran a step, or took it from the cache, from the records of builds. Loads no plugin and reads no pipeline.
+//! `hm why`: why the last build ran a step, or took it from the cache, from the records of builds. Loads no plugin and
+//! reads no pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,8 +111,8 @@ fn without_decision(step: &str, run: &Run, outcome: StepStatus) -> String {
     }
 }
 
-/// The steps that failed and that this one needs, directly or not, or that stand before its wait; if there are none, all that failed,
-/// for any failure may stop a build.
+/// The steps that failed and that this one needs, directly or not, or that stand before its wait; if there are none,
+/// all that failed, for any failure may stop a build.
 fn in_the_way(step: &str, run: &Run) -> Vec<String> {
     let steps = run.steps();
     let failed: Vec<String> = run.failures().into_iter().map(|failure| failure.step).collect();

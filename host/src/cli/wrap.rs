@@ -9,8 +9,8 @@ pub(super) const COLUMNS: usize = 80;
 /// Space at which no line is broken.
 const NO_BREAK: char = '\u{a0}';
 
-/// Lines of up to [`COLUMNS`] columns, each ended, the first of them behind `first` and the others behind as many spaces. A word that is
-/// too long for a line of its own is cut.
+/// Lines of up to [`COLUMNS`] columns, each ended, the first of them behind `first` and the others behind as many
+/// spaces. A word that is too long for a line of its own is cut.
 pub(super) fn wrap(first: &str, text: &str) -> String {
     let indent = " ".repeat(display_width(first));
     let options = Options::new(COLUMNS)

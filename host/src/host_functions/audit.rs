@@ -1,5 +1,5 @@
-//! The audit of a build: one JSON line for each host call, each denial and each grant in use. What was said or read is not
-//! in it, only how much; so no secret can be.
+//! The audit of a build: one JSON line for each host call, each denial and each grant in use. What was said or read is
+//! not in it, only how much; so no secret can be.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -96,7 +96,8 @@ impl Audit {
     /// # Errors
     /// Those of the system; also for what is no file, such as a pipe, whose reader could hold up every call.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        // Opening a pipe would wait for its reader; and a link that came with the project could lead to a file of the user's.
+        // Opening a pipe would wait for its reader; and a link that came with the project could lead to a file of the
+        // user's.
         let follow = if path.starts_with("/dev") { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = (OFlags::NONBLOCK | follow).bits().cast_signed();
         let opened =

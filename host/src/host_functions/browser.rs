@@ -1,5 +1,5 @@
-//! Host functions for logging in through the person's browser: opening a page, and a server on the loopback that the page sends
-//! them back to.
+//! Host functions for logging in through the person's browser: opening a page, and a server on the loopback that the
+//! page sends them back to.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The rules for calling a host function: what it reaches, which grant and which role a call needs, what it costs and how long it
-//! may take. Those of each function are in `rules`.
+//! The rules for calling a host function: what it reaches, which grant and which role a call needs, what it costs and
+//! how long it may take. Those of each function are in `rules`.
 
 use std::time::Duration;
 

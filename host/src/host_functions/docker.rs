@@ -1,4 +1,5 @@
-//! Host functions of step executors: containers of a Docker Engine that this step has made, and images to make them from.
+//! Host functions of step executors: containers of a Docker Engine that this step has made, and images to make them
+//! from.
 
 use hm_abi::HostError;
 use hm_docker::{Command, ContainerSpec, DockerError, Image};
@@ -15,8 +16,8 @@ use super::{PluginState, StepContext};
 /// Lines about a pull that may wait to be shown.
 const LINES: usize = 16;
 
-/// The image that a step means by a name: its parent's state, or its own, or else one of the engine. States that other steps have saved
-/// are not for it.
+/// The image that a step means by a name: its parent's state, or its own, or else one of the engine. States that other
+/// steps have saved are not for it.
 fn image_of(step: &StepContext, name: &str) -> Result<Image, HostError> {
     let tag = SnapshotRef(name.to_owned());
     step.check_snapshot(&tag)?;

@@ -1,5 +1,5 @@
-//! Access of an instance besides its host functions: from the entries of `allowed_hosts` that are in force to directories of WASI
-//! and an HTTP client. The rules of either are `hm_abi`'s; sockets are a host function's.
+//! Access of an instance besides its host functions: from the entries of `allowed_hosts` that are in force to
+//! directories of WASI and an HTTP client. The rules of either are `hm_abi`'s; sockets are a host function's.
 
 use std::fs::File;
 use std::io;
@@ -35,8 +35,8 @@ pub(crate) struct GrantedAccess {
 }
 
 impl GrantedAccess {
-    /// Access of the instance with this state, each entry of which goes into the audit. What is granted and cannot be had is left
-    /// out, with a warning: the plugin then finds nothing there.
+    /// Access of the instance with this state, each entry of which goes into the audit. What is granted and cannot be
+    /// had is left out, with a warning: the plugin then finds nothing there.
     #[must_use]
     pub(crate) fn of(state: &PluginState) -> Self {
         if matches!(state.role, Role::Manifest) {
@@ -58,8 +58,8 @@ fn warn(state: &PluginState, text: &str) {
     state.diagnostics.try_send(Level::Warn, &state.plugin, text);
 }
 
-/// The directories of the project that are granted. One that may only be read and is not there is no directory; one that may be written is
-/// made.
+/// The directories of the project that are granted. One that may only be read and is not there is no directory; one
+/// that may be written is made.
 fn directories(state: &PluginState, granted: &[(&str, AccessEntry)]) -> Directories {
     let mut found = Vec::new();
     for (entry, opened) in granted {
@@ -71,11 +71,15 @@ fn directories(state: &PluginState, granted: &[(&str, AccessEntry)]) -> Director
         if also_writable && !writable {
             continue;
         }
+        let name = format!("/{}", path.display());
+        // Two entries may name one directory.
+        if found.iter().any(|known: &Directory| known.path == name) {
+            continue;
+        }
         let Some(project) = &state.context.project else { continue };
         match open(project, path, *writable) {
             Ok(dir) => {
-                let path = format!("/{}", path.display());
-                found.push(Directory { path, dir, writable: *writable });
+                found.push(Directory { path: name, dir, writable: *writable });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => warn(state, &format!("{entry} cannot be opened: {error}")),
@@ -87,8 +91,8 @@ fn directories(state: &PluginState, granted: &[(&str, AccessEntry)]) -> Director
     })
 }
 
-/// Opens a directory below the project. No part of its path may be a link: one within the project could still make another
-/// directory, such as git's, of the one that was granted.
+/// Opens a directory below the project. No part of its path may be a link: one within the project could still make
+/// another directory, such as git's, of the one that was granted.
 fn open(project: &Path, path: &Path, make: bool) -> io::Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let mut dir = File::open(project)?;

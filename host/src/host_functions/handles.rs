@@ -1,5 +1,5 @@
-//! Things outside of an instance that it has open: sockets, a server that waits for a callback. They belong to this instance alone,
-//! and end with it.
+//! Things outside of an instance that it has open: sockets, a server that waits for a callback. They belong to this
+//! instance alone, and end with it.
 
 use std::collections::BTreeMap;
 

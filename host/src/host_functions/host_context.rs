@@ -1,5 +1,5 @@
-//! All that host functions reach outside of their instance: one for each start of `hm`, shared by all its plugins. Everything in it
-//! is kept apart by plugin; who may use what is the gate's business.
+//! All that host functions reach outside of their instance: one for each start of `hm`, shared by all its plugins.
+//! Everything in it is kept apart by plugin; who may use what is the gate's business.
 
 use std::path::PathBuf;
 use std::sync::Arc;

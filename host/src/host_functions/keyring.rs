@@ -1,4 +1,5 @@
-//! Host functions on the person's keyring: a plugin's own entries, and those of services that the user has granted it by name.
+//! Host functions on the person's keyring: a plugin's own entries, and those of services that the user has granted it
+//! by name.
 
 use hm_abi::HostError;
 use hm_plugin_protocol::{KeyringArgs, KeyringSetArgs, Level};

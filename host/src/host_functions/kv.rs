@@ -1,4 +1,5 @@
-//! Host functions on the values that a plugin keeps: for itself alone, until its instance, the run of `hm`, or nothing ends.
+//! Host functions on the values that a plugin keeps: for itself alone, until its instance, the run of `hm`, or nothing
+//! ends.
 
 use hm_abi::HostError;
 use hm_plugin_protocol::KvScope;

@@ -1,5 +1,5 @@
-//! Host functions that reach no back end: diagnostics for whoever runs `hm`, log lines of the plugin's own step, and being told to
-//! stop.
+//! Host functions that reach no back end: diagnostics for whoever runs `hm`, log lines of the plugin's own step, and
+//! being told to stop.
 
 use hm_abi::HostError;
 use hm_plugin_protocol::{BuildEvent, Level, StdStream};

@@ -1,5 +1,5 @@
-//! Host functions: the state of a plugin instance that they act on, the one table that says which there are, what stands before
-//! each, and their bodies. Which plugins there are is `plugin`'s affair.
+//! Host functions: the state of a plugin instance that they act on, the one table that says which there are, what
+//! stands before each, and their bodies. Which plugins there are is `plugin`'s affair.
 
 mod audit;
 mod authorities;

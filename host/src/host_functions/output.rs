@@ -13,8 +13,8 @@ pub type Stream = Pin<Box<dyn AsyncWrite + Send>>;
 /// Bytes that may wait to be written while more is to come.
 const BUFFER: usize = 64 * 1024;
 
-/// The two streams of an instance. What is written is kept until [`Output::flush`], so that a flood of small events does not
-/// become a flood of system calls.
+/// The two streams of an instance. What is written is kept until [`Output::flush`], so that a flood of small events
+/// does not become a flood of system calls.
 pub struct Output {
     pub(super) stdout: Sink,
     pub(super) stderr: Sink,

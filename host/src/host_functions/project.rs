@@ -1,5 +1,5 @@
-//! Host functions that read the project: its files as a step starts with them, in one archive, and the configuration that it
-//! keeps for plugins. Which files those are is the back end's affair.
+//! Host functions that read the project: its files as a step starts with them, in one archive, and the configuration
+//! that it keeps for plugins. Which files those are is the back end's affair.
 
 use std::io;
 use std::sync::Arc;

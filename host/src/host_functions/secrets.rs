@@ -1,5 +1,5 @@
-//! Keeps secrets out of logs and events: what came from the keyring is replaced wherever it is about to be shown, as it is and in
-//! the forms that it takes on its way through other programs. Who learns a secret adds it here.
+//! Keeps secrets out of logs and events: what came from the keyring is replaced wherever it is about to be shown, as it
+//! is and in the forms that it takes on its way through other programs. Who learns a secret adds it here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -146,7 +146,8 @@ impl Masker {
     }
 }
 
-/// The forms in which a line may turn up: as it is, in JSON, in a URL, in base64 wherever it stands in what was encoded.
+/// The forms in which a line may turn up: as it is, in JSON, in a URL, in base64 wherever it stands in what was
+/// encoded.
 fn forms_of(line: &str) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::from([line.as_bytes().to_vec()]);
     if let Ok(json) = serde_json::to_string(line) {

@@ -1,4 +1,5 @@
-//! Host functions on unix sockets: those that the manifest names in `allowed_hosts` and the user has granted, by exactly that path.
+//! Host functions on unix sockets: those that the manifest names in `allowed_hosts` and the user has granted, by
+//! exactly that path.
 
 use std::path::Path;
 

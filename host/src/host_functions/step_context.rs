@@ -151,8 +151,8 @@ impl StepContext {
         Some(self.produced.iter().map(artifact_ref).collect())
     }
 
-    /// Says in the step's output why no artifacts were brought out, which is the step's fault; the plugin hears only that it did
-    /// not work.
+    /// Says in the step's output why no artifacts were brought out, which is the step's fault; the plugin hears only
+    /// that it did not work.
     pub(super) async fn not_collected(
         &mut self,
         error: &(dyn std::error::Error + Send + Sync),

@@ -1,5 +1,5 @@
-//! Host functions that ask the person at the terminal. The host draws the question, so that nobody can take it for one of `hm` or of
-//! another plugin.
+//! Host functions that ask the person at the terminal. The host draws the question, so that nobody can take it for one
+//! of `hm` or of another plugin.
 
 use std::time::Duration;
 
@@ -51,7 +51,8 @@ async fn unless_cancelled<T>(
     let answered = async {
         let answer = asked.await;
         if matches!(answer, Err(TerminalError::Interrupted)) {
-            // Before whoever handles the signal has cancelled the call, its end would look like a failure of the plugin.
+            // Before whoever handles the signal has cancelled the call, its end would look like a failure of the
+            // plugin.
             tokio::time::sleep(AFTER_SIGNAL).await;
         }
         answer

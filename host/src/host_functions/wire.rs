@@ -1,5 +1,5 @@
-//! Forms of arguments and answers that are this host's own, beside those of the ABI; and the Rust type of each form that the
-//! declarations of host functions name.
+//! Forms of arguments and answers that are this host's own, beside those of the ABI; and the Rust type of each form
+//! that the declarations of host functions name.
 
 use std::error::Error;
 

@@ -18,8 +18,8 @@ pub(super) async fn hm_write_stderr(state: &mut PluginState, text: Vec<u8>) -> R
     write(&mut output(state)?.stderr, at_once, &text).await
 }
 
-/// True if what is written must be seen before the guest goes on: it may wait for a person who is to read it. A formatter is told
-/// when there is time to write.
+/// True if what is written must be seen before the guest goes on: it may wait for a person who is to read it. A
+/// formatter is told when there is time to write.
 fn is_at_once(state: &PluginState) -> bool {
     !matches!(state.role, Role::Formatter(_))
 }

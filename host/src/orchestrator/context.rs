@@ -1,5 +1,5 @@
-//! Context that all of a build share. It is made once, before the build begins, and handed down as it is: to `hm plan`, to the build,
-//! to each of its steps.
+//! Context that all of a build share. It is made once, before the build begins, and handed down as it is: to `hm plan`,
+//! to the build, to each of its steps.
 
 use std::path::PathBuf;
 use std::sync::Arc;

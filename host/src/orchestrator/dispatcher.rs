@@ -86,7 +86,8 @@ enum StepState {
 pub(crate) struct BuildOptions {
     /// Number of steps that run at once.
     pub(crate) jobs: usize,
-    /// Set if steps that need nothing of a step that failed are still started. A wait holds back what follows all the same.
+    /// Set if steps that need nothing of a step that failed are still started. A wait holds back what follows all the
+    /// same.
     pub(crate) keep_going: bool,
 }
 
@@ -335,8 +336,8 @@ mod tests {
         words.join(", ")
     }
 
-    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^` cancelled,
-    /// `a-` not started).
+    /// Ends steps one after the other (`a` succeeds, `a!` fails, `a?` plugin failure, `^` cancel, `!` abort, `a^`
+    /// cancelled, `a-` not started).
     fn after(text: &str, jobs: usize, ends: &str) -> Vec<String> {
         after_in(text, BuildOptions { jobs, keep_going: false }, ends)
     }

@@ -23,8 +23,8 @@ pub(crate) enum FormatterError {
     Write(#[from] io::Error),
 }
 
-/// Shows events until there are no more, and sends them `onward`. Stops the build once nobody can hear of them any more; a formatter that
-/// merely failed does not end it.
+/// Shows events until there are no more, and sends them `onward`. Stops the build once nobody can hear of them any
+/// more; a formatter that merely failed does not end it.
 pub(super) async fn show(
     mut formatter: PluginInstance,
     mut events: mpsc::Receiver<BuildEvent>,

@@ -1,5 +1,6 @@
-//! Tells the lifecycle hooks of the events of a build: one live instance for each plugin, those of phase `before` on the way to the
-//! formatter, those of phase `after` behind it. A hook that breaks is switched off, and the build goes on without it.
+//! Tells the lifecycle hooks of the events of a build: one live instance for each plugin, those of phase `before` on
+//! the way to the formatter, those of phase `after` behind it. A hook that breaks is switched off, and the build goes
+//! on without it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,8 @@ enum HookAnswer {
 }
 
 impl Hooks {
-    /// Puts the hooks of these plugins into the way of these events. Between any two of the parties as many may wait as in `events`.
+    /// Puts the hooks of these plugins into the way of these events. Between any two of the parties as many may wait as
+    /// in `events`.
     pub(super) fn new(plugins: &Plugins, stop: &Stop, events: mpsc::Receiver<BuildEvent>) -> Self {
         let mut hooks: Vec<Hook> = Vec::new();
         for (plugin, spec) in plugins.hooks() {

@@ -1,5 +1,5 @@
-//! Foresight of a build: the cache's decision about each step of a plan, if the plan were run now. Nothing is run, locked or kept for it,
-//! and no plugin is called.
+//! Foresight of a build: the cache's decision about each step of a plan, if the plan were run now. Nothing is run,
+//! locked or kept for it, and no plugin is called.
 
 use hm_plugin_protocol::SnapshotRef;
 

@@ -1,5 +1,6 @@
-//! Simulated builds: random plans, random ends, late and senseless inputs, each from a seed. What must hold in every build is
-//! checked against a model that knows only the rules. A failing seed is in the message, and runs alone with it.
+//! Simulated builds: random plans, random ends, late and senseless inputs, each from a seed. What must hold in every
+//! build is checked against a model that knows only the rules. A failing seed is in the message, and runs alone with
+//! it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

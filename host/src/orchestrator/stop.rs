@@ -1,5 +1,5 @@
-//! The end of a build before its time. There is one token for it: whatever stops a build cancels that, and whatever has to stop waits for
-//! it or asks it.
+//! The end of a build before its time. There is one token for it: whatever stops a build cancels that, and whatever has
+//! to stop waits for it or asks it.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,5 +1,6 @@
-//! Checks the `runner_args` of steps, and other values, against the JSON Schema that a plugin gives. Schema and values are both somebody
-//! else's, so what checking may cost is counted before it is done, and nothing outside of a schema is ever read.
+//! Checks the `runner_args` of steps, and other values, against the JSON Schema that a plugin gives. Schema and values
+//! are both somebody else's, so what checking may cost is counted before it is done, and nothing outside of a schema is
+//! ever read.
 
 use std::collections::HashMap;
 
@@ -35,8 +36,8 @@ pub struct Checker {
 }
 
 impl Plan {
-    /// Checks that each step says to its runner what that takes. `schema` gives a runner's schema, if it has one. A step without
-    /// arguments is right if `{}` or `null` is.
+    /// Checks that each step says to its runner what that takes. `schema` gives a runner's schema, if it has one. A
+    /// step without arguments is right if `{}` or `null` is.
     ///
     /// # Errors
     /// [`PipelineError::BadArguments`] names step and field; [`PipelineError::BadSchema`] blames the runner.
@@ -95,7 +96,8 @@ impl Checker {
     /// Checks a value that may be secret.
     ///
     /// # Errors
-    /// Place where something is wrong, as a key or an index, and what, without the value itself; no key stands for the value as a whole.
+    /// Place where something is wrong, as a key or an index, and what, without the value itself; no key stands for the
+    /// value as a whole.
     pub fn check_secret(&self, value: &Value) -> Result<(), (Option<String>, String)> {
         if weigh(value).saturating_mul(self.weight) > STEP {
             return Err((None, "it is too large to be checked".into()));

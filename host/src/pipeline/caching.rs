@@ -1,5 +1,5 @@
-//! Meaning of a step's cache policy: whether its result is kept, for how long, and which files it depends on. Whether there is a
-//! result is the cache's affair.
+//! Meaning of a step's cache policy: whether its result is kept, for how long, and which files it depends on. Whether
+//! there is a result is the cache's affair.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

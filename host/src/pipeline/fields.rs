@@ -1,5 +1,6 @@
-//! The fields that a pipeline may have, and those in a document that are none of them: each with its place and the known
-//! name that is nearest to it. Names that begin with `x-` are anybody's; a runner's arguments are its schema's affair.
+//! The fields that a pipeline may have, and those in a document that are none of them: each with its place and the
+//! known name that is nearest to it. Names that begin with `x-` are anybody's; a runner's arguments are its schema's
+//! affair.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Reads the `graph` form of a pipeline: nodes and edges as petgraph's serde writes them, with holes where something was
-//! removed. What the edges mean to a build is the plan's affair.
+//! Reads the `graph` form of a pipeline: nodes and edges as petgraph's serde writes them, with holes where something
+//! was removed. What the edges mean to a build is the plan's affair.
 
 use std::collections::{BTreeMap, HashMap};
 

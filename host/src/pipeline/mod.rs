@@ -31,7 +31,8 @@ pub use source::{Scripts, Source, SourceContents, find_project, read};
 /// Picks one of several pipelines: the one that was named, or the only one.
 ///
 /// # Errors
-/// [`PipelineError::UnknownPipeline`] and [`PipelineError::Ambiguous`] list what there is; [`PipelineError::Empty`] if there is none.
+/// [`PipelineError::UnknownPipeline`] and [`PipelineError::Ambiguous`] list what there is; [`PipelineError::Empty`] if
+/// there is none.
 pub fn choose(
     mut pipelines: Vec<NamedPipeline>,
     wanted: Option<&str>,

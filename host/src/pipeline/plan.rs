@@ -211,7 +211,8 @@ impl Plan {
         unused.collect()
     }
 
-    /// Checks that the plugins that are there can run this plan: a plan may be valid and need more than this machine has.
+    /// Checks that the plugins that are there can run this plan: a plan may be valid and need more than this machine
+    /// has.
     ///
     /// # Errors
     /// [`PipelineError::NoImageRunner`] and [`PipelineError::RunnerChange`].

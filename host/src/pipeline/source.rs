@@ -32,8 +32,8 @@ pub enum Source {
 /// The directory, `start` or the nearest one above it, that has a `.hm` or `.harmont` folder.
 ///
 /// # Errors
-/// [`PipelineError::ForeignProject`], if the folder belongs to somebody who has no business here: whoever may write to a directory above
-/// (`/tmp`, say) could otherwise run commands on our files. `user` is who we are.
+/// [`PipelineError::ForeignProject`], if the folder belongs to somebody who has no business here: whoever may write to
+/// a directory above (`/tmp`, say) could otherwise run commands on our files. `user` is who we are.
 pub fn find_project(start: &Path, user: u32) -> Result<Option<PathBuf>, PipelineError> {
     let folders = start.ancestors().flat_map(|dir| FOLDERS.map(|f| (dir, dir.join(f))));
     let Some((dir, folder)) = folders.into_iter().find(|(_, folder)| folder.is_dir()) else {

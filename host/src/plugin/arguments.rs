@@ -1,5 +1,5 @@
-//! The commands of plugins as parsers: reads how a manifest declares arguments, refuses what contradicts itself, and makes a clap
-//! command of the rest. Which plugin has a command, and calling it, is not done here.
+//! The commands of plugins as parsers: reads how a manifest declares arguments, refuses what contradicts itself, and
+//! makes a clap command of the rest. Which plugin has a command, and calling it, is not done here.
 
 use std::collections::BTreeSet;
 
@@ -143,8 +143,8 @@ impl CommandParser {
         command.subcommands(self.subcommands.iter().map(Self::command))
     }
 
-    /// The same command with nothing in it that a shell could take for something else than a word. Completions are shell scripts, and
-    /// what clap writes of texts and values into them is not quoted in every shell.
+    /// The same command with nothing in it that a shell could take for something else than a word. Completions are
+    /// shell scripts, and what clap writes of texts and values into them is not quoted in every shell.
     #[must_use]
     pub fn for_shells(&self) -> Self {
         let text = |text: &str| -> String {

@@ -1,9 +1,9 @@
 //! Keeps compiled modules on disk, since compiling one takes longer than a whole small build. The cache is only ever a
 //! shortcut: whatever is wrong with it, the module is compiled again.
 //!
-//! A file is `MAC (32 bytes) || artefact`, named by the digest of the original module and the engine's fingerprint. The MAC is
-//! HMAC-SHA-256 over name and artefact with a key that only the user can read, kept outside the cache directory: a file that
-//! was planted or damaged does not run.
+//! A file is `MAC (32 bytes) || artefact`, named by the digest of the original module and the engine's fingerprint. The
+//! MAC is HMAC-SHA-256 over name and artefact with a key that only the user can read, kept outside the cache directory:
+//! a file that was planted or damaged does not run.
 
 use std::fs;
 use std::io;

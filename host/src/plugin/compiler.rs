@@ -1,5 +1,5 @@
-//! From the bytes of a module to code: out of the cache, or compiled in a process of its own. A module of 20 KB can keep
-//! the compiler busy for minutes and make it take gigabytes; in a process it has limits, and ends with them.
+//! From the bytes of a module to code: out of the cache, or compiled in a process of its own. A module of 20 KB can
+//! keep the compiler busy for minutes and make it take gigabytes; in a process it has limits, and ends with them.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -132,8 +132,8 @@ impl Compiler {
 /// Exit code of a compiler that refuses a module, and says why on standard error.
 const REFUSED: i32 = 3;
 
-/// Acts as the compiler, if the arguments, the program's name first, say so: a module on standard input, its artefact on
-/// standard output.
+/// Acts as the compiler, if the arguments, the program's name first, say so: a module on standard input, its artefact
+/// on standard output.
 pub fn compiler_main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<ExitCode> {
     (arguments.nth(1)? == COMPILER).then(|| match compile_standard_input() {
         Ok(()) => ExitCode::SUCCESS,
@@ -164,7 +164,8 @@ fn compile_standard_input() -> Result<(), String> {
 
 /// Gives this process little to break with, and the fate of whoever waits for it.
 fn confine() -> io::Result<()> {
-    // The kernel sends it when the thread that started us ends, which is one of the runtime's and ends with the program.
+    // The kernel sends it when the thread that started us ends, which is one of the runtime's and ends with the
+    // program.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Out of memory is a way for a compiler to end, and nobody wants gigabytes of core file of that.
     let none = Rlimit { current: Some(0), maximum: Some(0) };

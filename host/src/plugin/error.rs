@@ -77,7 +77,8 @@ fn shown(name: &str) -> String {
     if is_name(name) { name.to_owned() } else { format!("{name:?}") }
 }
 
-/// The name of a plugin as the rest of a command that can be typed; nothing, if a shell might take it for more than a name.
+/// The name of a plugin as the rest of a command that can be typed; nothing, if a shell might take it for more than a
+/// name.
 fn typed(name: &str) -> String {
     if is_name(name) { format!(" {name}") } else { String::new() }
 }

@@ -1,5 +1,5 @@
-//! All plugins of this start, and who provides what. Two plugins that claim the same thing are a conflict that names both, and keep
-//! builds from beginning.
+//! All plugins of this start, and who provides what. Two plugins that claim the same thing are a conflict that names
+//! both, and keep builds from beginning.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -295,7 +295,8 @@ impl Plugins {
     }
 }
 
-/// Warnings about entries of `deny` and `grant` that the plugin does not ask for in these words, and that so change nothing.
+/// Warnings about entries of `deny` and `grant` that the plugin does not ask for in these words, and that so change
+/// nothing.
 fn not_asked(plugin: &Plugin) -> Vec<String> {
     let asked = &plugin.manifest.allowed_hosts;
     let said = [("deny", &plugin.setting.denied), ("grant", &plugin.setting.reach)];

@@ -1,5 +1,5 @@
-//! Limits of plugins for each kind of call, and what `plugins.toml` makes of them. One place, so that the numbers can be
-//! compared.
+//! Limits of plugins for each kind of call, and what `plugins.toml` makes of them. One place, so that the numbers can
+//! be compared.
 
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;

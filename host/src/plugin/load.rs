@@ -1,5 +1,5 @@
-//! Loads one plugin: its bytes, its module, its manifest; and makes its instances. Whether it may be loaded, and what it is granted,
-//! is decided in `trust`.
+//! Loads one plugin: its bytes, its module, its manifest; and makes its instances. Whether it may be loaded, and what
+//! it is granted, is decided in `trust`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -253,7 +253,8 @@ impl Plugin {
         functions.any(|function| function.rules.backend == backend)
     }
 
-    /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of `start` counts.
+    /// A fresh instance. It finds its configuration beside what `start` has for it; of two values for a key that of
+    /// `start` counts.
     #[must_use]
     pub(crate) fn instance(&self, mut start: InstanceSpec) -> PluginInstance {
         for (key, given) in &self.setting.config {

@@ -1,5 +1,6 @@
-//! The lock file: which plugins the user has let in, each by the digest of its bytes, and what it was granted. A project has one
-//! of the same form, which pins its plugins. When it is written, and what follows from it, is not decided here.
+//! The lock file: which plugins the user has let in, each by the digest of its bytes, and what it was granted. A
+//! project has one of the same form, which pins its plugins. When it is written, and what follows from it, is not
+//! decided here.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -130,8 +131,8 @@ impl PluginLock {
         self.entries.iter().filter(move |entry| entry.name == name)
     }
 
-    /// The entry of the plugin of this name in the user's folder. Where the program died while it replaced one there are two; then
-    /// the first.
+    /// The entry of the plugin of this name in the user's folder. Where the program died while it replaced one there
+    /// are two; then the first.
     #[must_use]
     pub(crate) fn installed(&self, name: &str) -> Option<&LockEntry> {
         self.entries.iter().find(|entry| entry.installed && entry.name == name)

@@ -1,5 +1,5 @@
-//! `plugins.toml`: what the user and the project say about single plugins. A project can switch off, configure and take away; it
-//! cannot grant. Whether a configuration is what its plugin takes is checked where the plugin is loaded.
+//! `plugins.toml`: what the user and the project say about single plugins. A project can switch off, configure and take
+//! away; it cannot grant. Whether a configuration is what its plugin takes is checked where the plugin is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,7 +1,9 @@
-//! Changes the user's plugin folder and lock file together, one `hm` at a time. What goes into them is decided, and agreed to, before.
+//! Changes the user's plugin folder and lock file together, one `hm` at a time. What goes into them is decided, and
+//! agreed to, before.
 //!
-//! A crash leaves the old plugin or the new one, with its own grants: the lock file gets the new entry beside the old one first, then
-//! the file of the plugin is replaced, then the old entry goes. An entry without a file grants nothing to anybody.
+//! A crash leaves the old plugin or the new one, with its own grants: the lock file gets the new entry beside the old
+//! one first, then the file of the plugin is replaced, then the old entry goes. An entry without a file grants nothing
+//! to anybody.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +41,8 @@ impl PluginStore {
         config.join(FOLDER).join(format!("{name}.wasm"))
     }
 
-    /// Puts a plugin into the user's folder, in the place of the one of its name, whose entry was `former` when the user agreed.
+    /// Puts a plugin into the user's folder, in the place of the one of its name, whose entry was `former` when the
+    /// user agreed.
     ///
     /// # Errors
     /// [`LockError`]; what was there before is then still there.
@@ -55,8 +58,8 @@ impl PluginStore {
         if now != former && now != Some(&new) {
             return Err(LockError::Changed { name: new.name });
         }
-        // A crash may come between any two of these writes. Each leaves a file whose own bytes have an entry: the new entry is there before
-        // the new bytes, and the old one goes only after the old bytes.
+        // A crash may come between any two of these writes. Each leaves a file whose own bytes have an entry: the new
+        // entry is there before the new bytes, and the old one goes only after the old bytes.
         let before = self.lock.clone();
         let (name, digest) = (new.name.clone(), new.sha256.clone());
         self.lock.put(new);
@@ -77,7 +80,8 @@ impl PluginStore {
     /// # Errors
     /// [`LockError`]
     pub(crate) fn remove(mut self, name: &str, path: &Path) -> Result<bool, LockError> {
-        // The file first: an entry without a file lets nobody in, but a file without its entry would be one that was altered.
+        // The file first: an entry without a file lets nobody in, but a file without its entry would be one that was
+        // altered.
         let removed = remove_if_there(path).map_err(|error| error.during("write"))?;
         let there = removed | self.lock.installed(name).is_some();
         self.uninstalled(name, |_| true);

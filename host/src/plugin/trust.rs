@@ -70,8 +70,8 @@ impl Trust {
         files
     }
 
-    /// Grants of a plugin with these bytes, whose name is that of its file, or what it says itself. None stands for all that it
-    /// asks for.
+    /// Grants of a plugin with these bytes, whose name is that of its file, or what it says itself. None stands for all
+    /// that it asks for.
     ///
     /// # Errors
     /// [`LoadError`], if it must not run.

@@ -1,4 +1,5 @@
-//! Log of one step, a line of the file for each line that it printed: the time at which it was read, `o` or `e` for the stream, the text.
+//! Log of one step, a line of the file for each line that it printed: the time at which it was read, `o` or `e` for the
+//! stream, the text.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};

@@ -1,5 +1,5 @@
-//! Writes the record of one build, and forgets those of old ones. Once the record is there, whatever goes wrong is remembered and told at
-//! the end: no build fails for its record.
+//! Writes the record of one build, and forgets those of old ones. Once the record is there, whatever goes wrong is
+//! remembered and told at the end: no build fails for its record.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -28,7 +28,8 @@ use parking_lot::Mutex;
 /// Number of builds of a project that are remembered.
 const MAX_RECORDS: usize = 20;
 
-/// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just being made.
+/// A folder without a [`name::RUN`] that is older than this is what a killed hm has left, and not one that is just
+/// being made.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Most bytes of a step's key in the name of its log.
@@ -46,8 +47,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins the record of a build, below the folder of all records. Records beyond the newest of the project are removed in the
-    /// background.
+    /// Begins the record of a build, below the folder of all records. Records beyond the newest of the project are
+    /// removed in the background.
     ///
     /// # Errors
     /// The system says no.
@@ -161,13 +162,15 @@ impl JsonLines {
 /// A value as one line of JSON.
 fn bytes(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Nothing of ours has a map whose keys are no text, which is all that could fail; half a line is skipped when it is read.
+    // Nothing of ours has a map whose keys are no text, which is all that could fail; half a line is skipped when it is
+    // read.
     let _ = serde_json::to_writer(&mut bytes, value);
     bytes.push(b'\n');
     bytes
 }
 
-/// Removes all records of a project but the newest, and what killed builds left of some; none of a build that is running.
+/// Removes all records of a project but the newest, and what killed builds left of some; none of a build that is
+/// running.
 pub(super) fn forget_old(project: &Path, keep: usize) {
     let kept: BTreeSet<PathBuf> =
         records(project).into_iter().rev().take(keep).map(|(_, folder)| folder).collect();

@@ -1,5 +1,5 @@
-//! Reads records: which builds of a project there were, how each ended, and what became of each of its steps. What cannot be read, or is
-//! of a later version, counts as not there: a damaged record keeps nobody from working.
+//! Reads records: which builds of a project there were, how each ended, and what became of each of its steps. What
+//! cannot be read, or is of a later version, counts as not there: a damaged record keeps nobody from working.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The way of a build's events and of its steps' lines: into the record first, then to whoever listens. Nobody hears of anything that is
-//! not on record.
+//! The way of a build's events and of its steps' lines: into the record first, then to whoever listens. Nobody hears of
+//! anything that is not on record.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Writer to a record, if there is one, and to whoever receives these events. The channel is bounded: who writes waits for who
-    /// listens.
+    /// Writer to a record, if there is one, and to whoever receives these events. The channel is bounded: who writes
+    /// waits for who listens.
     #[must_use]
     pub fn new(recorder: Option<Arc<Recorder>>, listeners: mpsc::Sender<BuildEvent>) -> Self {
         Self { recorder, listeners }

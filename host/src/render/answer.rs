@@ -1,5 +1,5 @@
-//! Answer of the program in the sandbox: a line of JSON about how it went, and below it the document. Whoever wrote the project's
-//! files may have written the answer as well, so it is read like any other document of theirs.
+//! Answer of the program in the sandbox: a line of JSON about how it went, and below it the document. Whoever wrote the
+//! project's files may have written the answer as well, so it is read like any other document of theirs.
 
 use std::collections::BTreeMap;
 

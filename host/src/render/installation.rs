@@ -1,13 +1,13 @@
-//! Installations of Python that the user has: those on `PATH`, and those of programs that manage Pythons. A project may say that
-//! its environment was made from anything; it is believed only of these.
+//! Installations of Python that the user has: those on `PATH`, and those of programs that manage Pythons. A project may
+//! say that its environment was made from anything; it is believed only of these.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Managers of Pythons: the variable that says where, the place below the home directory without it, and where in there the
-/// installations are.
+/// Managers of Pythons: the variable that says where, the place below the home directory without it, and where in there
+/// the installations are.
 const MANAGERS: &[(&str, &str, &str)] = &[
     ("PYENV_ROOT", ".pyenv", "versions"),
     ("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", ""),
@@ -37,8 +37,8 @@ pub(super) struct Installations {
 }
 
 impl Installations {
-    /// Those that the environment names or that are where their managers put them; none in the project, which could have
-    /// made them up.
+    /// Those that the environment names or that are where their managers put them; none in the project, which could
+    /// have made them up.
     pub(super) fn of(env: &BTreeMap<String, String>, home: Option<&Path>, project: &Path) -> Self {
         let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());
         let theirs = |path: PathBuf| path.canonicalize().ok().filter(|path| !path.starts_with(&project));
@@ -79,8 +79,8 @@ impl Installations {
                 && fs::metadata(prefix).is_ok_and(|about| about.uid() == 0)
     }
 
-    /// The installation whose programs are in the directory `bin`, without links; none if that is no Python, or if other things
-    /// of the user are in the same place.
+    /// The installation whose programs are in the directory `bin`, without links; none if that is no Python, or if
+    /// other things of the user are in the same place.
     pub(super) fn at(&self, bin: &Path) -> Option<PathBuf> {
         let bin = bin.canonicalize().ok().filter(|bin| bin.ends_with("bin"))?;
         let prefix = bin.parent()?;

@@ -1,5 +1,5 @@
-//! The Python of a project, and what that needs of the machine. Nothing is run to find out: a project may have put anything
-//! where its interpreter is expected, so only the sandbox runs it.
+//! The Python of a project, and what that needs of the machine. Nothing is run to find out: a project may have put
+//! anything where its interpreter is expected, so only the sandbox runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::symlink_metadata;
@@ -26,15 +26,16 @@ const CONFIGURATION_MAX: usize = 64 << 10;
 pub struct Interpreter {
     /// The program, at the path that it is to be started by: it finds its packages from there.
     pub program: PathBuf,
-    /// Paths that it needs beside itself and the system: its virtual environment, the installation that was made from, the user's packages.
+    /// Paths that it needs beside itself and the system: its virtual environment, the installation that was made from,
+    /// the user's packages.
     pub needs: Vec<PathBuf>,
     /// Directory below which the user has packages (`pip install --user`).
     pub user_base: Option<PathBuf>,
 }
 
 impl Interpreter {
-    /// Finds the Python of a project: the one that `HARMONT_PYTHON` says, or of the virtual environment that is active, or of the
-    /// project's own, or `python3` on `PATH`. `here` is what relative paths in the environment count from.
+    /// Finds the Python of a project: the one that `HARMONT_PYTHON` says, or of the virtual environment that is active,
+    /// or of the project's own, or `python3` on `PATH`. `here` is what relative paths in the environment count from.
     ///
     /// # Errors
     /// [`RenderError::NotThere`], [`RenderError::NoPython`] and [`RenderError::Foreign`].
@@ -118,8 +119,9 @@ fn foreign(path: &Path) -> RenderError {
     }
 }
 
-/// Paths that an interpreter needs. What is in the project may be a stranger's words, its links and its environment's configuration too:
-/// of the project nothing but the environment itself is shown, and of other places only Pythons that the user has without it.
+/// Paths that an interpreter needs. What is in the project may be a stranger's words, its links and its environment's
+/// configuration too: of the project nothing but the environment itself is shown, and of other places only Pythons that
+/// the user has without it.
 fn needs(found: &FoundProgram, user: &Installations) -> Result<Vec<PathBuf>, RenderError> {
     let program = &found.program;
     let theirs = user.in_project(program);

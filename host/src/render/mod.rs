@@ -1,5 +1,6 @@
-//! Pipelines in Python: the project's files are imported in the local sandbox, by the project's own Python, and harmont makes a document
-//! of them. What is in the document is the affair of `pipeline`, and how a command is isolated that of `backend`.
+//! Pipelines in Python: the project's files are imported in the local sandbox, by the project's own Python, and harmont
+//! makes a document of them. What is in the document is the affair of `pipeline`, and how a command is isolated that of
+//! `backend`.
 
 mod answer;
 mod error;
@@ -37,7 +38,8 @@ pub struct Rendered {
     pub printed: String,
 }
 
-/// Renders all pipelines of a project, in its snapshot, which stays as it is: without the network, for 30 s at the most.
+/// Renders all pipelines of a project, in its snapshot, which stays as it is: without the network, for 30 s at the
+/// most.
 pub async fn render(backend: &SandboxRun, python: &Interpreter, scripts: &Scripts) -> Rendered {
     let mut output = InterpreterOutput::default();
     let ended = run(backend, python, scripts, &mut output).await;

@@ -1,5 +1,5 @@
-//! Things that the process gets from the system: environment, folders, streams, cores. Only this module and `cli` ask for
-//! it; everything else is handed what it needs.
+//! Things that the process gets from the system: environment, folders, streams, cores. Only this module and `cli` ask
+//! for it; everything else is handed what it needs.
 
 mod sanitize;
 
@@ -79,7 +79,8 @@ impl System {
     }
 }
 
-/// Everything that programs find on this machine apart from their files: its kind, its system, the place of its programs.
+/// Everything that programs find on this machine apart from their files: its kind, its system, the place of its
+/// programs.
 #[must_use]
 pub(crate) fn machine(env: &BTreeMap<String, String>) -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();

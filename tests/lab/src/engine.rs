@@ -1,5 +1,5 @@
-//! An engine that answers, with images that need no network: the machine's own, or one that is started here. What is in it is looked at
-//! with Docker's own client.
+//! An engine that answers, with images that need no network: the machine's own, or one that is started here. What is in
+//! it is looked at with Docker's own client.
 
 use std::path::Path;
 use std::process::Command;

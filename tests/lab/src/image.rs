@@ -48,7 +48,8 @@ pub fn import_busybox(host: &str, name: &str) -> Result<(), String> {
     import(host, nothing.path(), name, &[], true)
 }
 
-/// Makes an image of what is in a folder, on top of busybox if that is wanted, with these changes in the words of a `Dockerfile`.
+/// Makes an image of what is in a folder, on top of busybox if that is wanted, with these changes in the words of a
+/// `Dockerfile`.
 ///
 /// # Errors
 /// The words of the engine, or of one of the programs that pack the image.

@@ -1,5 +1,5 @@
-//! What the tests of several crates stand on: programs of the machine, container engines and registries, each of which ends with its
-//! test. It knows nothing of `hm`; what `hm` calls its containers, say, is known where `hm` is tested.
+//! What the tests of several crates stand on: programs of the machine, container engines and registries, each of which
+//! ends with its test. It knows nothing of `hm`; what `hm` calls its containers, say, is known where `hm` is tested.
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used, reason = "where these fail, a test fails")]
 

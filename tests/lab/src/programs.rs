@@ -1,4 +1,5 @@
-//! Programs of the machine that tests run: whether they are there, what becomes of a test if not, and an end for each that is started.
+//! Programs of the machine that tests run: whether they are there, what becomes of a test if not, and an end for each
+//! that is started.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -39,9 +40,11 @@ pub fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
     programs.iter().copied().find(|program| find(program).is_none())
 }
 
-/// True if this machine has all of these programs. Otherwise the test is [`skipped`], for want of the one that is named.
+/// True if this machine has all of these programs. Otherwise the test is [`skipped`], for want of the one that is
+/// named.
 ///
-/// A test asks before it starts anything, so that it neither waits for a program that never comes nor fails for want of it.
+/// A test asks before it starts anything, so that it neither waits for a program that never comes nor fails for want of
+/// it.
 #[track_caller]
 #[must_use]
 pub fn installed(programs: &[&str]) -> bool {

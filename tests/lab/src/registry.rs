@@ -15,7 +15,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one beside an engine, and waits until it answers. Where there is an entry of `htpasswd`, only that user gets in.
+    /// Starts one beside an engine, and waits until it answers. Where there is an entry of `htpasswd`, only that user
+    /// gets in.
     ///
     /// # Errors
     /// The program that is not installed.

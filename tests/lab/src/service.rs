@@ -1,5 +1,5 @@
-//! Engines that are started here: the programs, how each is told where to keep its things, and the supervisor that ends an engine with
-//! whoever started it, however that ends.
+//! Engines that are started here: the programs, how each is told where to keep its things, and the supervisor that ends
+//! an engine with whoever started it, however that ends.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,9 @@ use rustix::thread::CapabilitySet;
 use crate::engine::{Engine, answers};
 use crate::programs::missing;
 
-/// Starts an engine in a folder with a script and ends it, with everything in it, when nobody holds the other end of standard input any
-/// more. What it starts is in a namespace of processes of its own, and what it mounts in one of mounts, so that both are gone with it.
+/// Starts an engine in a folder with a script and ends it, with everything in it, when nobody holds the other end of
+/// standard input any more. What it starts is in a namespace of processes of its own, and what it mounts in one of
+/// mounts, so that both are gone with it.
 const SUPERVISOR: &str = r#"
     folder=$1; net=$2; script=$3; shift 3
     unshare $net --mount-proc --pid --fork --kill-child sh -c "$script" "$folder" "$@" >"$folder/log" 2>&1 &
@@ -47,7 +48,8 @@ const PODMAN: &str = r#"
     wait
 "#;
 
-/// Wrapper of `runc` for Podman, without the limits that every container is to get: whoever may not raise limits cannot start one.
+/// Wrapper of `runc` for Podman, without the limits that every container is to get: whoever may not raise limits cannot
+/// start one.
 const RUNTIME: &str = r#"#!/bin/sh
 for word; do
   case $before in
@@ -105,7 +107,8 @@ impl Service {
         self
     }
 
-    /// The same, on the network that the test is on: each reaches the other's ports. Otherwise the engine has one of its own.
+    /// The same, on the network that the test is on: each reaches the other's ports. Otherwise the engine has one of
+    /// its own.
     #[must_use]
     pub fn on_our_network(mut self) -> Self {
         self.shares_network = true;

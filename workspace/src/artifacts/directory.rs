@@ -1,5 +1,5 @@
-//! The directory of one step's artifacts, held open: all that is done in it is done from there, so that no link, whoever puts it
-//! in the way and whenever, leads out of it. What goes into it is decided elsewhere.
+//! The directory of one step's artifacts, held open: all that is done in it is done from there, so that no link,
+//! whoever puts it in the way and whenever, leads out of it. What goes into it is decided elsewhere.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -96,8 +96,8 @@ impl Directory {
         filled
     }
 
-    /// Copies a regular file to a name with `/` in it, replacing what has that name, and says what was copied. It is there
-    /// whole or not at all; of its mode, only whether anybody may run it is kept.
+    /// Copies a regular file to a name with `/` in it, replacing what has that name, and says what was copied. It is
+    /// there whole or not at all; of its mode, only whether anybody may run it is kept.
     ///
     /// # Errors
     /// The system says no; also if the name leads out, or through a link.
@@ -195,8 +195,8 @@ impl Directory {
         Err(ArtifactError::io("empty", &self.path)(busy))
     }
 
-    /// Removes the files in it and the directories that hold no others; those are moved up. So trees of any depth take two open
-    /// directories. Whether nothing was left to be done.
+    /// Removes the files in it and the directories that hold no others; those are moved up. So trees of any depth take
+    /// two open directories. Whether nothing was left to be done.
     fn empty_once(&self, number: &mut u64) -> io::Result<bool> {
         let mut directories = Vec::new();
         for name in names(&self.handle)? {

@@ -1,5 +1,5 @@
-//! Patterns that name a step's artifacts, and notes about those for which nothing was brought out. Who looks for the files,
-//! and where, is decided elsewhere.
+//! Patterns that name a step's artifacts, and notes about those for which nothing was brought out. Who looks for the
+//! files, and where, is decided elsewhere.
 
 use std::path::{Path, PathBuf};
 

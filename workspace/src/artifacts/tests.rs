@@ -1,4 +1,5 @@
-//! Tests of directories for artifacts: what goes into them, and that nothing else is touched, whoever puts what in the way.
+//! Tests of directories for artifacts: what goes into them, and that nothing else is touched, whoever puts what in the
+//! way.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -325,7 +326,8 @@ fn who_is_stopped_does_not_wait_for_a_lock() {
     });
 }
 
-/// Every directory on the way is swapped for a link to somewhere else, again and again, while files are written and removed.
+/// Every directory on the way is swapped for a link to somewhere else, again and again, while files are written and
+/// removed.
 #[test]
 fn ten_thousand_swaps_lead_nothing_out() {
     const SWAPS: usize = 10_000;

@@ -1,5 +1,5 @@
-//! The corpus of a fuzz target: seeds that somebody wrote, a file each, and what the fuzzer has generated, in one archive. What a run finds
-//! goes beside what was built, until the corpus is minimized.
+//! The corpus of a fuzz target: seeds that somebody wrote, a file each, and what the fuzzer has generated, in one
+//! archive. What a run finds goes beside what was built, until the corpus is minimized.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,8 @@ impl Corpus {
         run(Command::new("tar").arg("-xzf").arg(&self.archive).arg("-C").arg(&self.unpacked))
     }
 
-    /// Leaves in the archive, of what is in it and what was found, the fewest inputs that together with the seeds reach as much. The
-    /// fuzzer puts into its first folder what the others have and that one lacks.
+    /// Leaves in the archive, of what is in it and what was found, the fewest inputs that together with the seeds reach
+    /// as much. The fuzzer puts into its first folder what the others have and that one lacks.
     ///
     /// # Errors
     /// When the fuzzer or `tar` fails, or a file cannot be copied.

@@ -1,4 +1,5 @@
-//! Attacks by the bytes of a module: before any of it runs, what is in it must not hurt who reads, compiles or links it.
+//! Attacks by the bytes of a module: before any of it runs, what is in it must not hurt who reads, compiles or links
+//! it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! One file of stored values: reading it, and replacing it so that a crash at any moment leaves the old or the new one. What may
-//! be in it is decided above.
+//! One file of stored values: reading it, and replacing it so that a crash at any moment leaves the old or the new one.
+//! What may be in it is decided above.
 
 use std::fs::{self, Permissions};
 use std::io;

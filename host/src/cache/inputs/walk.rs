@@ -1,5 +1,5 @@
-//! Follows a path in the tree that steps start from, as the system does it for a step: from link to link, and `..` from where
-//! a link has led. What is at its end, and what counts of it, is not known here.
+//! Follows a path in the tree that steps start from, as the system does it for a step: from link to link, and `..` from
+//! where a link has led. What is at its end, and what counts of it, is not known here.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};

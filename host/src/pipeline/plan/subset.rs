@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::{Plan, PlannedStep};
 
 impl Plan {
-    /// A plan of these steps and those that they build in, in the same order and with the same waits. What a step needs of the others
-    /// counts as met. The steps are numbered anew.
+    /// A plan of these steps and those that they build in, in the same order and with the same waits. What a step needs
+    /// of the others counts as met. The steps are numbered anew.
     #[must_use]
     pub fn subset(&self, keep: &BTreeSet<usize>) -> Self {
         let mut kept = vec![false; self.steps.len()];
