@@ -101,7 +101,7 @@ fn where_artifacts_go_is_the_users_choice() {
     assert_eq!(names(&elsewhere.path().join("real/made/here")), [".gitignore", "src/file"]);
     assert!(!out(&project).exists());
 
-    // A directory with something of the user's in it, which has a folder of the step's name.
+    // A directory with something of the user's in it, which has a directory of the step's name.
     project.write("src/precious", "mine");
     let refused = |project: &Project| {
         let ran = project.run(&["build", "--artifacts", "."]).expect_code(2);

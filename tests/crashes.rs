@@ -72,7 +72,7 @@ fn expected(content: &str) -> BTreeMap<String, Vec<String>> {
     STEPS.iter().map(|(key, _)| ((*key).to_owned(), lines(key))).collect()
 }
 
-/// True if a process runs that has this in its command line, or something below this folder in its file system.
+/// True if a process runs that has this in its command line, or something below this directory in its file system.
 fn anybody(marker: &str, folder: &Path) -> bool {
     let folder = folder.to_string_lossy();
     let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());

@@ -1,4 +1,4 @@
-//! Plugins that the user put into the plugin folder: what they may do, and what becomes of them when they misbehave.
+//! Plugins that the user put into the plugin directory: what they may do, and what becomes of them when they misbehave.
 
 use std::fs;
 use std::process::Stdio;
@@ -49,7 +49,7 @@ fn executor() -> Value {
     json!([{"kind": "step_executor", "runner": "foreign", "default": false, "step_schema": null}])
 }
 
-/// A project with this plugin in the user's folder, and a step that it runs beside one of our own.
+/// A project with this plugin in the user's directory, and a step that it runs beside one of our own.
 fn with_plugin(wasm: &[u8]) -> Project {
     let mut theirs = step("theirs", "true");
     theirs["runner"] = json!("foreign");

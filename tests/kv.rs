@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use hm_disk::PathError;
-use hm_host::backend::kv::{KeptValues, KvError};
+use hm_host::backend::kv::{KvError, StoredValues};
 
 use crate::support::on_a_small_disk;
 
@@ -34,7 +34,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-fn get(kept: &KeptValues, key: &str) -> Option<Vec<u8>> {
+fn get(kept: &StoredValues, key: &str) -> Option<Vec<u8>> {
     runtime().block_on(kept.get("p", key)).expect("a file that makes sense")
 }
 
@@ -43,7 +43,7 @@ fn get(kept: &KeptValues, key: &str) -> Option<Vec<u8>> {
 fn worker() {
     let Ok(work) = std::env::var(WORK) else { return };
     let directory = std::env::var("HM_TEST_KV_DIRECTORY").expect("a directory");
-    let kept = KeptValues::new(directory.into());
+    let kept = StoredValues::new(directory.into());
     let (what, name) = work.split_once(' ').unwrap_or((&work, ""));
     runtime().block_on(async {
         match what {
@@ -66,7 +66,7 @@ fn worker() {
 }
 
 /// Checks stored values where there is room for some kilobytes.
-async fn full(kept: &KeptValues) {
+async fn full(kept: &StoredValues) {
     kept.set("p", "small", vec![1; 1000]).await.expect("room for it");
     let error = kept.set("p", "large", vec![1; 1_000_000]).await.expect_err("no room for it");
     let KvError::Io(PathError { what: "write", path, source }) = &error else { panic!("{error}") };
@@ -87,7 +87,7 @@ fn sixteen_processes_lose_nothing() {
         let ended = worker.wait_with_output().expect("a worker");
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
     }
-    let kept = KeptValues::new(scratch.path().to_owned());
+    let kept = StoredValues::new(scratch.path().to_owned());
     for worker in 0..16 {
         for number in 0..25 {
             let value = get(&kept, &format!("w{worker}-{number}"));
@@ -136,7 +136,7 @@ impl Victim {
 #[test]
 fn who_is_killed_loses_nothing_that_was_acknowledged() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let kept = KeptValues::new(scratch.path().to_owned());
+    let kept = StoredValues::new(scratch.path().to_owned());
     let mut promised: Vec<(String, u64)> = Vec::new();
     for round in 0..25 {
         let start = |number| Victim::start(format!("w{round}-{number}"), scratch.path());

@@ -133,7 +133,7 @@ fn reader(hosts: &[&str], write: bool) -> Vec<u8> {
 /// Way on which the user came to have a plugin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Had {
-    /// By putting its file into the folder: nothing is granted.
+    /// By putting its file into the directory: nothing is granted.
     Found,
     /// By installing it: what it asks for is granted.
     Installed,

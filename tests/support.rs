@@ -277,11 +277,11 @@ pub(crate) fn on_a_small_disk(folder: &Path, shell: &str, command: &Command) -> 
     None
 }
 
-/// A file system of its own in the place of a folder, which goes with this.
+/// A file system of its own in the place of a directory, which goes with this.
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    /// In memory, of this size, with what was in the folder. None, with a word, where that cannot be.
+    /// In memory, of this size, with what was in the directory. None, with a word, where that cannot be.
     pub(crate) fn in_memory(folder: &Path, size: &str) -> Option<Self> {
         let aside = folder.with_file_name("aside");
         fs::create_dir_all(folder).expect("a folder");
@@ -295,7 +295,7 @@ impl Mounted {
         Some(mounted)
     }
 
-    /// The folder itself, for reading only.
+    /// The directory itself, for reading only.
     pub(crate) fn for_reading(folder: &Path) -> Option<Self> {
         let text = folder.to_str().expect("text");
         let mounted = Self::mount(&["--bind", text], folder)?;

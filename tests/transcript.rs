@@ -71,7 +71,7 @@ impl Transcript {
     }
 }
 
-/// All text of the tests in a folder.
+/// All text of the tests in a directory.
 fn text_of(folder: &Path) -> String {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let mut text = String::new();

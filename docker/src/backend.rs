@@ -13,11 +13,11 @@ use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::cached_images::CachedImages;
 use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::engine_env::EngineEnv;
 use crate::error::DockerError;
-use crate::kept::KeptImages;
 use crate::limits::Limits;
 use crate::manifest::{self, Manifest};
 use crate::names::short;
@@ -47,7 +47,7 @@ pub struct DockerConfig {
 pub struct DockerBackend {
     pub(crate) config: DockerConfig,
     pub(crate) workspace: Arc<Workspace>,
-    pub(crate) kept: KeptImages,
+    pub(crate) kept: CachedImages,
     pub(crate) engine: OnceCell<Engine>,
     /// The project's files, as every container gets them.
     pub(crate) project: OnceCell<PathBuf>,
@@ -74,7 +74,7 @@ impl DockerBackend {
     #[must_use]
     pub fn new(config: DockerConfig, workspace: Arc<Workspace>) -> Self {
         Self {
-            kept: KeptImages::open(&config.cache),
+            kept: CachedImages::open(&config.cache),
             config,
             workspace,
             engine: OnceCell::new(),

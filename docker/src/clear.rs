@@ -7,10 +7,10 @@ use bollard::query_parameters::ListImagesOptionsBuilder;
 use hm_plugin_protocol::SnapshotRef;
 use hm_workspace::CACHE_TAG_PREFIX;
 
+use crate::cached_images::CachedImages;
 use crate::engine::Engine;
 use crate::engine_env::EngineEnv;
 use crate::error::DockerError;
-use crate::kept::KeptImages;
 use crate::names::LABEL_CACHE;
 use crate::reference::plain;
 
@@ -29,7 +29,7 @@ pub struct Cleared {
     pub left: Option<(usize, DockerError)>,
 }
 
-impl KeptImages {
+impl CachedImages {
     /// Gives up all images but these, and what runs that are no more have left. What an engine cannot be told now stays
     /// written down. No engine is asked for anything if none ever was for this cache.
     ///

@@ -11,11 +11,11 @@ use hm_workspace::SnapshotProblem;
 
 use crate::artifacts;
 use crate::backend::DockerBackend;
+use crate::cached_images::ImageMeta;
 use crate::changes::Changes;
 use crate::container::Container;
 use crate::engine::Engine;
 use crate::error::DockerError;
-use crate::kept::ImageMeta;
 use crate::names::{LABEL_CACHE, LABEL_OWNER, LABEL_RUN, LABEL_STATE, LABEL_STEP, OF_RUN};
 use crate::snapshot::{Lineage, ProjectFiles, Snapshot};
 use crate::workspace::owner;

@@ -107,7 +107,7 @@ pub(crate) fn chosen(env: &EngineEnv) -> Result<Option<Context>, ContextError> {
 }
 
 fn named(folder: &Path, name: String, source_name: String) -> Result<Context, ContextError> {
-    // Their folders are called by digests, so that any name will do.
+    // Their directories are called by digests, so that any name will do.
     let digest = sha256_hex(&name);
     let meta = read_json::<Meta>(&folder.join("meta").join(&digest).join("meta.json"));
     let Some(mut meta) = meta.map_err(ContextError::Settings)? else {

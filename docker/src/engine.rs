@@ -7,11 +7,11 @@ use bollard::Docker;
 use bollard::models::{ImageInspect, SystemInfo, SystemVersion};
 use chrono::Utc;
 
+use crate::cached_images::CachedImages;
 use crate::clock::Clock;
 use crate::endpoint::{self, Endpoint};
 use crate::engine_env::EngineEnv;
 use crate::error::{DockerError, is_missing};
-use crate::kept::KeptImages;
 use crate::names::LABEL_STATE;
 use crate::owner::Owner;
 use crate::reference;
@@ -35,7 +35,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Finds an engine, to be used on behalf of a cache.
-    pub(crate) async fn connect(env: &EngineEnv, kept: &KeptImages) -> Result<Self, DockerError> {
+    pub(crate) async fn connect(env: &EngineEnv, kept: &CachedImages) -> Result<Self, DockerError> {
         let (endpoint, docker) = endpoint::connect(env).await?;
         let before = Utc::now();
         let (info, version) = about(&docker, &endpoint, ABOUT).await?;

@@ -1,4 +1,4 @@
-//! Environment variables and folders that decide which engine is used, and how.
+//! Environment variables and directories that decide which engine is used, and how.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ impl EngineEnv {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The folder of Docker's own client.
+    /// The directory of Docker's own client.
     pub(crate) fn settings(&self) -> Option<PathBuf> {
         let said = self.variable("DOCKER_CONFIG").map(PathBuf::from);
         said.or_else(|| self.home.as_ref().map(|home| home.join(".docker")))

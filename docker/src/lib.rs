@@ -10,7 +10,7 @@
 //! A container is removed when nobody holds it any more, and everything else at the end of the run. If the program was
 //! killed, the next run removes what is left.
 //!
-//! A snapshot can be kept for later runs ([`KeptImages`]). Those start from it on the project as it is *then*. The
+//! A snapshot can be kept for later runs ([`CachedImages`]). Those start from it on the project as it is *then*. The
 //! engine tells what the steps have changed, so what has become different in the project can be put below that. If both
 //! have changed the same, the snapshot is refused ([`SnapshotProblem`](hm_workspace::SnapshotProblem)).
 //!
@@ -57,6 +57,7 @@
 
 mod artifacts;
 mod backend;
+mod cached_images;
 mod changes;
 mod clear;
 mod clock;
@@ -70,7 +71,6 @@ mod engine;
 mod engine_env;
 mod error;
 mod exec;
-mod kept;
 #[cfg(test)]
 mod lab;
 mod limits;
@@ -89,6 +89,7 @@ mod transport;
 mod workspace;
 
 pub use self::backend::{DockerBackend, DockerConfig};
+pub use self::cached_images::CachedImages;
 pub use self::clear::Cleared;
 pub use self::container::Container;
 pub use self::container_spec::ContainerSpec;
@@ -96,7 +97,6 @@ pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::engine_env::EngineEnv;
 pub use self::error::DockerError;
 pub use self::exec::Command;
-pub use self::kept::KeptImages;
 pub use self::limits::Limits;
 pub use self::reference::check_image;
 pub use self::snapshot::Image;

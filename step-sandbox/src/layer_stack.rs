@@ -11,8 +11,8 @@ use hm_workspace::SnapshotProblem;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
+    cached_layers::{self, CachedLayers, Tag},
     error::SandboxError,
-    kept::{self, KeptLayers, Tag},
     sandbox_template,
     shadowed::Contents,
 };
@@ -30,7 +30,7 @@ pub(crate) struct Stack {
 /// it from being removed.
 #[derive(Debug)]
 pub(crate) struct LayerRefs {
-    pub(crate) kept: KeptLayers,
+    pub(crate) kept: CachedLayers,
     run: PathBuf,
     /// Links by tag. If a layer is here, so is everything that it stands on.
     known: Mutex<BTreeMap<Tag, Link>>,
@@ -52,7 +52,7 @@ impl Link {
 }
 
 impl LayerRefs {
-    pub(crate) fn new(kept: KeptLayers, run: &Path) -> Self {
+    pub(crate) fn new(kept: CachedLayers, run: &Path) -> Self {
         Self { kept, run: run.to_owned(), known: Mutex::default(), contents: Contents::default() }
     }
 
@@ -109,7 +109,11 @@ impl LayerRefs {
         base: &Path,
     ) -> Result<String, SandboxError> {
         let layer = self.run.join(layer);
-        kept::describe(&layer, below, &self.contents.list(&layer.join(sandbox_template::TREE), base)?)?;
+        cached_layers::describe(
+            &layer,
+            below,
+            &self.contents.list(&layer.join(sandbox_template::TREE), base)?,
+        )?;
         // Locked until the link is there: its name is made from the number of known layers.
         let mut known = self.known();
         let link = Link::new(&known, below);

@@ -7,7 +7,7 @@
 //! - [`commit`](SandboxRun::commit) makes it a snapshot that other sandboxes can start from, side by side.
 //!
 //! Each sandbox writes into an overlay layer of its own, so neither copying nor cleaning up costs anything. A layer can
-//! be kept for later runs ([`KeptLayers`]).
+//! be kept for later runs ([`CachedLayers`]).
 //!
 //! A command sees the workspace at `/workspace`, a home directory and a `/tmp` of its own, and the machine's programs
 //! read-only. It sees none of the machine's secrets, processes or sockets, and it has the network only if it is given
@@ -65,12 +65,12 @@ compile_error!(
 );
 
 mod artifacts;
+mod cached_layers;
 mod config;
 mod confine;
 mod error;
 mod exec;
 mod init;
-mod kept;
 mod keyring;
 mod layer_stack;
 mod loopback;
@@ -92,9 +92,9 @@ mod wire;
 use std::{ffi::OsString, process::ExitCode};
 
 pub use self::{
+    cached_layers::{CachedLayer, CachedLayers, Removed},
     config::{ExecSpec, HOME, Mode, SandboxConfig},
     error::SandboxError,
-    kept::{KeptLayer, KeptLayers, Removed},
     projects::{empty_trash, forget_vanished},
     run::SandboxRun,
 };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hm_disk::{discard, disk_usage, remove_tree, trash_in};
 use hm_workspace::{Discarded, Project};
 
-use crate::{error::SandboxError, kept::Removed, run_directory};
+use crate::{cached_layers::Removed, error::SandboxError, run_directory};
 
 /// The directory of the private home directories, as the links in a run's directory lead there.
 const FROM_RUN: &str = "../../home";

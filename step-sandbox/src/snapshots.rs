@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
+    cached_layers::{CachedLayers, Tag},
     error::{SandboxError, blocking},
-    kept::{KeptLayers, Tag},
     layer_stack::{LayerRefs, Stack},
     merge, sandbox_template,
 };
@@ -48,7 +48,7 @@ impl Snapshots {
     /// Those of a run that works in this directory. None of a former run is known yet.
     pub(crate) fn new(workspace: Arc<Workspace>, run: &Path) -> Self {
         Self {
-            borrowed: Arc::new(LayerRefs::new(KeptLayers::open(workspace.cache()), run)),
+            borrowed: Arc::new(LayerRefs::new(CachedLayers::open(workspace.cache()), run)),
             workspace,
             run: run.to_owned(),
             keeps: false,

@@ -19,7 +19,7 @@ pub(crate) fn calls_of_runners(project: &Project, hits: &str) -> Vec<String> {
     calls.map(|line| line["subject"].as_str().expect("a function").to_owned()).collect()
 }
 
-/// Everything below a folder, with the time at which it was changed last.
+/// Everything below a directory, with the time at which it was changed last.
 fn below(folder: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

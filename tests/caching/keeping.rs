@@ -216,7 +216,7 @@ fn projects_share_nothing() {
     assert_eq!(entries(&project).len(), 2);
 }
 
-/// Everything in a folder of the cache but its locks.
+/// Everything in a directory of the cache but its locks.
 fn folders(project: &Project, name: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(project.cache().join(name)).expect("a folder").flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.ends_with("locks")).collect()

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use hm_docker::{DockerBackend, DockerConfig, EngineEnv, Limits};
 use hm_host::backend::browser::Browser;
 use hm_host::backend::keyring::Keyring;
-use hm_host::backend::kv::KeptValues;
+use hm_host::backend::kv::StoredValues;
 use hm_host::backend::terminal::Terminal;
 use hm_host::backend::{Backends, LocalSandbox};
 use hm_host::host_functions::{
@@ -130,7 +130,7 @@ impl Bench {
         let environment = [("BROWSER".to_owned(), at("browser").display().to_string())];
         let context = HostContext {
             project: Some(at("project")),
-            kept_values: Some(KeptValues::new(at("state"))),
+            kept_values: Some(StoredValues::new(at("state"))),
             keyring: Keyring::in_files(at("secrets")),
             terminal: Terminal::at(at("terminal")),
             browser: Browser::of_system(&environment.into()),

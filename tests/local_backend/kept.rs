@@ -13,7 +13,7 @@ use std::{
 };
 
 use hm_step_sandbox::{
-    KeptLayers, Mode, Removed, SandboxConfig, SandboxError, SandboxRun, empty_trash, forget_vanished,
+    CachedLayers, Mode, Removed, SandboxConfig, SandboxError, SandboxRun, empty_trash, forget_vanished,
 };
 use hm_workspace::{CACHE_TAG_PREFIX, Workspace};
 
@@ -55,7 +55,7 @@ fn names(of: impl IntoIterator<Item = SnapshotRef>) -> BTreeSet<String> {
 }
 
 fn listed(lab: &Lab) -> BTreeSet<String> {
-    names(KeptLayers::open(&lab.cache()).list().unwrap().into_iter().map(|layer| layer.tag))
+    names(CachedLayers::open(&lab.cache()).list().unwrap().into_iter().map(|layer| layer.tag))
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_later_run_starts_from_a_kept_layer_on_the_project_as_it_is_then() {
     assert_eq!(look(&backend, &grandchild, "stat -c %a closed").await, "0", "nobody wrote in what is kept");
     backend.close().await.unwrap();
     assert_eq!(listed(&lab), names([parent.clone(), child.clone(), grandchild.clone()]));
-    let layers = KeptLayers::open(&lab.cache()).list().unwrap();
+    let layers = CachedLayers::open(&lab.cache()).list().unwrap();
     let below = |tag: &SnapshotRef| layers.iter().find(|layer| layer.tag == *tag).unwrap().below.clone();
     assert_eq!([below(&parent), below(&child), below(&grandchild)], [None, Some(parent), Some(child)]);
     assert!(layers.iter().all(|layer| (1..1 << 20).contains(&layer.bytes)), "{layers:?}");
@@ -170,7 +170,7 @@ async fn a_chain_of_thousands_is_found_started_from_and_removed() {
         assert!(backend.exists(tag).await);
     }
     let next = keep(&backend, Some(last), "echo next > next").await;
-    let kept = KeptLayers::open(&lab.cache());
+    let kept = CachedLayers::open(&lab.cache());
     assert_eq!(kept.remove_all_but(&BTreeSet::new()).unwrap().layers, 0);
     backend.close().await.unwrap();
     assert_eq!(kept.remove_all_but(&names([chain[1_999].clone()])).unwrap().layers, 2_001);
@@ -186,7 +186,7 @@ async fn only_what_nobody_wants_is_removed() {
     let used = keep(&backend, Some(&root), "echo used > used").await;
     let on_used = keep(&backend, Some(&used), "echo on > on").await;
     let unused = keep(&backend, Some(&root), "head -c 1000000 /dev/zero > unused").await;
-    let kept = KeptLayers::open(&lab.cache());
+    let kept = CachedLayers::open(&lab.cache());
     assert_eq!(kept.remove_all_but(&BTreeSet::new()).unwrap(), Removed::default(), "the run has made them");
     backend.close().await.unwrap();
 
@@ -225,8 +225,8 @@ async fn only_what_nobody_wants_is_removed() {
     crate::support::wait_until("the trash is empty", || {
         !files().iter().any(|name| name.starts_with("trash-"))
     });
-    assert_eq!(KeptLayers::open(&lab.home()).list().unwrap(), []);
-    assert_eq!(KeptLayers::open(&lab.home()).remove_all_but(&BTreeSet::new()).unwrap(), Removed::default());
+    assert_eq!(CachedLayers::open(&lab.home()).list().unwrap(), []);
+    assert_eq!(CachedLayers::open(&lab.home()).remove_all_but(&BTreeSet::new()).unwrap(), Removed::default());
 }
 
 #[tokio::test]
@@ -507,5 +507,5 @@ async fn killing_hm_leaves_whole_layers_or_none() {
         );
     }
     backend.close().await.unwrap();
-    assert_eq!(KeptLayers::open(&lab.cache()).remove_all_but(&BTreeSet::new()).unwrap().layers, all);
+    assert_eq!(CachedLayers::open(&lab.cache()).remove_all_but(&BTreeSet::new()).unwrap().layers, all);
 }

@@ -82,7 +82,7 @@ const FOREVER: &str = r#","cache":{"policy":"forever"}"#;
 struct Bench<'a> {
     hm: &'a Path,
     project: PathBuf,
-    /// Folder of this benchmark's own cache and records.
+    /// Directory of this benchmark's own cache and records.
     places: PathBuf,
 }
 

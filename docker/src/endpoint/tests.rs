@@ -266,7 +266,7 @@ fn pem(path: &Path, label: &str, der: &[u8]) {
         .expect("written");
 }
 
-/// A folder as Docker's client wants it, and in it one for the engine.
+/// A directory as Docker's client wants it, and in it one for the engine.
 fn certificates(folder: &Path) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -9,7 +9,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use hm_disk::{PathError, cannot, open_below, read_if_regular};
 use rustix::fs::OFlags;
 
-/// The folders, the preferred one first.
+/// The directories, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
 /// Bytes in a file, at the most.
@@ -18,7 +18,7 @@ const MAX: usize = 1 << 20;
 /// Error of a file that cannot be read, although something is there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigFileError {
-    /// A path that leads out of the folders.
+    /// A path that leads out of the directories.
     #[error("{0:?} is not below the project's .hm or .harmont")]
     Outside(String),
     /// A file that is too large or not regular, or that the system does not give.
@@ -51,7 +51,7 @@ pub(crate) fn read(project: &Path, path: &str) -> Result<Option<Vec<u8>>, Config
 }
 
 fn read_below(project: &Path, folder: &str, path: &str) -> io::Result<Vec<u8>> {
-    // A folder that is a link could be git's, with what that keeps secret.
+    // A directory that is a link could be git's, with what that keeps secret.
     let folder = open_below(File::open(project)?, Path::new(folder), OFlags::RDONLY | OFlags::DIRECTORY)?;
     let folder = Dir::from_std_file(folder.into());
     // Opening a pipe for reading would wait for a writer.

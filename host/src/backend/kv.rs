@@ -45,11 +45,11 @@ impl SharedValues {
 
 /// Values on disk: a file `PLUGIN.kv` for each plugin, an object of arrays of bytes in JSON, as hm 0.0.1 wrote it.
 #[derive(Debug, Clone)]
-pub struct KeptValues {
+pub struct StoredValues {
     directory: PathBuf,
 }
 
-impl KeptValues {
+impl StoredValues {
     /// Those in this directory, which is made when something is kept.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn names_that_are_no_file_names_of_ours_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
-        let kept = KeptValues::new(scratch.path().join("state"));
+        let kept = StoredValues::new(scratch.path().join("state"));
         for name in ["", "../x", "/x", "a.b", "A", "a\0", "-a", "ä", &"a".repeat(65)] {
             assert!(matches!(kept.set(name, "k", vec![1]).await, Err(KvError::Name(_))), "{name}");
             assert!(matches!(kept.get(name, "k").await, Err(KvError::Name(_))), "{name}");
@@ -156,8 +156,8 @@ mod tests {
     #[tokio::test]
     async fn plugins_and_keys_are_kept_apart() {
         let scratch = tempfile::tempdir().unwrap();
-        let kept = KeptValues::new(scratch.path().join("a/state"));
-        let again = KeptValues::new(scratch.path().join("a/state"));
+        let kept = StoredValues::new(scratch.path().join("a/state"));
+        let again = StoredValues::new(scratch.path().join("a/state"));
         let shared = SharedValues::default();
         for (plugin, key, value) in
             [("p", "k", 1_u8), ("p", "K", 2), ("q", "k", 3), ("p", "", 4), ("p", "\0é\"", 5)]

@@ -28,7 +28,8 @@ pub(crate) enum SocketError {
 }
 
 /// Connects to the socket at this absolute path. No part of the path may be a symbolic link, so that a path which was
-/// granted means one socket, whoever can write in the folders on the way. Waits as long as the server's queue is full.
+/// granted means one socket, whoever can write in the directories on the way. Waits as long as the server's queue is
+/// full.
 ///
 /// # Errors
 /// [`SocketError`]

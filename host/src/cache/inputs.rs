@@ -106,9 +106,9 @@ struct Wanted<'a> {
 struct Search<'a> {
     tree: Tree<'a>,
     found: InputFiles,
-    /// The folders that were taken in. All paths are relative to the tree.
+    /// The directories that were taken in. All paths are relative to the tree.
     seen: HashSet<PathBuf>,
-    /// The links in these, which are still to be followed: folder and name.
+    /// The links in these, which are still to be followed: directory and name.
     open: Vec<(PathBuf, OsString)>,
 }
 
@@ -130,7 +130,7 @@ impl Search<'_> {
         Ok(true)
     }
 
-    /// Takes in a folder and all that is in it.
+    /// Takes in a directory and all that is in it.
     fn folder(&mut self, folder: PathBuf) -> Result<(), CacheError> {
         let mut folders = vec![folder];
         while let Some(folder) = folders.pop() {
@@ -219,7 +219,7 @@ impl Search<'_> {
         self.found.warnings.insert(warning);
     }
 
-    /// Entries of a folder.
+    /// Entries of a directory.
     fn list(&self, folder: &Path) -> Result<Vec<(OsString, Metadata)>, CacheError> {
         let full = self.tree.root.join(folder);
         let failed = || cannot("list", &full);

@@ -17,7 +17,7 @@ const FORMAT: &str = "hm result 1";
 /// result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyInputs {
-    /// The project's folder: what a step does may depend on files that its policy does not name, so projects share
+    /// The project's directory: what a step does may depend on files that its policy does not name, so projects share
     /// nothing.
     pub project: String,
     /// Command of the step.

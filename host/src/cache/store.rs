@@ -1,5 +1,6 @@
-//! The store of results: a folder for each key, with what is known of the result, its log and its artifacts. It appears
-//! whole under its name, or not at all. Without room or rights nothing is kept; whatever is damaged is not found.
+//! The store of results: a directory for each key, with what is known of the result, its log and its artifacts. It
+//! appears whole under its name, or not at all. Without room or rights nothing is kept; whatever is damaged is not
+//! found.
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
@@ -50,7 +51,7 @@ pub struct ResultMeta {
     pub tag: SnapshotRef,
     /// The result that it was made from. When that is made anew, this one is never found again.
     pub parent: Option<SnapshotRef>,
-    /// Folder of the project.
+    /// Directory of the project.
     pub project: PathBuf,
     /// Name of the pipeline.
     pub pipeline: String,
@@ -96,10 +97,10 @@ impl ResultMeta {
 }
 
 impl Store {
-    /// Opens the store in this folder, which is made if it is not there.
+    /// Opens the store in this directory, which is made if it is not there.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The directory cannot be made.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
         make_directory(&root.join(LOCKS))?;
         Ok(Self { root: root.to_owned(), boot: Boot::current() })
@@ -154,7 +155,7 @@ impl Store {
         SharedLock::try_take(&self.root.join(LOCKS), key)
     }
 
-    /// Keeps a result in the place of what was there: its log, and of the folder of artifacts those that the entry
+    /// Keeps a result in the place of what was there: its log, and of the directory of artifacts those that the entry
     /// names. Outliving a crash of the machine is up to [`Store::make_durable`].
     ///
     /// # Errors
@@ -292,7 +293,7 @@ impl Store {
         self.folder(key).join(ENTRY)
     }
 
-    /// Folder in which a result is made; only who has the lock works there.
+    /// Directory in which a result is made; only who has the lock works there.
     fn new_folder(&self, key: &Key) -> PathBuf {
         self.root.join(format!("{NEW}{key}"))
     }
@@ -340,7 +341,7 @@ impl Store {
         Some(ListedResult { key, entry, used_at, bytes })
     }
 
-    /// Fills a folder with a result. It is not made to survive a crash of the machine yet: one wait for the disk for
+    /// Fills a directory with a result. It is not made to survive a crash of the machine yet: one wait for the disk for
     /// each step would take longer than many a step.
     fn fill(
         &self,

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use hm_disk::one_line;
-use hm_docker::{Cleared, KeptImages};
+use hm_docker::{CachedImages, Cleared};
 use hm_plugin_protocol::SnapshotRef;
-use hm_step_sandbox::{KeptLayers, empty_trash, forget_vanished};
+use hm_step_sandbox::{CachedLayers, empty_trash, forget_vanished};
 use serde_json::{Value, json};
 
 use super::args::{CacheCommand, PruneArgs};
@@ -32,7 +32,7 @@ const NAMES: [usize; 2] = [24, 12];
 pub(super) struct Pruned {
     results: usize,
     layers: usize,
-    /// Folders of projects that are no longer there.
+    /// Directories of projects that are no longer there.
     folders: usize,
     bytes: u64,
     /// Results that would have been removed, had no build used them.
@@ -111,9 +111,9 @@ async fn remove(
     }
     // Anew, for other builds may have made some.
     let live = store.entries()?.into_iter().filter_map(|listed| Some(listed.entry?.tag.0)).collect();
-    let removed = KeptLayers::open(&system.cache).remove_all_but(&live).map_err(CliError::Layers)?;
+    let removed = CachedLayers::open(&system.cache).remove_all_but(&live).map_err(CliError::Layers)?;
     pruned.layers = removed.layers;
-    let images = KeptImages::open(&system.cache).keep_only(&live, &engine_env(system)).await;
+    let images = CachedImages::open(&system.cache).keep_only(&live, &engine_env(system)).await;
     pruned.images = images.map_err(CliError::Images)?;
     pruned.bytes = pruned.bytes.saturating_add(removed.bytes).saturating_add(pruned.images.bytes);
     store.tidy()?;
@@ -122,8 +122,8 @@ async fn remove(
 
 /// The layers and images that are kept, with their sizes.
 fn layers(cache: &Path) -> Result<BTreeMap<SnapshotRef, u64>, CliError> {
-    let layers = KeptLayers::open(cache).list().map_err(CliError::Layers)?;
-    let images = KeptImages::open(cache).list().map_err(CliError::ImageRecords)?;
+    let layers = CachedLayers::open(cache).list().map_err(CliError::Layers)?;
+    let images = CachedImages::open(cache).list().map_err(CliError::ImageRecords)?;
     Ok(layers.into_iter().map(|layer| (layer.tag, layer.bytes)).chain(images).collect())
 }
 

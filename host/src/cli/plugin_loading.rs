@@ -16,7 +16,7 @@ use super::terminal_output::warn;
 use super::text::indented;
 use crate::backend::browser::Browser;
 use crate::backend::keyring::Keyring;
-use crate::backend::kv::KeptValues;
+use crate::backend::kv::StoredValues;
 use crate::backend::terminal::Terminal;
 use crate::host_functions::{Diagnostic, Diagnostics, HostContext};
 use crate::plugin::{Compiler, Loader, ModuleCache, Plugins, Trust};
@@ -80,7 +80,7 @@ pub(super) fn isolated_loader(system: &System) -> Result<(Loader, tokio::task::J
 pub(super) fn host_context(system: &System, project: Option<&Path>) -> HostContext {
     HostContext {
         project: project.map(Path::to_owned),
-        kept_values: Some(KeptValues::new(system.config.join("state"))),
+        kept_values: Some(StoredValues::new(system.config.join("state"))),
         keyring: Keyring::of_system(system.config.join("secrets")),
         terminal: Terminal::of_process(),
         browser: Browser::of_system(&system.env),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Audit, Authorities, Secrets};
 use crate::backend::browser::Browser;
 use crate::backend::keyring::Keyring;
-use crate::backend::kv::{KeptValues, SharedValues};
+use crate::backend::kv::{SharedValues, StoredValues};
 use crate::backend::terminal::Terminal;
 
 /// The outside world, as all instances of a start share it.
@@ -22,7 +22,7 @@ pub struct HostContext {
     /// Texts that must not be shown.
     pub secrets: Arc<Secrets>,
     /// Values that are kept for ever, if there is a place for them.
-    pub kept_values: Option<KeptValues>,
+    pub kept_values: Option<StoredValues>,
     /// Values that last as long as this.
     pub build_values: SharedValues,
     /// Keyring of the person.

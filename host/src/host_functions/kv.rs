@@ -6,7 +6,7 @@ use hm_plugin_protocol::KvScope;
 
 use super::PluginState;
 use super::handles::limit;
-use crate::backend::kv::{KeptValues, KvError};
+use crate::backend::kv::{KvError, StoredValues};
 
 /// A program that gave plugins no place on disk.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub(super) async fn hm_kv_set(
     done.map_err(error)
 }
 
-fn kept(state: &PluginState) -> Result<&KeptValues, HostError> {
+fn kept(state: &PluginState) -> Result<&StoredValues, HostError> {
     state.context.kept_values.as_ref().ok_or_else(|| HostError::failed(NoPlace))
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use crate::host_functions::{Diagnostics, HostContext, Policy, Role};
 
     fn context(directory: &Path) -> Arc<HostContext> {
-        let kept_values = Some(KeptValues::new(directory.to_owned()));
+        let kept_values = Some(StoredValues::new(directory.to_owned()));
         Arc::new(HostContext { kept_values, ..HostContext::default() })
     }
 

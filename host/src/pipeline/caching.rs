@@ -28,7 +28,7 @@ pub enum Caching {
     Keep {
         /// Age up to which it may be used.
         longest: Option<Duration>,
-        /// The files and folders of the project that it depends on, as patterns.
+        /// The files and directories of the project that it depends on, as patterns.
         paths: BTreeSet<String>,
     },
 }

@@ -12,10 +12,10 @@ pub enum PipelineError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] PathError),
-    /// The project's folder belongs to somebody else.
+    /// The project's directory belongs to somebody else.
     #[error("{} belongs to another user (uid {owner})", folder.display())]
     ForeignProject {
-        /// Path of the folder.
+        /// Path of the directory.
         folder: PathBuf,
         /// User id of its owner.
         owner: u32,

@@ -1,4 +1,4 @@
-//! Finds and reads pipeline documents: a file, standard input (handed in), or a project's folder.
+//! Finds and reads pipeline documents: a file, standard input (handed in), or a project's directory.
 //! Their content is the document's affair.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use super::document::{NamedPipeline, parse};
 /// A document larger than this is not a pipeline: 100,000 steps of real size take about 30 MB.
 pub(crate) const DOCUMENT_MAX: usize = 128 << 20;
 
-/// Names of the folder that makes a directory a project, the preferred one first.
+/// Names of the directory that makes a directory a project, the preferred one first.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
 /// Place from which pipelines are read.
@@ -63,7 +63,7 @@ pub struct SourceContents {
 /// Files of pipelines in Python.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scripts {
-    /// The folder that they are in.
+    /// The directory that they are in.
     pub folder: PathBuf,
     /// Its name in the project.
     pub name: &'static str,
@@ -109,7 +109,7 @@ pub fn read(source: &Source, stdin: impl Read) -> Result<SourceContents, Pipelin
     Ok(SourceContents { pipelines, scripts: None })
 }
 
-/// Reads the first of the folders in which there are any pipelines.
+/// Reads the first of the directories in which there are any pipelines.
 fn read_project(dir: &Path) -> Result<SourceContents, PipelineError> {
     for name in FOLDERS {
         let folder = dir.join(name);
@@ -144,7 +144,7 @@ fn script(path: &Path) -> Result<String, PipelineError> {
     name.ok_or_else(|| cannot("read", path)(not_text()).into())
 }
 
-/// The entries of a folder; none if there is no such folder.
+/// The entries of a directory; none if there is no such directory.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, PipelineError> {
     let entries = hm_disk::list(folder).map_err(|error| error.during("read"))?;
     Ok(entries.into_iter().map(|entry| entry.path()).collect())

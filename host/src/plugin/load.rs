@@ -26,9 +26,9 @@ const SECRET_BYTES: usize = 8;
 pub(crate) enum Origin {
     /// Part of this program: granted what it asks for.
     BuiltIn,
-    /// The user's plugin folder: granted what the lock file says.
+    /// The user's plugin directory: granted what the lock file says.
     User(PathBuf),
-    /// The project's plugin folder: loaded only if the user's lock file has its digest, and granted what that says.
+    /// The project's plugin directory: loaded only if the user's lock file has its digest, and granted what that says.
     Project(PathBuf),
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct LockEntry {
     /// Place that it came from: a path, or a URL without its query.
     #[serde(default)]
     pub origin: String,
-    /// True if it was put into the user's plugin folder.
+    /// True if it was put into the user's plugin directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub installed: bool,
     /// True if it may run as a plugin of a project.
@@ -88,7 +88,7 @@ impl PluginLock {
         Self::parse(path, read_regular(path, MAX_BYTES))
     }
 
-    /// Reads the one of a project, in a folder of it.
+    /// Reads the one of a project, in a directory of it.
     ///
     /// # Errors
     /// [`LockError`], which names the file.
@@ -131,7 +131,7 @@ impl PluginLock {
         self.entries.iter().filter(move |entry| entry.name == name)
     }
 
-    /// The entry of the plugin of this name in the user's folder. Where the program died while it replaced one there
+    /// The entry of the plugin of this name in the user's directory. Where the program died while it replaced one there
     /// are two; then the first.
     #[must_use]
     pub(crate) fn installed(&self, name: &str) -> Option<&LockEntry> {

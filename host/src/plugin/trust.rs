@@ -8,10 +8,10 @@ use super::settings::{PluginSettings, Settings, SettingsError};
 use super::{LoadError, Origin};
 use crate::host_functions::Grants;
 
-/// The folders of a project, of which the first counts most.
+/// The directories of a project, of which the first counts most.
 const FOLDERS: [&str; 2] = [".hm", ".harmont"];
 
-/// The folder of plugins, below those of the user and of the project.
+/// The directory of plugins, below those of the user and of the project.
 pub(super) const FOLDER: &str = "plugins";
 
 /// Decisions of the user and the project about plugins, read once for a start.
@@ -19,7 +19,7 @@ pub(super) const FOLDER: &str = "plugins";
 pub(crate) struct Trust {
     /// The user's configuration folder, `$XDG_CONFIG_HOME/harmont`.
     config: PathBuf,
-    /// The project's folders, of which the first counts most.
+    /// The project's directories, of which the first counts most.
     project: Vec<PathBuf>,
     /// Plugins that the user has installed or trusts.
     pub lock: PluginLock,
@@ -60,7 +60,7 @@ impl Trust {
         })
     }
 
-    /// The files of plugins: the user's first, each folder's in order.
+    /// The files of plugins: the user's first, each directory's in order.
     #[must_use]
     pub(crate) fn files(&self) -> Vec<Origin> {
         let mut files: Vec<_> = wasm_files(&self.config.join(FOLDER)).into_iter().map(Origin::User).collect();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub struct RunMeta {
     /// Names the build everywhere.
     pub run_id: Uuid,
-    /// Folder of the project.
+    /// Directory of the project.
     pub project: PathBuf,
     /// The name of the pipeline.
     pub pipeline: String,

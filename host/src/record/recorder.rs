@@ -47,7 +47,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins the record of a build, below the folder of all records. Records beyond the newest of the project are
+    /// Begins the record of a build, below the directory of all records. Records beyond the newest of the project are
     /// removed in the background.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Recorder {
         Ok(Self { folder, events, decisions, trouble, _lock: lock })
     }
 
-    /// Folder of the record.
+    /// Directory of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -135,7 +135,7 @@ impl Run {
         (header.format == FORMAT).then_some(Self { header, folder })
     }
 
-    /// Folder of the record.
+    /// Directory of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -286,7 +286,7 @@ impl Outcomes {
     }
 }
 
-/// The folder with the records of a project.
+/// The directory with the records of a project.
 pub(super) fn project_folder(runs: &Path, project: &Path) -> PathBuf {
     // However it was typed.
     let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());

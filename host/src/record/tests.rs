@@ -56,7 +56,7 @@ fn decision(step: &str, verdict: StepVerdict) -> StepDecision {
     StepDecision { step: step.into(), key: None, inputs: None, verdict }
 }
 
-/// All files and folders below a folder.
+/// All files and directories below a directory.
 fn everything(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![folder.to_owned()];
     let mut next = 0;

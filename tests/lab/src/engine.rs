@@ -72,7 +72,7 @@ impl Engine {
         Path::new(self.host.strip_prefix("unix://").unwrap_or_default())
     }
 
-    /// The folder that an engine of ours has all its things in.
+    /// The directory that an engine of ours has all its things in.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.started.as_ref().map(|started| &*started.folder)

@@ -16,7 +16,7 @@ pub const ORDINARY_USER: &str = "hm-test/user:1";
 /// An image with a file and no program at all.
 pub const NO_SHELL: &str = "hm-test/bare:1";
 
-/// Packs a folder with one on top, and hands both to an engine as an image.
+/// Packs a directory with one on top, and hands both to an engine as an image.
 const IMPORT: &str = r#"
     cp -a "$2/." "$3"; test ! -d "$3/tmp" || chmod 1777 "$3/tmp" "$3/home/user"
     tar -C "$3" --owner=0 --group=0 -cf - . | {
@@ -48,7 +48,7 @@ pub fn import_busybox(host: &str, name: &str) -> Result<(), String> {
     import(host, nothing.path(), name, &[], true)
 }
 
-/// Makes an image of what is in a folder, on top of busybox if that is wanted, with these changes in the words of a
+/// Makes an image of what is in a directory, on top of busybox if that is wanted, with these changes in the words of a
 /// `Dockerfile`.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub fn import(host: &str, folder: &Path, name: &str, changes: &[&str], busybox: 
     Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Puts busybox and what belongs to it into a folder.
+/// Puts busybox and what belongs to it into a directory.
 fn lay_out(root: &Path) {
     let at = |name: &str| root.join(name);
     for folder in ["bin", "etc", "root", "tmp", "home/user"] {

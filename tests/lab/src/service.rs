@@ -13,7 +13,7 @@ use rustix::thread::CapabilitySet;
 use crate::engine::{Engine, answers};
 use crate::programs::missing;
 
-/// Starts an engine in a folder with a script and ends it, with everything in it, when nobody holds the other end of
+/// Starts an engine in a directory with a script and ends it, with everything in it, when nobody holds the other end of
 /// standard input any more. What it starts is in a namespace of processes of its own, and what it mounts in one of
 /// mounts, so that both are gone with it.
 const SUPERVISOR: &str = r#"
@@ -178,7 +178,7 @@ pub(crate) struct Started {
 impl Drop for Started {
     fn drop(&mut self) {
         drop(self.supervisor.stdin.take());
-        // It is the supervisor's to remove the folder.
+        // It is the supervisor's to remove the directory.
         let _ = self.supervisor.wait();
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::run::run;
 
-/// Packs files of a folder. The same ones make the same bytes, so that an archive changes when an input does.
+/// Packs files of a directory. The same ones make the same bytes, so that an archive changes when an input does.
 const PACK: &str = r#"folder=$1; archive=$2; shift 2
     for name; do echo "$name"; done |
       tar --owner=0 --group=0 --numeric-owner --mtime=@0 --mode=644 -C "$folder" -cf - -T - | gzip -9n >"$archive""#;
@@ -41,7 +41,7 @@ impl Corpus {
         }
     }
 
-    /// Puts what is in the archive into its folder, and nothing else.
+    /// Puts what is in the archive into its directory, and nothing else.
     ///
     /// # Errors
     /// When a folder cannot be made anew, or `tar` fails.
@@ -52,7 +52,7 @@ impl Corpus {
     }
 
     /// Leaves in the archive, of what is in it and what was found, the fewest inputs that together with the seeds reach
-    /// as much. The fuzzer puts into its first folder what the others have and that one lacks.
+    /// as much. The fuzzer puts into its first directory what the others have and that one lacks.
     ///
     /// # Errors
     /// When the fuzzer or `tar` fails, or a file cannot be copied.
@@ -78,7 +78,7 @@ fn make_anew(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())
 }
 
-/// The names of the files in a folder, sorted.
+/// The names of the files in a directory, sorted.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut names = entries

@@ -55,7 +55,7 @@ mod tests {
     use hm_disk::{LockFile, PathError};
 
     use super::*;
-    use crate::backend::kv::KeptValues;
+    use crate::backend::kv::StoredValues;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -69,7 +69,7 @@ mod tests {
         fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
         let path = directory.join("cloud.kv");
         fs::write(&path, r#"{"active_org":[97,99,109,101],"empty":[]}"#).unwrap();
-        let kept = KeptValues::new(directory.clone());
+        let kept = StoredValues::new(directory.clone());
         assert_eq!(kept.get("cloud", "active_org").await.unwrap().as_deref(), Some(&b"acme"[..]));
         assert_eq!(kept.get("cloud", "empty").await.unwrap().as_deref(), Some(&b""[..]));
         kept.set("cloud", "b", vec![0, 255]).await.unwrap();
@@ -85,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_file_is_named_and_stays_as_it_is() {
         let scratch = tempfile::tempdir().unwrap();
-        let kept = KeptValues::new(scratch.path().to_owned());
+        let kept = StoredValues::new(scratch.path().to_owned());
         let path = scratch.path().join("p.kv");
         for damage in ["", "{\"a\":[1", "[]", "{\"a\":[256]}", "{\"a\":\"text\"}", "{}{}"] {
             fs::write(&path, damage).unwrap();
@@ -104,7 +104,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_lock_can_be_called_off() {
         let scratch = tempfile::tempdir().unwrap();
-        let kept = KeptValues::new(scratch.path().to_owned());
+        let kept = StoredValues::new(scratch.path().to_owned());
         let lock = LockFile::new(scratch.path().join("p.lock")).exclusive().unwrap();
         let waiting = kept.set("p", "k", vec![1]);
         assert!(tokio::time::timeout(std::time::Duration::from_millis(100), waiting).await.is_err());
@@ -119,10 +119,10 @@ mod tests {
     async fn what_is_in_the_way_is_an_error_and_a_crash_is_not() {
         let scratch = tempfile::tempdir().unwrap();
         fs::write(scratch.path().join("file"), "").unwrap();
-        let kept = KeptValues::new(scratch.path().join("file/state"));
+        let kept = StoredValues::new(scratch.path().join("file/state"));
         let error = kept.set("p", "k", vec![1]).await.unwrap_err();
         assert!(error.to_string().starts_with("cannot create "), "{error}");
-        let kept = KeptValues::new(scratch.path().join("state"));
+        let kept = StoredValues::new(scratch.path().join("state"));
         kept.set("p", "k", vec![1]).await.unwrap();
         fs::write(scratch.path().join("state/p.kv.new"), "{\"half").unwrap();
         kept.set("p", "k", vec![2]).await.unwrap();

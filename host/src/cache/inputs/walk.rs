@@ -16,7 +16,7 @@ const LINKS_MAX: usize = 40;
 /// No file can have a name of more bytes.
 const NAME_MAX: usize = 255;
 
-/// A folder, and where steps find it.
+/// A directory, and where steps find it.
 pub(super) struct Tree<'a> {
     /// Path of the tree here.
     pub(super) root: &'a Path,
@@ -45,7 +45,7 @@ pub(super) enum End {
 }
 
 impl Tree<'_> {
-    /// Follows a path from a folder of the tree, whose own path has no links in it.
+    /// Follows a path from a directory of the tree, whose own path has no links in it.
     ///
     /// # Errors
     /// Something cannot be looked at.

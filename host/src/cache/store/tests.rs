@@ -7,7 +7,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
 use super::*;
 
-/// A store in a folder of its own, with things to put into it.
+/// A store in a directory of its own, with things to put into it.
 struct Scratch {
     dir: tempfile::TempDir,
     store: Store,

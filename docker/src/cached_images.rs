@@ -39,7 +39,7 @@ const MAX_BYTES: usize = 256 << 20;
 
 /// Records of the kept images of a cache, in `images/`.
 #[derive(Debug, Clone)]
-pub struct KeptImages {
+pub struct CachedImages {
     root: PathBuf,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ImageMeta {
     pub(crate) digests: [String; 2],
 }
 
-impl KeptImages {
+impl CachedImages {
     /// Those of a cache.
     #[must_use]
     pub fn open(cache: &Path) -> Self {
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn trash_of_any_version_goes_and_images_stay() {
         let scratch = tempfile::tempdir().unwrap();
-        let kept = KeptImages::open(scratch.path());
+        let kept = CachedImages::open(scratch.path());
         let [image, given_up] = ["a", "b"].map(|digit| digit.repeat(32));
         for name in ["away-0123", "trash-0123", &image, &given_up] {
             fs::create_dir_all(kept.root.join(name).join("below")).unwrap();

@@ -112,7 +112,7 @@ pub(crate) fn describe(layer: &Path, below: Option<Tag>, covers: &[u8]) -> Resul
 
 /// Changes of one step in the workspace, kept for later runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptLayer {
+pub struct CachedLayer {
     /// Tag of the layer.
     pub tag: SnapshotRef,
     /// Bytes that it takes on the disk.
@@ -132,13 +132,13 @@ pub struct Removed {
 
 /// The kept layers of a cache, which several hm may share.
 #[derive(Debug, Clone)]
-pub struct KeptLayers {
+pub struct CachedLayers {
     directory: PathBuf,
     /// Parent of the directories of runs.
     runs: PathBuf,
 }
 
-impl KeptLayers {
+impl CachedLayers {
     /// Those of this cache. Nothing is made before there is one to keep.
     #[must_use]
     pub fn open(cache: &Path) -> Self {
@@ -149,10 +149,10 @@ impl KeptLayers {
     ///
     /// # Errors
     /// The directory is there and cannot be read.
-    pub fn list(&self) -> Result<Vec<KeptLayer>, SandboxError> {
+    pub fn list(&self) -> Result<Vec<CachedLayer>, SandboxError> {
         let layer = |(tag, about): (Tag, Option<LayerMeta>)| {
             let LayerMeta { below, bytes } = about?;
-            Some(KeptLayer { tag: tag.snapshot(), bytes, below: below.map(Tag::snapshot) })
+            Some(CachedLayer { tag: tag.snapshot(), bytes, below: below.map(Tag::snapshot) })
         };
         Ok(self.all()?.into_iter().filter_map(layer).collect())
     }
