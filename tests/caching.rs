@@ -192,7 +192,7 @@ fn what_a_step_depends_on_makes_a_miss() {
         (changed("runner_args", json!({"network": true})), vec![]),
         (changed("runner_args", json!({"network": false})), vec![]),
         (changed("runner_args", json!({"shell": "bash"})), vec![]),
-        (changed("x_unknown", json!("1")), vec![]),
+        (changed("x-unknown", json!("1")), vec![]),
         (keyed, vec![]),
         (other_key, vec![]),
     ];
