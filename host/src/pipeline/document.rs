@@ -11,6 +11,7 @@ use super::error::PipelineError;
 use super::fields::{Search, UnknownFields};
 use super::graph;
 use super::json::{array, object, place, shape};
+use super::names::{DEPENDS_ON, GRAPH, NODES, STEPS};
 use super::position::Segment;
 use super::unique::Unique;
 
@@ -18,13 +19,6 @@ use super::unique::Unique;
 const VERSION: &str = "0";
 /// The wire format of an envelope, as `harmont.dump_registry_json()` writes it.
 const ENVELOPE_VERSION: &str = "1";
-
-/// Name of the list of steps in the document, and in messages.
-pub(super) const STEPS: &str = "steps";
-/// Name of the other form in the document.
-pub(super) const GRAPH: &str = "graph";
-/// Field of a step for the keys of those that it waits for.
-pub(super) const DEPENDS_ON: &str = "depends_on";
 
 /// A pipeline of a document, not yet checked: in a document of several, one that nobody asked for may be in a form
 /// that this version does not read.
@@ -191,7 +185,7 @@ impl NamedPipeline {
                 read.depends_on =
                     graph.depends_on.iter().map(|&(before, after)| (after, key(before))).collect();
                 read.steps = graph.steps.into_iter().map(|step| Step::Command(Box::new(step))).collect();
-                read.list = graph::NODES;
+                read.list = NODES;
             }
         }
         Ok((slug, read))

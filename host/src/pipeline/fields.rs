@@ -7,8 +7,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::caching::Caching;
-use super::document::{GRAPH, STEPS};
-use super::graph::NODES;
+use super::names::{GRAPH, NODES, STEPS};
 use super::position::{Position, Segment, position_of};
 
 /// Names of fields that are nobody's but the author's begin with this.

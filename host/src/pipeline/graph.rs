@@ -7,12 +7,9 @@ use hm_plugin_protocol::CommandStep;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::document::DEPENDS_ON;
 use super::error::PipelineError;
 use super::json::{array, object, place, shape};
-
-/// Name of the list of nodes in messages.
-pub(super) const NODES: &str = "graph.nodes";
+use super::names::{DEPENDS_ON, NODES};
 
 /// A graph that was read.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ mod error;
 mod fields;
 mod graph;
 mod json;
+mod names;
 mod order;
 mod plan;
 mod planned_step;
