@@ -137,7 +137,7 @@ impl GrowthMeter {
         }
     }
 
-    /// What earlier calls have made of commands counts no more.
+    /// Commands that earlier calls have started count no more.
     pub(crate) fn begin_call(&mut self) {
         self.instances.used = self.lasting;
         self.most_bytes = self.memory_bytes.used;

@@ -239,7 +239,7 @@ impl Model {
         }
     }
 
-    /// What is wanted of a block that is about to be freed, as it is now.
+    /// Keeps the wanted bytes of a block that is about to be freed, as they are now.
     fn kept(&self, pending: &Pending, freed: u64) -> Pending {
         match pending {
             Pending::Range(offset, _)

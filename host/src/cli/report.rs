@@ -1,9 +1,10 @@
 //! Text of an error for a person: `error:`, its causes, `hint:`.
 
 use std::borrow::Cow;
-use std::error::Error;
 
 use hm_abi::CallError;
+use hm_disk::causes;
+use hm_step_sandbox::SandboxError;
 
 use super::error::CliError;
 use super::refusal::conflict_hint;
@@ -11,7 +12,6 @@ use super::text::{indented, quoted_list};
 use crate::pipeline::PipelineError;
 use crate::plugin::{CompileError, LoadError, PluginFailure, PluginSetError};
 use crate::render::{Interpreter, RenderError};
-use hm_step_sandbox::SandboxError;
 
 /// Most bytes of a text that an error shows: the words of a plugin may be many.
 const MAX_SHOWN: usize = 16 * 1024;
@@ -23,7 +23,7 @@ impl CliError {
             return String::new();
         }
         let mut text = format!("error: {}\n", shown(&self.to_string()));
-        for (number, cause) in self.causes().enumerate().skip(1) {
+        for (number, cause) in causes(self).enumerate().skip(1) {
             text.push_str(&format!("  {number}: {}\n", shown(&cause.to_string())));
         }
         if !self.backtrace().is_empty() {
@@ -135,14 +135,9 @@ impl CliError {
     fn is_broken_pipe(&self) -> bool {
         // Below a call it is somebody else's pipe.
         !matches!(self, Self::Call(_) | Self::Plugin(_))
-            && self.causes().any(|e| {
+            && causes(self).any(|e| {
                 e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
             })
-    }
-
-    /// This error and what led to it.
-    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        std::iter::successors(Some(self as &(dyn Error + 'static)), |&e| e.source())
     }
 }
 

@@ -112,7 +112,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What `manifest` asks for and `grants` give, without what `denied` lists.
+    /// Policy of a plugin: asked for by `manifest`, given by `grants`, and not listed in `denied`.
     #[must_use]
     pub fn new(manifest: &PluginManifest, grants: Grants, denied: &BTreeSet<String>) -> Self {
         let grants = grants.without(denied);

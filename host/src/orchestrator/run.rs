@@ -120,7 +120,7 @@ impl StepProgress {
 
 /// Outcome of one of a step's two tasks.
 enum Progress {
-    /// What to do about the step has been decided.
+    /// The decision about the step has been made.
     Resolved(Box<ResolvedStep>),
     /// The step is over.
     Finished(FinishedStep),

@@ -194,7 +194,7 @@ impl Search {
         }
     }
 
-    /// What was found, with its places in the text, if that is there.
+    /// The fields that were found, with their places in the text, if that is there.
     pub(super) fn located(self, text: Option<&str>) -> UnknownFields {
         let place = |(path, mut unknown): (Vec<Segment>, UnknownField)| {
             unknown.position = text.and_then(|text| position_of(text, &path));
