@@ -8,7 +8,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// A start of the machine. State that was written without a sync is whole as long as the machine has not been
 /// restarted, so its writer notes the boot beside it.
 ///
-/// Where the kernel does not tell, the boot is unknown. An unknown boot is the same as no other, not even as another
+/// The boot is unknown where the kernel does not tell. An unknown boot is the same as no other, not even as another
 /// unknown one: then nothing unsynced is trusted.
 #[derive(Debug, Clone)]
 pub struct Boot(String);

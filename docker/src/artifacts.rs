@@ -1,6 +1,6 @@
 //! Brings files out of a container: those that a step names as what it produces. They come as the engine's tar of the
-//! directories that the patterns begin with, and are written as they come. Where they go is `backend::artifacts`'
-//! affair.
+//! directories that the patterns begin with, and are written as they come. Where they go is the affair of
+//! `hm_workspace::artifacts`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -45,11 +45,7 @@ impl SandboxRun {
         let template = self.template.with(view, directory.join("home"))?;
         let scratch = {
             let directory = directory.clone();
-            blocking(move || {
-                sandbox_template::make_layer(&directory, None)?;
-                sandbox_template::make_scratch(&directory)
-            })
-            .await?
+            blocking(move || sandbox_template::make_empty_layer(&directory)).await?
         };
         let mut isolation = template.spec(self.run.path(), &layer, &scratch, vec![project.clone()], false);
         match &mut isolation {

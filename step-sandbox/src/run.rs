@@ -249,11 +249,7 @@ impl SandboxRun {
         let directory = self.run.path().join(&layer);
         let scratch = {
             let directory = directory.clone();
-            blocking(move || {
-                sandbox_template::make_layer(&directory, None)?;
-                sandbox_template::make_scratch(&directory)
-            })
-            .await?
+            blocking(move || sandbox_template::make_empty_layer(&directory)).await?
         };
         let lower = vec![self.template.empty.clone()];
         // The least demanding in the fallback, the most demanding otherwise: without network, there is one more

@@ -163,6 +163,15 @@ pub(crate) fn make_scratch(layer: &Path) -> Result<PathBuf, SandboxError> {
     Ok(scratch)
 }
 
+/// Makes the directory of a layer without files, with what one command gets for itself in it.
+///
+/// # Errors
+/// Something cannot be made.
+pub(crate) fn make_empty_layer(directory: &Path) -> Result<PathBuf, SandboxError> {
+    make_layer(directory, None)?;
+    make_scratch(directory)
+}
+
 /// Removes from a layer what belonged to its last command.
 ///
 /// # Errors
